@@ -1,0 +1,77 @@
+"""Self-attention over the positions of a feature map (Zhang et al. 2018, section 3)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import AttentionForm
+from model.layers import Conv2d
+
+
+class SelfAttention(nn.Module):
+    """y = γ·o(attend(x)) + x with a learned γ that starts at 0 (equations 1 to 3).
+
+    The paper's f, g, h, v are `key`, `query`, `value`, `out` here. There is no 1/√d. In the
+    "released" form keys and values are max-pooled 2×2 and values have C/2 channels; in the "paper"
+    form nothing is pooled and values have C/8.
+    """
+
+    def __init__(
+        self, channels: int, *, form: AttentionForm, spectral_norm: bool, eps: float
+    ) -> None:
+        super().__init__()
+        if channels < 8:
+            raise ValueError(f"attention needs at least 8 channels (C/8 keys), got {channels}")
+        self.pooled = form == "released"
+        inner = channels // 8
+        value_width = channels // 2 if self.pooled else inner
+
+        def conv1x1(width_in: int, width_out: int) -> Conv2d:
+            return Conv2d(width_in, width_out, 1, spectral_norm=spectral_norm, eps=eps, bias=False)
+
+        self.query = conv1x1(channels, inner)
+        self.key = conv1x1(channels, inner)
+        self.value = conv1x1(channels, value_width)
+        self.out = conv1x1(value_width, channels)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        """The fused path, which never holds the HW × HW/4 weights."""
+        query = self.query(x).flatten(2).mT  # (B, HW, C/8)
+        key = self._pool(self.key(x)).flatten(2).mT  # (B, HW/4, C/8)
+        value = self._pool(self.value(x)).flatten(2).mT  # (B, HW/4, C/2)
+        mixed = fused_attention(query, key, value)  # (B, HW, C/2)
+        out = self.out(mixed.mT.unflatten(2, x.shape[2:]))
+        return torch.addcmul(x, self.gamma.to(out), out)
+
+    def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """The explicit path: what each query position attends to.
+
+        `x` is the (B, C, H, W) that `forward` gets; `positions` are (Q,) indices y·W + x into its
+        grid, all of them by default. Returns (B, Q, h, w) float32 over the key grid, each (h, w)
+        summing to 1 (β of equation 1).
+        """
+        query = self.query(x).flatten(2)
+        key = self._pool(self.key(x))
+        if positions is not None:
+            query = query[:, :, positions]
+        logits = query.mT.float() @ key.flatten(2).float()  # (B, Q, hw)
+        weights: Tensor = logits.softmax(-1)
+        return weights.view(*weights.shape[:2], *key.shape[2:])
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if self.pooled else x
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(query·keyᵀ)·value: (B, Q, D), (B, K, D), (B, K, E) -> (B, Q, E).
+
+    PyTorch's fused kernels want one width for all three, a multiple of 8, and a head axis; else it
+    falls back to forming the weights, several times slower. Columns of zeros change no product.
+    """
+    width = value.shape[2]
+    fused_width = -(-max(width, query.shape[2]) // 8) * 8
+    query, key, value = (
+        F.pad(t, (0, fused_width - t.shape[2])).unsqueeze(1) for t in (query, key, value)
+    )
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :width]

@@ -1,0 +1,239 @@
+"""A checkpoint: a trained generator, perhaps its discriminator, its classes and its story.
+
+On disk it is a folder: `config.json` (what the networks are, class names, training facts),
+`model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.config import DiscriminatorConfig, GeneratorConfig
+from model.discriminator import Discriminator
+from model.generator import Generator
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT_NAME = "picturebook-64"
+FORMAT = 1
+CONFIG_FILE = "config.json"
+GENERATOR_FILE = "model.safetensors"
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is not there, not whole, or not of this project."""
+
+
+class ClassInfo(BaseModel):
+    """What one label of a checkpoint depicts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    wnid: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+class _Description(BaseModel):
+    """The content of `config.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    fingerprint: str
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig | None = None
+    classes: tuple[ClassInfo, ...]
+    facts: dict[str, object] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Networks in eval mode with what is known of them; saves itself as a folder.
+
+    `classes` has one entry a label (placeholders where none are given). `facts` is free JSON:
+    training command, number of images seen, licence. Raises CheckpointError where the number of
+    classes does not fit the generator.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None = None
+    classes: Sequence[ClassInfo] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        num_classes = self.config.num_classes
+        if not self.classes:
+            names = tuple(ClassInfo(name=f"class_{i}") for i in range(num_classes))
+            object.__setattr__(self, "classes", names)
+        if len(self.classes) != num_classes:
+            raise CheckpointError(
+                f"{len(self.classes)} class names for a generator of {num_classes} classes"
+            )
+        self.generator.eval()
+        if self.discriminator is not None:
+            self.discriminator.eval()
+
+    @property
+    def config(self) -> GeneratorConfig:
+        """The generator's config."""
+        return self.generator.config
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What names this generator for good: see `fingerprint_of`."""
+        return fingerprint_of(self.generator)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the folder `path`, whole or not at all; an older one there is replaced.
+
+        Raises OSError where the disk does not take it.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            self._write(partial)
+            partial.chmod(0o755)
+            replace_folder(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return path
+
+    def _write(self, folder: Path) -> None:
+        save_file(_tensors(self.generator), folder / GENERATOR_FILE)
+        if self.discriminator is not None:
+            save_file(_tensors(self.discriminator), folder / DISCRIMINATOR_FILE)
+        description = _Description(
+            format=FORMAT,
+            fingerprint=self.fingerprint,
+            generator=self.config,
+            discriminator=None if self.discriminator is None else self.discriminator.config,
+            classes=tuple(self.classes),
+            facts=dict(self.facts),
+        )
+        text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
+    """The checkpoint of a folder, or a shipped one by its name, or the shipped default.
+
+    Raises CheckpointError, naming the file and what is wrong with it.
+    """
+    folder = _folder_of(source)
+    description = _read_description(folder)
+    generator = Generator(description.generator)
+    _load_tensors(generator, folder / GENERATOR_FILE)
+    discriminator = None
+    if description.discriminator is not None:
+        discriminator = Discriminator(description.discriminator)
+        _load_tensors(discriminator, folder / DISCRIMINATOR_FILE)
+    checkpoint = Checkpoint(generator, discriminator, description.classes, description.facts)
+    if checkpoint.fingerprint != description.fingerprint:
+        raise CheckpointError(
+            f"{folder}: the weights have fingerprint {checkpoint.fingerprint[:12]}, "
+            f"{CONFIG_FILE} says {description.fingerprint[:12]}: damaged, or files of two "
+            "checkpoints mixed"
+        )
+    return checkpoint
+
+
+def shipped_names() -> list[str]:
+    """The names of the checkpoints that come with the project."""
+    return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
+
+
+def fingerprint_of(generator: Generator) -> str:
+    """The sha256 (hex) of the canonical config and the sorted tensors: name, dtype, shape, bytes.
+
+    Nothing else enters it: a renamed class or a moved folder is the same generator.
+    """
+    digest = hashlib.sha256()
+    config = generator.config.model_dump(mode="json")
+    digest.update(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    for name, tensor in sorted(_tensors(generator).items()):
+        dtype, shape = str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
+        digest.update(f"\n{name} {dtype} {shape}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def replace_folder(partial: Path, path: Path) -> None:
+    """Move the finished folder `partial` to `path`, putting aside what was there."""
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+        path.replace(old)
+        partial.replace(path)
+        shutil.rmtree(old)
+    else:
+        partial.replace(path)
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+
+
+def _folder_of(source: str | Path | None) -> Path:
+    names = shipped_names()
+    if source is None:
+        source = DEFAULT_NAME
+    if isinstance(source, str) and source in names:
+        return PRETRAINED / source
+    folder = Path(source)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{source}: neither a checkpoint folder nor a shipped checkpoint; "
+            f"shipped: {', '.join(names) or 'none'}"
+        )
+    return folder
+
+
+def _read_description(folder: Path) -> _Description:
+    file = folder / CONFIG_FILE
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable as JSON: {error}") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        found = raw.get("format") if isinstance(raw, dict) else None
+        raise CheckpointError(f"{file}: format {found!r}, this version reads format {FORMAT}")
+    try:
+        return _Description.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"{file}: {place}: {first['msg']}") from error
+
+
+def _load_tensors(network: nn.Module, file: Path) -> None:
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: not readable as safetensors: {error}") from error
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        if name not in tensors:
+            raise CheckpointError(f"{file}: tensor {name} is missing")
+        if name not in expected:
+            raise CheckpointError(f"{file}: tensor {name} does not belong to this network")
+        if tensors[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"{file}: tensor {name} has shape {tuple(tensors[name].shape)}, "
+                f"expected {tuple(expected[name].shape)}"
+            )
+    network.load_state_dict(tensors)

@@ -1,0 +1,162 @@
+"""What a generator and a discriminator are made of: frozen, validated, saved as JSON."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Resolution = Literal[32, 64, 128, 256]
+AttentionForm = Literal["released", "paper"]
+
+# Channels of the 4×4 input and of each block's output, in units of `base_channels`. 128 px is the
+# paper's network; the other sizes follow the same family (SNGAN, Miyato & Koyama 2018, appendix).
+GENERATOR_MULTIPLIERS: dict[int, tuple[int, ...]] = {
+    32: (4, 4, 4, 4),
+    64: (16, 8, 4, 2, 1),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+}
+# Channels of each block's output; the blocks after `NUM_DOWNSAMPLINGS` keep their resolution.
+DISCRIMINATOR_MULTIPLIERS: dict[int, tuple[int, ...]] = {
+    32: (4, 4, 4, 4),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
+    256: (1, 2, 4, 8, 8, 16, 16),
+}
+NUM_DOWNSAMPLINGS: dict[int, int] = {32: 2, 64: 4, 128: 5, 256: 6}
+START_RESOLUTION = 4  # the generator's first feature map is 4×4
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _NetworkConfig(BaseModel):
+    """What the two networks have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution: Resolution
+    base_channels: Positive = 64
+    num_classes: Positive
+    channel_multipliers: tuple[Positive, ...] = ()
+    attention_at: tuple[int, ...] = ()
+    attention_form: AttentionForm = "released"
+    spectral_norm: bool = True
+    spectral_norm_eps: Annotated[float, Field(gt=0)] = 1e-12
+
+    def _require_multipliers(self, count: int) -> None:
+        if len(self.channel_multipliers) != count:
+            raise ValueError(
+                f"channel_multipliers has {len(self.channel_multipliers)} entries, "
+                f"{self.resolution} px needs {count}: {self.channel_multipliers}"
+            )
+
+    def _require_attention_among(self, resolutions: tuple[int, ...]) -> None:
+        for place in self.attention_at:
+            if place not in resolutions:
+                raise ValueError(
+                    f"attention_at={place}: no block ends at that resolution, these do: "
+                    f"{sorted(set(resolutions))}"
+                )
+
+
+class GeneratorConfig(_NetworkConfig):
+    """A SAGAN generator (Zhang et al. 2018, section 4 and the released code).
+
+    `attention_at` lists the feature-map resolutions that self-attention follows; by default 32, or
+    16 where the picture itself is 32 px. `attention_form` "released" pools keys and values 2×2 and
+    gives the values C/2 channels, as the released code and every public checkpoint do; "paper" is
+    the form of the paper's equations. `conditional_gain` "direct" multiplies by the class's
+    embedding, "offset" by one plus it. Raises `pydantic.ValidationError` (a `ValueError`) naming
+    the field and the value.
+    """
+
+    z_dim: Positive = 128
+    upsampling: Literal["nearest", "bilinear"] = "nearest"
+    conditional_gain: Literal["direct", "offset"] = "direct"
+    conditional_spectral_norm: bool = False
+    batch_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: dict[str, object]) -> dict[str, object]:
+        return _with_defaults(values, GENERATOR_MULTIPLIERS)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._require_multipliers(len(GENERATOR_MULTIPLIERS[self.resolution]))
+        self._require_attention_among(self.block_resolutions)
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the 4×4 input, then of each block's output."""
+        return tuple(m * self.base_channels for m in self.channel_multipliers)
+
+    @property
+    def block_resolutions(self) -> tuple[int, ...]:
+        """The resolution that each up block ends at: 8, 16, … `resolution`."""
+        return tuple(
+            START_RESOLUTION * 2 ** (i + 1) for i in range(len(self.channel_multipliers) - 1)
+        )
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """The resolutions with attention in the order they run; `layer` arguments index this."""
+        return tuple(sorted(set(self.attention_at)))
+
+    def key_grid(self, layer: int) -> tuple[int, int]:
+        """(h, w) of the positions that attention layer `layer` chooses among."""
+        side = self.attention_layers[layer]
+        return (side, side) if self.attention_form == "paper" else (side // 2, side // 2)
+
+
+class DiscriminatorConfig(_NetworkConfig):
+    """A projection discriminator (Miyato & Koyama 2018) with self-attention.
+
+    `skip_sees_relu`: in StudioGAN and mimicry an in-place ReLU at a block's entry also changes what
+    its skip connection carries; checkpoints trained so need the same.
+    """
+
+    skip_sees_relu: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: dict[str, object]) -> dict[str, object]:
+        return _with_defaults(values, DISCRIMINATOR_MULTIPLIERS)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._require_multipliers(len(DISCRIMINATOR_MULTIPLIERS[self.resolution]))
+        self._require_attention_among(self.block_resolutions)
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each block's output."""
+        return tuple(m * self.base_channels for m in self.channel_multipliers)
+
+    @property
+    def block_resolutions(self) -> tuple[int, ...]:
+        """The resolution that each block ends at; the last ones share one."""
+        downs = NUM_DOWNSAMPLINGS[self.resolution]
+        return tuple(
+            self.resolution >> min(i + 1, downs) for i in range(len(self.channel_multipliers))
+        )
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """The resolutions with attention in the order they run."""
+        return tuple(sorted(set(self.attention_at), reverse=True))
+
+
+def _with_defaults(
+    values: dict[str, object], multipliers: dict[int, tuple[int, ...]]
+) -> dict[str, object]:
+    """`values` with the defaults that depend on the resolution filled in."""
+    resolution = values.get("resolution")
+    if not isinstance(resolution, int) or resolution not in multipliers:
+        return values  # the field's own check names the value
+    defaults: dict[str, object] = {
+        "channel_multipliers": multipliers[resolution],
+        "attention_at": (32,) if resolution > 32 else (16,),
+    }
+    return defaults | values

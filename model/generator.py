@@ -1,0 +1,87 @@
+"""The generator: a latent and a class in, a picture out."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.attention import SelfAttention
+from model.config import START_RESOLUTION, GeneratorConfig
+from model.layers import Conv2d, Linear, UpBlock, initialize
+
+
+class Generator(nn.Module):
+    """The SAGAN generator of `config` (Zhang et al. 2018, section 4)."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        spectral_norm, eps = config.spectral_norm, config.spectral_norm_eps
+        self.linear = Linear(
+            config.z_dim, widths[0] * START_RESOLUTION**2, spectral_norm=spectral_norm, eps=eps
+        )
+        self.blocks = nn.ModuleList(
+            UpBlock(w_in, w_out, config) for w_in, w_out in pairwise(widths)
+        )
+        width_at = dict(zip(config.block_resolutions, widths[1:], strict=True))
+        self.attention = nn.ModuleDict(
+            {
+                str(at): SelfAttention(
+                    width_at[at], form=config.attention_form, spectral_norm=spectral_norm, eps=eps
+                )
+                for at in config.attention_layers
+            }
+        )
+        self.norm = nn.BatchNorm2d(widths[-1], eps=config.batch_norm_eps)
+        self.to_rgb = Conv2d(widths[-1], 3, 3, spectral_norm=spectral_norm, eps=eps)
+        initialize(self)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """(B, z_dim) latents and (B,) classes, or (B, num_classes) class weights.
+
+        Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
+        """
+        self._check(z, labels)
+        x = self._start(z)
+        for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
+            x = block(x, labels)
+            if str(resolution) in self.attention:
+                x = self.attention[str(resolution)](x)
+        return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
+
+    def attention_weights(
+        self, z: Tensor, labels: Tensor, layer: int = -1, positions: Tensor | None = None
+    ) -> Tensor:
+        """What attention layer `layer` attends to, as `SelfAttention.weights`: (B, Q, h, w).
+
+        Runs the network only up to that layer. Raises ValueError where there is no such layer.
+        """
+        self._check(z, labels)
+        layers = self.config.attention_layers
+        if not -len(layers) <= layer < len(layers):
+            raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
+        x = self._start(z)
+        for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
+            x = block(x, labels)
+            if resolution == layers[layer]:
+                break
+            if str(resolution) in self.attention:
+                x = self.attention[str(resolution)](x)
+        attention = self.attention[str(layers[layer])]
+        assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
+        return attention.weights(x, positions)
+
+    def _start(self, z: Tensor) -> Tensor:
+        x: Tensor = self.linear(z)
+        return x.view(len(z), self.config.widths[0], START_RESOLUTION, START_RESOLUTION)
+
+    def _check(self, z: Tensor, labels: Tensor) -> None:
+        if z.dim() != 2 or z.shape[1] != self.config.z_dim:
+            raise ValueError(f"z has shape {tuple(z.shape)}, expected (B, {self.config.z_dim})")
+        if labels.shape not in ((len(z),), (len(z), self.config.num_classes)):
+            raise ValueError(
+                f"labels has shape {tuple(labels.shape)}, expected ({len(z)},) or "
+                f"({len(z)}, {self.config.num_classes})"
+            )

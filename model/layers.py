@@ -1,0 +1,234 @@
+"""Spectral norm, conditional batch norm and the residual blocks that both networks are built of.
+
+Two exact identities save most of the arithmetic, in training as in sampling. A nearest-neighbour
+upsampling before a 3×3 convolution makes it read each input four times, so the pair is one 4×4
+transposed convolution of stride 2; a 3×3 convolution before an average pool is one 4×4 convolution
+of stride 2. And a 1×1 convolution commutes with both, so it runs on the smaller side.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import GeneratorConfig
+
+INITIAL_POWER_ITERATIONS = 15
+
+
+class SpectralNorm(nn.Module):
+    """A layer whose weight is divided by its largest singular value σ (Miyato et al. 2018).
+
+    σ is estimated as uᵀWv with the stored vectors `u` (out,) and `v` (in·k·k,), in float32 also
+    under autocast. Reading the weight never changes u and v: `advance_power_iteration` does, once
+    a training step. Gradients flow through σ to the weight, not to u and v. Without
+    `spectral_norm` the layer has no u and v and uses its weight as it is.
+    """
+
+    weight: Tensor
+    u: Tensor | None
+    v: Tensor | None
+    eps: float
+
+    def _init_spectral_norm(self, enabled: bool, eps: float) -> None:
+        self.eps = eps
+        matrix = self.weight.detach().flatten(1)
+        self.register_buffer("u", torch.randn(matrix.shape[0]) if enabled else None)
+        self.register_buffer("v", torch.randn(matrix.shape[1]) if enabled else None)
+
+    def sigma(self) -> Tensor:
+        """The estimated largest singular value, a float32 scalar; 1 without spectral norm."""
+        if self.u is None or self.v is None:
+            return self.weight.new_ones((), dtype=torch.float32)
+        with torch.autocast(self.weight.device.type, enabled=False):
+            matrix = self.weight.flatten(1)
+            dtype = torch.promote_types(matrix.dtype, torch.float32)
+            return torch.dot(self.u.to(dtype), torch.mv(matrix.to(dtype), self.v.to(dtype)))
+
+    def normalized_weight(self) -> Tensor:
+        """The weight that the layer computes with: W/σ."""
+        return self.weight if self.u is None else self.weight / self.sigma()
+
+    @torch.no_grad()
+    def power_iterate(self, num_iterations: int = 1) -> None:
+        """Bring u and v closer to W's leading singular vectors, in place."""
+        if self.u is None or self.v is None:
+            return
+        matrix = self.weight.flatten(1).float()
+        for _ in range(num_iterations):
+            self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=self.eps))
+            self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=self.eps))
+
+
+class Conv2d(nn.Conv2d, SpectralNorm):
+    """A "same" convolution of odd `kernel_size` with optional spectral norm."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        spectral_norm: bool,
+        eps: float,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias
+        )
+        self._init_spectral_norm(spectral_norm, eps)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H, W)
+        return F.conv2d(x, self.normalized_weight(), self.bias, padding=self.padding)
+
+    def forward_upsampled(self, x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
+        """`forward(upsample(x))` for a 3×3 kernel: (B, C, H, W) -> (B, C', 2H, 2W)."""
+        if mode == "bilinear":
+            return self.forward(upsample(x, mode))
+        kernel = spread(self.normalized_weight().flip(2, 3)).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+
+    def forward_pooled(self, x: Tensor) -> Tensor:
+        """`avg_pool2d(forward(x), 2)` for a 3×3 kernel: (B, C, H, W) -> (B, C', H/2, W/2)."""
+        kernel = spread(self.normalized_weight()) / 4
+        return F.conv2d(x, kernel, self.bias, stride=2, padding=1)
+
+
+class Linear(nn.Linear, SpectralNorm):
+    """A linear layer with optional spectral norm."""
+
+    def __init__(
+        self, in_features: int, out_features: int, *, spectral_norm: bool, eps: float
+    ) -> None:
+        super().__init__(in_features, out_features)
+        self._init_spectral_norm(spectral_norm, eps)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, in) -> (B, out)
+        return F.linear(x, self.normalized_weight(), self.bias)
+
+
+class Embedding(nn.Embedding, SpectralNorm):
+    """A row a class, with optional spectral norm; also takes mixtures of classes."""
+
+    def __init__(self, num_classes: int, width: int, *, spectral_norm: bool, eps: float) -> None:
+        super().__init__(num_classes, width)
+        self._init_spectral_norm(spectral_norm, eps)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """(B,) class indices, or (B, num_classes) class weights -> (B, width)."""
+        weight = self.normalized_weight()
+        return F.embedding(labels, weight) if labels.dim() == 1 else labels @ weight
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch norm whose gain and bias belong to the class (Dumoulin et al. 2017)."""
+
+    def __init__(self, width: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        spectral_norm, eps = config.conditional_spectral_norm, config.spectral_norm_eps
+        self.norm = nn.BatchNorm2d(width, eps=config.batch_norm_eps, affine=False)
+        self.gain = Embedding(config.num_classes, width, spectral_norm=spectral_norm, eps=eps)
+        self.bias = Embedding(config.num_classes, width, spectral_norm=spectral_norm, eps=eps)
+        self.gain_offset = 1.0 if config.conditional_gain == "offset" else 0.0
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W), labels as Embedding's
+        gain = (self.gain(labels) + self.gain_offset)[:, :, None, None]
+        return torch.addcmul(self.bias(labels)[:, :, None, None].to(x), self.norm(x), gain.to(x))
+
+
+class UpBlock(nn.Module):
+    """Doubles the resolution: BN-ReLU-up-conv-BN-ReLU-conv, beside up and a 1×1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
+        super().__init__()
+        spectral_norm, eps = config.spectral_norm, config.spectral_norm_eps
+        self.upsampling = config.upsampling
+        self.norm1 = ConditionalBatchNorm2d(in_channels, config)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, spectral_norm=spectral_norm, eps=eps)
+        self.norm2 = ConditionalBatchNorm2d(out_channels, config)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, spectral_norm=spectral_norm, eps=eps)
+        self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, eps=eps)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
+        h = self.conv1.forward_upsampled(F.relu(self.norm1(x, labels)), self.upsampling)
+        h = self.conv2(F.relu(self.norm2(h, labels)))
+        skip = upsample(self.shortcut(x), self.upsampling)
+        summed: Tensor = h + skip
+        return summed
+
+
+class DownBlock(nn.Module):
+    """ReLU-conv-ReLU-conv-pool beside a 1×1 convolution and pool.
+
+    `first`: the block that meets the picture has no ReLU before its first convolution.
+    Without `downsample` nothing is pooled, and a skip between equal widths is the identity.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        first: bool,
+        downsample: bool,
+        skip_sees_relu: bool,
+        spectral_norm: bool,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.first, self.downsample, self.skip_sees_relu = first, downsample, skip_sees_relu
+        self.conv1 = Conv2d(in_channels, out_channels, 3, spectral_norm=spectral_norm, eps=eps)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, spectral_norm=spectral_norm, eps=eps)
+        self.shortcut = (
+            Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, eps=eps)
+            if downsample or in_channels != out_channels
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', H/2, W/2), or H, W
+        h = x if self.first else F.relu(x)
+        skip = h if self.skip_sees_relu else x
+        h = F.relu(self.conv1(h))
+        h = self.conv2.forward_pooled(h) if self.downsample else self.conv2(h)
+        skip = F.avg_pool2d(skip, 2) if self.downsample else skip
+        return h + (skip if self.shortcut is None else self.shortcut(skip))
+
+
+def upsample(x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2H, 2W)."""
+    if mode == "nearest":
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def spread(kernel: Tensor) -> Tensor:
+    """(out, in, 3, 3) -> (out, in, 4, 4): the kernel added up at its four shifts by 0 or 1."""
+    rows = F.pad(kernel, (0, 0, 0, 1)) + F.pad(kernel, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+def spectral_norm_layers(network: nn.Module) -> Iterator[SpectralNorm]:
+    """The layers of `network` that are spectrally normalised."""
+    return (m for m in network.modules() if isinstance(m, SpectralNorm) and m.u is not None)
+
+
+def advance_power_iteration(network: nn.Module, num_iterations: int = 1) -> None:
+    """Advance u and v of every spectrally normalised layer of `network`."""
+    for layer in spectral_norm_layers(network):
+        layer.power_iterate(num_iterations)
+
+
+def initialize(network: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1."""
+    for module in network.modules():
+        if isinstance(module, Conv2d | Linear | Embedding):
+            nn.init.xavier_uniform_(module.weight)
+        if isinstance(module, Conv2d | Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, ConditionalBatchNorm2d):
+            nn.init.constant_(module.gain.weight, 1.0 - module.gain_offset)
+            nn.init.zeros_(module.bias.weight)
+    advance_power_iteration(network, INITIAL_POWER_ITERATIONS)

@@ -1,0 +1,56 @@
+"""The `sagan` command: mounts the packages' commands and imports each only when it is asked for."""
+
+import importlib
+
+import click
+
+# command: (module, attribute, what `sagan --help` says of it)
+COMMANDS = {
+    "serve": ("app.cli", "serve", "Serve images over HTTP on this machine: API, worker and queue."),
+    "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
+    "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
+    "train": ("training.cli", "train_command", "Train a SAGAN and export a checkpoint."),
+    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into PNG files."),
+    "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
+    "inspect": ("model.cli", "inspect", "Say what a checkpoint is."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command runs, so that `--help` needs no torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        try:
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"`sagan {cmd_name}` needs the package {error.name}, which is not installed; "
+                "`pip install -c constraints.txt -e '.[serve,train]'` installs everything"
+            ) from error
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sagan-service", prog_name="sagan")
+def main() -> None:
+    """Self-Attention GAN: train it, look into it, serve it over HTTP.
+
+    First steps: `sagan serve`, then open http://127.0.0.1:8000/docs.
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Makes SAGAN checkpoints: data, losses, steps, the loop, snapshots, export."""

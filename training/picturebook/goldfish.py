@@ -1,0 +1,80 @@
+"""The goldfish: round, orange, with a fan of a tail."""
+
+from training.picturebook import scenes
+from training.picturebook.canvas import Canvas
+from training.picturebook.chance import Chance
+from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
+from training.picturebook.curves import ellipse, limb, smooth
+
+BODY = smooth(
+    (
+        (0.4, 0.0), (0.32, -0.12), (0.15, -0.2), (-0.02, -0.17), (-0.16, -0.07),
+        (-0.2, 0.0), (-0.15, 0.08), (0.0, 0.17), (0.17, 0.19), (0.33, 0.11),
+    )
+)  # fmt: skip
+
+
+def paint(canvas: Canvas, chance: Chance) -> None:
+    """A goldfish from the side, swimming in clear water."""
+    scenes.underwater(canvas, chance)
+    orange = hsv(chance.between(0.025, 0.115), chance.between(0.8, 0.95), 0.98)
+    scale, flip = chance.between(0.84, 0.98), chance.happens(0.5)
+    ahead = 0.03 + chance.around(0, 0.03)
+    x, y = 0.5 + (-ahead if flip else ahead), chance.between(0.42, 0.58)
+    fish = canvas.placed(x, y, scale, angle=chance.around(0, 0.25), flip=flip)
+    _bubbles(fish, chance)
+    _fins(fish, orange, chance)
+    pale = mix(orange, (255, 236, 170), 0.75)
+    fish.fill(BODY, paint=Gradient(darker(orange, 0.08), pale, -0.2, 0.2))
+    _scales(fish, orange)
+    _face(fish, orange)
+
+
+def _bubbles(fish: Canvas, chance: Chance) -> None:
+    for k in range(3):
+        x, y, radius = 0.44 + chance.around(0, 0.04), -0.12 - 0.11 * k, chance.between(0.015, 0.035)
+        fish.fill(ellipse(x, y, radius, radius), paint=WHITE, opacity=0.55)
+
+
+def _fins(fish: Canvas, orange: Colour, chance: Chance) -> None:
+    sway, spread = chance.around(0, 0.06), chance.between(0.85, 1.15)
+    pale = mix(orange, (255, 226, 150), 0.4)
+    for side in (-1, 1):
+        lobe = (
+            (-0.14, 0.0), (-0.25, side * 0.09 * spread), (-0.4, side * 0.25 * spread + sway),
+            (-0.49, side * 0.22 * spread + sway), (-0.42, side * 0.08 + sway), (-0.3, 0.0),
+        )  # fmt: skip
+        fish.fill(smooth(lobe), paint=pale, opacity=0.92)
+        for reach in (0.1, 0.18):
+            ray = ((-0.18, 0.0), (-0.3, side * reach * 0.6), (-0.43, side * reach * spread + sway))
+            fish.stroke(*ray, width=0.009, paint=mix(orange, pale, 0.3))
+    back = ((0.2, -0.15), (0.13, -0.28), (0.02, -0.33), (-0.1, -0.25), (-0.1, -0.1), (0.06, -0.12))
+    fish.fill(smooth(back), paint=Gradient(pale, orange, -0.3, -0.1))
+    belly = ((0.02, 0.14), (-0.05, 0.27), (-0.15, 0.27), (-0.12, 0.1))
+    fish.fill(smooth(belly), paint=Gradient(orange, pale, 0.1, 0.28))
+
+
+def _scales(fish: Canvas, orange: Colour) -> None:
+    with fish.clip(BODY):
+        for row in range(5):
+            for column in range(5):
+                x = -0.12 + 0.065 * column + 0.03 * (row % 2)
+                y = -0.12 + 0.06 * row
+                fish.wire(
+                    (x + 0.03, y - 0.03), (x, y), (x + 0.03, y + 0.03),
+                    width=0.008, paint=darker(orange, 0.14),
+                )  # fmt: skip
+    fish.fill(
+        limb((0.08, 0.03, 0.05), (0.0, 0.09, 0.08), (-0.08, 0.13, 0.03)),
+        paint=mix(orange, (255, 226, 150), 0.55),
+    )
+
+
+def _face(fish: Canvas, orange: Colour) -> None:
+    fish.stroke((0.19, -0.1), (0.155, 0.0), (0.19, 0.11), width=0.014, paint=darker(orange, 0.22))
+    fish.oval(0.275, -0.04, 0.046, 0.046, WHITE)
+    fish.oval(0.285, -0.04, 0.03, 0.03, INK)
+    fish.oval(0.295, -0.052, 0.01, 0.01, WHITE)
+    smile = ((0.385, 0.042), (0.35, 0.058), (0.32, 0.045))
+    fish.stroke(*smile, width=0.014, paint=darker(orange, 0.45))
+    fish.fill(ellipse(0.26, 0.05, 0.03, 0.02), paint=lighter((250, 120, 100), 0.1), opacity=0.5)

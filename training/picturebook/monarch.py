@@ -1,0 +1,64 @@
+"""The monarch: mirrored orange wings with black veins and white dots."""
+
+from training.picturebook import scenes
+from training.picturebook.canvas import Canvas
+from training.picturebook.chance import Chance
+from training.picturebook.colours import WHITE, Colour, Gradient, hsv, mix
+from training.picturebook.curves import Point, limb, smooth
+
+BLACK_WING: Colour = (34, 26, 28)
+FORE_RIM = ((0.02, -0.08), (0.16, -0.27), (0.34, -0.38), (0.47, -0.36), (0.45, -0.22),
+            (0.37, -0.06), (0.2, 0.03), (0.03, 0.03))  # fmt: skip
+HIND_RIM = ((0.02, -0.02), (0.2, 0.0), (0.36, 0.08), (0.38, 0.22), (0.27, 0.34), (0.15, 0.33),
+            (0.06, 0.2))  # fmt: skip
+FORE_CELLS = (
+    ((0.05, -0.07), (0.17, -0.21), (0.27, -0.25), (0.19, -0.12), (0.07, -0.03)),
+    ((0.29, -0.25), (0.36, -0.27), (0.34, -0.2), (0.24, -0.13)),
+    ((0.25, -0.105), (0.36, -0.17), (0.34, -0.07), (0.24, -0.045)),
+    ((0.06, -0.005), (0.2, -0.085), (0.225, -0.03), (0.17, 0.005)),
+)
+HIND_CELLS = (
+    ((0.05, 0.02), (0.15, 0.03), (0.19, 0.1), (0.15, 0.15), (0.07, 0.1)),
+    ((0.2, 0.04), (0.32, 0.09), (0.32, 0.15), (0.22, 0.1)),
+    ((0.22, 0.13), (0.31, 0.19), (0.26, 0.25), (0.18, 0.16)),
+    ((0.15, 0.18), (0.22, 0.26), (0.17, 0.28), (0.12, 0.22)),
+    ((0.08, 0.14), (0.12, 0.17), (0.12, 0.27), (0.08, 0.21)),
+)
+DOTS = ((0.43, -0.32), (0.425, -0.25), (0.41, -0.18), (0.385, -0.11), (0.35, -0.04), (0.37, -0.33),
+        (0.3, -0.31), (0.355, 0.2), (0.32, 0.26), (0.26, 0.31), (0.19, 0.315), (0.36, 0.13),
+        (0.27, 0.0), (0.12, 0.295))  # fmt: skip
+
+
+def paint(canvas: Canvas, chance: Chance) -> None:
+    """A monarch with open wings, seen from above."""
+    scenes.garden(canvas, chance)
+    orange = hsv(chance.between(0.045, 0.09), chance.between(0.82, 0.95), 0.98)
+    x, y = 0.5 + chance.around(0, 0.04), 0.5 + chance.around(0, 0.06)
+    scale, angle = chance.between(0.86, 1.0), chance.around(0, 0.5)
+    open_share = chance.between(0.84, 1.0)
+    butterfly = canvas.placed(x, y, scale, angle=angle)
+    for flip in (False, True):
+        _wings(butterfly.placed(0, 0, 1.0, flip=flip), orange, open_share)
+    _body(butterfly)
+
+
+def _wings(side: Canvas, orange: Colour, open_share: float) -> None:
+    def folded(points: tuple[Point, ...]) -> list[Point]:
+        return [(x * open_share, y) for x, y in points]
+
+    glow = Gradient(mix(orange, (255, 205, 90), 0.35), orange, -0.3, 0.3)
+    for rim, cells in ((HIND_RIM, HIND_CELLS), (FORE_RIM, FORE_CELLS)):
+        side.fill(smooth(folded(rim)), paint=BLACK_WING)
+        side.fill(*(smooth(folded(cell), steps=4) for cell in cells), paint=glow)
+    for x, y in folded(DOTS):
+        side.oval(x, y, 0.013, 0.013, WHITE)
+
+
+def _body(butterfly: Canvas) -> None:
+    butterfly.fill(limb((0, -0.12, 0.05), (0, 0.0, 0.07), (0, 0.22, 0.025)), paint=BLACK_WING)
+    butterfly.oval(0, -0.14, 0.032, 0.032, BLACK_WING)
+    for side in (-1, 1):
+        butterfly.oval(side * 0.016, -0.15, 0.008, 0.008, WHITE)
+        feeler = ((side * 0.01, -0.16), (side * 0.04, -0.25), (side * 0.09, -0.31))
+        butterfly.stroke(*feeler, width=0.012, paint=BLACK_WING)
+        butterfly.oval(side * 0.09, -0.312, 0.014, 0.014, BLACK_WING)

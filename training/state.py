@@ -1,0 +1,86 @@
+"""Everything a run changes as it goes: networks, optimisers, average, random numbers, progress."""
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from model.discriminator import Discriminator
+from model.generator import Generator
+from training.config import TrainConfig
+
+
+@dataclass
+class TrainState:
+    """A run between two steps. `random` draws latents and flips, on the CPU, for all devices."""
+
+    generator: Generator
+    discriminator: Discriminator
+    average: Generator
+    generator_optimizer: Adam
+    discriminator_optimizer: Adam
+    random: torch.Generator
+    num_images: int = 0
+
+    @classmethod
+    def start(cls, config: TrainConfig, device: torch.device) -> Self:
+        """The state before the first step."""
+        torch.manual_seed(config.seed)
+        generator = Generator(config.generator).to(device)
+        discriminator = Discriminator(config.discriminator).to(device)
+        for network in (generator, discriminator):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        betas = (config.adam_beta1, config.adam_beta2)
+        return cls(
+            generator=generator,
+            discriminator=discriminator,
+            average=copy.deepcopy(generator).eval().requires_grad_(False),
+            generator_optimizer=Adam(
+                generator.parameters(), config.generator_rate, betas, fused=True
+            ),
+            discriminator_optimizer=Adam(
+                discriminator.parameters(), config.discriminator_rate, betas, fused=True
+            ),
+            random=torch.Generator().manual_seed(config.seed),
+        )
+
+    def latents(self, count: int) -> Tensor:
+        """The run's next (count, z_dim) latents."""
+        z = torch.randn(count, self.generator.config.z_dim, generator=self.random)
+        return z.to(self.device, non_blocking=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.generator.linear.weight.device
+
+    def state_dict(self) -> dict[str, object]:
+        """All of it as tensors, numbers and dicts of them."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "random": self.random.get_state(),
+            "num_images": self.num_images,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take over what `state_dict` gave, in place."""
+        for name in (
+            "generator",
+            "discriminator",
+            "average",
+            "generator_optimizer",
+            "discriminator_optimizer",
+        ):
+            getattr(self, name).load_state_dict(state[name])
+        random_state, num_images = state["random"], state["num_images"]
+        if not isinstance(random_state, Tensor) or not isinstance(num_images, int):
+            raise TypeError("the snapshot's random state or image count has the wrong type")
+        self.random.set_state(random_state.cpu())
+        self.num_images = num_images
