@@ -125,6 +125,8 @@ class Checkpoint:
         )
         text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
         (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        for file in folder.iterdir():
+            file.chmod(0o644)
 
 
 def load_checkpoint(source: str | Path | None = None) -> Checkpoint:

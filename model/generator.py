@@ -44,7 +44,15 @@ class Generator(nn.Module):
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
         self._check(z, labels)
-        x = self._start(z)
+        return self.finish(self.start(z), labels)
+
+    def start(self, z: Tensor) -> Tensor:
+        """(B, z_dim) latents -> the (B, C, 4, 4) feature map that the first block gets."""
+        x: Tensor = self.linear(z)
+        return x.view(len(z), self.config.widths[0], START_RESOLUTION, START_RESOLUTION)
+
+    def finish(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The rest of `forward`: what `start` gave, and the classes, to the picture."""
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
             x = block(x, labels)
             if str(resolution) in self.attention:
@@ -62,7 +70,7 @@ class Generator(nn.Module):
         layers = self.config.attention_layers
         if not -len(layers) <= layer < len(layers):
             raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
-        x = self._start(z)
+        x = self.start(z)
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
             x = block(x, labels)
             if resolution == layers[layer]:
@@ -72,10 +80,6 @@ class Generator(nn.Module):
         attention = self.attention[str(layers[layer])]
         assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
         return attention.weights(x, positions)
-
-    def _start(self, z: Tensor) -> Tensor:
-        x: Tensor = self.linear(z)
-        return x.view(len(z), self.config.widths[0], START_RESOLUTION, START_RESOLUTION)
 
     def _check(self, z: Tensor, labels: Tensor) -> None:
         if z.dim() != 2 or z.shape[1] != self.config.z_dim:

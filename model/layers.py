@@ -43,9 +43,8 @@ class SpectralNorm(nn.Module):
         if self.u is None or self.v is None:
             return self.weight.new_ones((), dtype=torch.float32)
         with torch.autocast(self.weight.device.type, enabled=False):
-            matrix = self.weight.flatten(1)
-            dtype = torch.promote_types(matrix.dtype, torch.float32)
-            return torch.dot(self.u.to(dtype), torch.mv(matrix.to(dtype), self.v.to(dtype)))
+            matrix = self._matrix()
+            return torch.dot(self.u.to(matrix), torch.mv(matrix, self.v.to(matrix)))
 
     def normalized_weight(self) -> Tensor:
         """The weight that the layer computes with: W/σ."""
@@ -56,10 +55,15 @@ class SpectralNorm(nn.Module):
         """Bring u and v closer to W's leading singular vectors, in place."""
         if self.u is None or self.v is None:
             return
-        matrix = self.weight.flatten(1).float()
+        matrix = self._matrix()
         for _ in range(num_iterations):
-            self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=self.eps))
-            self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=self.eps))
+            self.v.copy_(F.normalize(matrix.T @ self.u.to(matrix), dim=0, eps=self.eps))
+            self.u.copy_(F.normalize(matrix @ self.v.to(matrix), dim=0, eps=self.eps))
+
+    def _matrix(self) -> Tensor:
+        """The weight as (out, in·k·k), in float32 or better."""
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        return self.weight.flatten(1).to(dtype)
 
 
 class Conv2d(nn.Conv2d, SpectralNorm):
@@ -221,14 +225,17 @@ def advance_power_iteration(network: nn.Module, num_iterations: int = 1) -> None
 
 
 def initialize(network: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1."""
+    """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1.
+
+    Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
+    """
     for module in network.modules():
         if isinstance(module, Conv2d | Linear | Embedding):
             nn.init.xavier_uniform_(module.weight)
         if isinstance(module, Conv2d | Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, ConditionalBatchNorm2d):
+        if isinstance(module, ConditionalBatchNorm2d) and module.gain.u is None:
             nn.init.constant_(module.gain.weight, 1.0 - module.gain_offset)
             nn.init.zeros_(module.bias.weight)
     advance_power_iteration(network, INITIAL_POWER_ITERATIONS)

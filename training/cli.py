@@ -9,6 +9,7 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
+from model.sampler import pick_device
 from training import picturebook
 from training.config import TrainConfig
 from training.data import DataError, open_picturebook
@@ -140,17 +141,10 @@ def _config(size: int, base_channels: int, options: dict[str, object]) -> TrainC
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise click.UsageError(f"--device {name}: not usable here: {reason}") from error
-    return device
+        return pick_device(name)
+    except ValueError as error:
+        raise click.UsageError(f"--device: {error}") from error
 
 
 def _command() -> str:

@@ -43,7 +43,7 @@ def open_picturebook(folder: Path, size: int, num_pictures: int) -> ImageSet:
         _draw_into(path, size, num_pictures)
     try:
         images = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise DataError(f"{path}: not a NumPy array; delete it to have it drawn again") from error
     if images.shape != (num_pictures, size, size, 3):
         raise DataError(f"{path}: shape {images.shape}; delete it to have it drawn again")

@@ -54,7 +54,8 @@ def append_log(folder: Path, record: dict[str, float]) -> None:
 
 def gammas(generator: Generator) -> dict[str, float]:
     """γ of each attention layer: how much the network has come to use it."""
-    return {f"gamma_{at}": float(layer.gamma.detach()) for at, layer in _attention_layers(generator)}
+    layers = _attention_layers(generator)
+    return {f"gamma_{at}": float(layer.gamma.detach()) for at, layer in layers}
 
 
 def _attention_layers(generator: Generator) -> list[tuple[str, SelfAttention]]:

@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make serve` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+# Another index for torch alone, e.g. one with CPU-only builds; see the README.
+TORCH_INDEX_URL ?=
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help serve install test test-slow check format clean
+.SUFFIXES:
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "Variables: HOST, PORT (serve), PYTHON, VENV, TORCH_INDEX_URL (install)"
+
+serve: $(VENV)/.installed-serve ## Install what is missing and serve on HOST:PORT (127.0.0.1:8000)
+	@exec $(BIN)/sagan serve --host $(HOST) --port $(PORT)
+
+install: $(VENV)/.installed-dev ## Install everything, for developing and training too
+
+test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under three minutes)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training
+	$(BIN)/python -m pytest -m slow --timeout 600
+
+check: $(VENV)/.installed-dev ## Lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## Format the code and mend what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+ifneq ($(TORCH_INDEX_URL),)
+	$(PIP) install -c constraints.txt --index-url $(TORCH_INDEX_URL) torch
+endif
+	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: give another with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)

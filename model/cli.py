@@ -1,0 +1,161 @@
+"""`sagan generate`, `sagan attention` and `sagan inspect`: a checkpoint without a server."""
+
+import json
+import secrets
+from pathlib import Path
+
+import click
+
+from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.latents import NUM_SEEDS
+from model.pictures import QUERY_COLOURS, View, attention_picture, contact_sheet, encode_png
+from model.sampler import Sampler
+
+model_option = click.option(
+    "--model", help="A checkpoint folder or a shipped name; the shipped default if not given."
+)
+class_option = click.option(
+    "--class", "class_name", required=True, help="Name, WordNet id, alias or index of the class."
+)
+out_option = click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    help="The PNG file to write.",
+)  # fmt: skip
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."
+)
+truncation_option = click.option(
+    "--truncation", type=float, help="Over 0 and at most 4; smaller is tamer and more alike."
+)
+
+
+@click.command()
+@model_option
+@class_option
+@click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), help="Random if not given.")
+@click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True,
+              help="How many; picture i has seed + i. Several become one sheet.")  # fmt: skip
+@truncation_option
+@device_option
+@out_option
+def generate(
+    model: str | None,
+    class_name: str,
+    seed: int | None,
+    count: int,
+    truncation: float | None,
+    device: str,
+    out: Path,
+) -> None:
+    """Draw pictures of a class into a PNG file.
+
+    Example: sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
+    """
+    checkpoint = _load(model)
+    label = find_label(checkpoint, class_name)
+    first = secrets.randbelow(NUM_SEEDS) if seed is None else seed
+    seeds = [(first + i) % NUM_SEEDS for i in range(count)]
+    try:
+        pixels = Sampler(checkpoint, device).sample([label] * count, seeds, truncation)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    columns = next(c for c in range(1, count + 1) if c * c >= count)
+    out.write_bytes(encode_png(contact_sheet(list(pixels), columns)))
+    click.echo(f"{out}: {checkpoint.classes[label].name}, seed {first}")
+
+
+@click.command()
+@model_option
+@class_option
+@click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), default=0, show_default=True)
+@click.option(
+    "--at",
+    "queries",
+    type=(int, int),
+    multiple=True,
+    required=True,
+    metavar="X Y",
+    help=f"A query pixel; up to {len(QUERY_COLOURS)}, each gets a map.",
+)
+@click.option(
+    "--layer",
+    type=int,
+    default=-1,
+    show_default=True,
+    help="Which attention layer, counted from the input; -1 is the last.",
+)
+@click.option(
+    "--view", type=click.Choice(["overlay", "heatmap", "pair"]), default="pair", show_default=True
+)
+@click.option(
+    "--size",
+    type=click.IntRange(32, 1024),
+    default=256,
+    show_default=True,
+    help="Height of each panel in pixels.",
+)
+@truncation_option
+@device_option
+@out_option  # fmt: skip
+def attention(
+    model: str | None,
+    class_name: str,
+    seed: int,
+    queries: tuple[tuple[int, int], ...],
+    layer: int,
+    view: View,
+    size: int,
+    truncation: float | None,
+    device: str,
+    out: Path,
+) -> None:
+    """Show what the pixels of a picture attended to when they were drawn.
+
+    Example: sagan attention --class zebra --seed 3 --at 20 40 --at 44 40 -o maps.png
+    """
+    checkpoint = _load(model)
+    label = find_label(checkpoint, class_name)
+    try:
+        sampler = Sampler(checkpoint, device)
+        weights = sampler.attention(label, seed, queries, truncation, layer)
+        pixels = sampler.sample([label], [seed], truncation)[0]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    out.write_bytes(encode_png(attention_picture(pixels, weights, queries, view, size)))
+    click.echo(f"{out}: {checkpoint.classes[label].name}, seed {seed}")
+
+
+@click.command()
+@click.argument("model", required=False)
+def inspect(model: str | None) -> None:
+    """Say what the checkpoint MODEL is: a folder or a shipped name."""
+    checkpoint = _load(model)
+    parameters = sum(p.numel() for p in checkpoint.generator.parameters())
+    click.echo(f"fingerprint   {checkpoint.fingerprint}")
+    click.echo(f"parameters    {parameters:,}")
+    for name, value in checkpoint.config.model_dump(mode="json").items():
+        click.echo(f"{name:<13} {value}")
+    click.echo(f"classes       {', '.join(c.name for c in checkpoint.classes[:20])}")
+    click.echo(f"facts         {json.dumps(dict(checkpoint.facts), indent=2)}")
+
+
+def find_label(checkpoint: Checkpoint, text: str) -> int:
+    """The label of a class by name, WordNet id, alias or index.
+
+    Raises click.UsageError naming the classes there are.
+    """
+    wanted = text.casefold().replace(" ", "_").replace("-", "_")
+    for label, info in enumerate(checkpoint.classes):
+        spellings = {info.name, info.wnid or "", str(label), *info.aliases}
+        if wanted in {s.casefold().replace(" ", "_").replace("-", "_") for s in spellings}:
+            return label
+    names = ", ".join(c.name for c in checkpoint.classes[:20])
+    more = "" if len(checkpoint.classes) <= 20 else ", …"
+    raise click.UsageError(f"no class is called {text!r}; there are: {names}{more}")
+
+
+def _load(model: str | None) -> Checkpoint:
+    try:
+        return load_checkpoint(model)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error

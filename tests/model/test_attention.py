@@ -1,0 +1,89 @@
+"""Self-attention against the paper's equations written as loops."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.attention import SelfAttention, fused_attention
+from model.config import AttentionForm
+
+
+def layer(form: AttentionForm, gamma: float = 0.7) -> SelfAttention:
+    torch.manual_seed(0)
+    attention = SelfAttention(16, form=form, spectral_norm=True, eps=1e-12).double()
+    torch.nn.init.constant_(attention.gamma, gamma)
+    return attention
+
+
+def naive(attention: SelfAttention, x: Tensor) -> Tensor:
+    """Equations 1 to 3 of the paper, position by position."""
+    pool = (lambda t: F.max_pool2d(t, 2)) if attention.pooled else (lambda t: t)
+    query = attention.query(x).flatten(2)
+    key, value = pool(attention.key(x)).flatten(2), pool(attention.value(x)).flatten(2)
+    mixed = torch.zeros(len(x), value.shape[1], query.shape[2], dtype=x.dtype)
+    for b in range(len(x)):
+        for j in range(query.shape[2]):
+            scores = [
+                math.exp(float(torch.dot(key[b, :, i], query[b, :, j])))
+                for i in range(key.shape[2])
+            ]
+            for i, score in enumerate(scores):
+                mixed[b, :, j] += score / sum(scores) * value[b, :, i]
+    out: Tensor = attention.out(mixed.view(len(x), -1, *x.shape[2:]))
+    return attention.gamma * out + x
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+@torch.no_grad()
+def test_attention_equals_a_naive_triple_loop(form: AttentionForm) -> None:
+    """The fused path is softmax(f(x)ᵀg(x)) without 1/√d, to float64 rounding."""
+    attention, x = layer(form), torch.randn(2, 16, 4, 6, dtype=torch.float64)
+    torch.testing.assert_close(attention(x), naive(attention, x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+def test_attention_is_the_identity_at_gamma_zero(form: AttentionForm) -> None:
+    """γ starts at 0, and then the layer hands on its input bit for bit."""
+    fresh = SelfAttention(16, form=form, spectral_norm=True, eps=1e-12)
+    x = torch.randn(2, 16, 4, 4)
+    assert fresh.gamma.item() == 0.0
+    assert torch.equal(fresh(x), x)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+@torch.no_grad()
+def test_the_explicit_weights_are_those_that_the_fused_path_used(form: AttentionForm) -> None:
+    """Mixing the values with `weights` gives what `forward` gave; each map sums to 1."""
+    attention, x = layer(form), torch.randn(2, 16, 4, 4, dtype=torch.float64)
+    weights = attention.weights(x).double()
+    side = 2 if form == "released" else 4
+    assert weights.shape == (2, 16, side, side)
+    torch.testing.assert_close(weights.sum((2, 3)), torch.ones(2, 16, dtype=torch.float64))
+    value = attention._pool(attention.value(x)).flatten(2)
+    mixed = (weights.flatten(2) @ value.mT).mT.reshape(2, -1, 4, 4)
+    expected = x + attention.gamma * attention.out(mixed)
+    torch.testing.assert_close(attention(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_asked_positions_get_their_rows_only() -> None:
+    """`positions` picks queries y·W + x without computing the others."""
+    attention, x = layer("released"), torch.randn(1, 16, 4, 4, dtype=torch.float64)
+    some = attention.weights(x, torch.tensor([7, 0]))
+    assert torch.equal(some[0], attention.weights(x)[0, [7, 0]])
+
+
+def test_fused_attention_pads_widths_without_changing_the_result() -> None:
+    """Zero columns for the kernel's sake change neither scores nor mixtures."""
+    query, key, value = torch.randn(2, 9, 3), torch.randn(2, 5, 3), torch.randn(2, 5, 7)
+    expected = (query @ key.mT).softmax(-1) @ value
+    torch.testing.assert_close(fused_attention(query, key, value), expected)
+
+
+def test_too_few_channels_are_refused_with_the_number() -> None:
+    """C/8 keys need 8 channels."""
+    with pytest.raises(ValueError, match="got 4"):
+        SelfAttention(4, form="released", spectral_norm=True, eps=1e-12)

@@ -1,0 +1,95 @@
+"""`sagan generate`, `attention` and `inspect` on a small checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import sagan
+from model.checkpoint import Checkpoint, ClassInfo
+from model.config import GeneratorConfig
+from model.generator import Generator
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=8, num_classes=2))
+    classes = (
+        ClassInfo(name="golden_retriever", wnid="n02099601", aliases=("golden retriever",)),
+        ClassInfo(name="tabby", wnid="n02123045"),
+    )
+    return Checkpoint(generator, classes=classes).save(tmp_path_factory.mktemp("c") / "small")
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(sagan.main, [str(a) for a in args])
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    with Image.open(file) as image:
+        return image.size
+
+
+@pytest.mark.parametrize("name", ["golden_retriever", "n02099601", "0", "Golden Retriever"])
+def test_generate_writes_a_png_for_any_spelling_of_a_class(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    """Name, WordNet id, index and alias all find it; the seed used is said."""
+    out = tmp_path / "dog.png"
+    result = run("generate", "--model", folder, "--class", name, "--seed", 7, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "golden_retriever, seed 7" in result.output
+    assert size_of(out) == (32, 32)
+
+
+def test_several_pictures_become_a_sheet(folder: Path, tmp_path: Path) -> None:
+    """Five pictures: a sheet three wide and two high."""
+    out = tmp_path / "sheet.png"
+    assert run("generate", "--model", folder, "--class", 1, "-n", 5, "-o", out).exit_code == 0
+    assert size_of(out) == (3 * 34 - 2, 2 * 34 - 2)
+
+
+def test_attention_draws_a_panel_a_query(folder: Path, tmp_path: Path) -> None:
+    """The picture first, then a map for each --at."""
+    out = tmp_path / "maps.png"
+    result = run("attention", "--model", folder, "--class", "tabby", "--at", 3, 4, "--at", 20, 9,
+                 "--size", 64, "-o", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert size_of(out) == (3 * 66 - 2, 64)
+
+
+def test_inspect_names_the_fingerprint_and_the_classes(folder: Path) -> None:
+    """Enough to tell two checkpoints apart."""
+    result = run("inspect", folder)
+    assert result.exit_code == 0
+    assert "fingerprint" in result.output
+    assert "golden_retriever, tabby" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("generate", "--class", "yak"), "no class is called 'yak'; there are: golden_retriever"),
+        (("generate", "--class", "0", "--truncation", "9"), "truncation=9.0"),
+        (("attention", "--class", "0", "--at", "40", "2"), "(40, 2) is outside the 32×32"),
+    ],
+)
+def test_a_bad_value_is_one_clear_line(
+    args: tuple[str, ...], message: str, folder: Path, tmp_path: Path
+) -> None:
+    """Exit status 2, the value named, no traceback, no file."""
+    out = tmp_path / "x.png"
+    result = run(args[0], "--model", folder, *args[1:], "-o", out)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not out.exists()
+
+
+def test_help_needs_no_package_of_the_commands() -> None:
+    """`sagan --help` lists every command without importing torch."""
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in sagan.COMMANDS)

@@ -1,0 +1,152 @@
+"""The sampler: the same bytes in whatever company, and attention maps that are real."""
+
+import numpy as np
+import pytest
+import torch
+
+from model import pictures
+from model.checkpoint import Checkpoint, load_checkpoint
+from model.config import GeneratorConfig
+from model.generator import Generator
+from model.latents import latents
+from model.sampler import BUCKETS, Sampler, plan
+
+
+def tiny(**switches: object) -> Checkpoint:
+    """A small random generator whose attention and class gains do something."""
+    torch.manual_seed(0)
+    config = GeneratorConfig.model_validate(
+        {"resolution": 32, "base_channels": 8, "num_classes": 3} | switches
+    )
+    generator = Generator(config)
+    for name, parameter in generator.named_parameters():
+        if name.endswith(("gain.weight", "bias.weight")):
+            torch.nn.init.normal_(parameter, 0.5, 0.3)
+        if name.endswith("gamma"):
+            torch.nn.init.constant_(parameter, 0.8)
+    return Checkpoint(generator)
+
+
+@pytest.fixture(scope="module")
+def sampler() -> Sampler:
+    sampler = Sampler(tiny(), "cpu")
+    sampler.warm_up()
+    return sampler
+
+
+def test_a_picture_is_the_generators_output_as_bytes(sampler: Sampler) -> None:
+    """uint8 RGB, rows of pixels, [-1, 1] onto 0…255, nothing else in between."""
+    z = torch.from_numpy(latents([5], 128))
+    with torch.no_grad():
+        image = sampler.checkpoint.generator(z, torch.tensor([2]))[0]
+    expected = ((image + 1) * 127.5).permute(1, 2, 0).numpy()
+    pixels = sampler.sample([2], [5])[0]
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_seed_gives_the_same_bytes_at_every_batch_size_and_position(precision: str) -> None:
+    """All batch sizes to 33, each picture at its place, against each picture alone."""
+    sampler = Sampler(tiny(), "cpu", precision)  # type: ignore[arg-type]
+    seeds, labels = list(range(33)), [i % 3 for i in range(33)]
+    alone = np.stack([sampler.sample([y], [s])[0] for y, s in zip(labels, seeds, strict=True)])
+    for size in range(1, 34):
+        assert np.array_equal(sampler.sample(labels[:size], seeds[:size]), alone[:size]), size
+    assert np.array_equal(sampler.sample(labels[::-1], seeds[::-1]), alone[::-1])
+
+
+def test_a_bucket_that_rounds_otherwise_is_not_used(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warm-up compares every bucket's numbers with the largest one's, to the last bit."""
+    broken = Sampler(tiny(), "cpu")
+    honest = broken._forward
+
+    def rounds_otherwise(z: torch.Tensor, labels: torch.Tensor, bucket: int) -> torch.Tensor:
+        images = honest(z, labels, bucket)
+        return torch.nextafter(images, images + 1) if bucket == 4 else images
+
+    monkeypatch.setattr(broken, "_forward", rounds_otherwise)
+    broken.warm_up()
+    assert 4 not in broken.buckets
+    assert broken.buckets[-1] == BUCKETS[-1]
+
+
+def test_precision_auto_settles_at_warm_up(sampler: Sampler) -> None:
+    """It becomes bf16 or float32, and the renderer says which."""
+    auto = Sampler(tiny(), "cpu", "auto")
+    auto.warm_up()
+    assert auto.precision in ("float32", "bf16")
+    assert f"-{auto.precision}-" in auto.renderer
+    assert "-float32-" in sampler.renderer
+
+
+def test_plan_covers_all_pictures_with_the_tightest_last_bucket() -> None:
+    """37 pictures in buckets of 1, 4 and 16: two full ones and one of 16 for five."""
+    assert list(plan(37, (1, 4, 16))) == [(0, 16), (16, 16), (32, 16)]
+    assert list(plan(36, (1, 4, 16))) == [(0, 16), (16, 16), (32, 4)]
+    assert list(plan(0, (1, 4))) == []
+
+
+def test_truncation_may_differ_picture_by_picture(sampler: Sampler) -> None:
+    """A batch mixes requests; each keeps its own truncation."""
+    mixed = sampler.sample([0, 0], [9, 9], [None, 0.5])
+    assert np.array_equal(mixed[1], sampler.sample([0], [9], 0.5)[0])
+    assert not np.array_equal(mixed[0], mixed[1])
+
+
+def test_attention_maps_sum_to_one_and_differ_between_queries(sampler: Sampler) -> None:
+    """One map a query over the layer's pooled grid."""
+    weights = sampler.attention(1, 3, [(0, 0), (31, 31), (16, 8)])
+    assert weights.shape == (3, 8, 8)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights.sum((1, 2)), 1.0, rtol=1e-5)
+    assert not np.allclose(weights[0], weights[1])
+
+
+def test_a_query_belongs_to_the_grid_cell_that_its_pixel_lies_in(sampler: Sampler) -> None:
+    """x and y floor to the layer's grid: pixels of one 2×2 cell share their map, x is not y."""
+    same = sampler.attention(1, 3, [(6, 10), (7, 11)])
+    assert np.array_equal(same[0], same[1])
+    z = torch.from_numpy(latents([3], 128))
+    everything = sampler.checkpoint.generator.attention_weights(z, torch.tensor([1]))
+    expected = everything[0, 5 * 16 + 3].detach().numpy()
+    np.testing.assert_allclose(same[0], expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.sample([3], [0]), "label=3"),
+        (lambda s: s.sample([0, 1], [0]), "2 labels for 1 seeds"),
+        (lambda s: s.sample([0], [2**32]), "seed=4294967296"),
+        (lambda s: s.attention(0, 0, [(32, 0)]), r"\(32, 0\) is outside the 32×32"),
+        (lambda s: s.attention(0, 0, [(0, 0)], layer=1), "layer=1"),
+        (
+            lambda s: Sampler(s.checkpoint, "cpu", "fp8"),  # type: ignore[arg-type]
+            "precision='fp8'",
+        ),
+        (lambda s: Sampler(s.checkpoint, "warp"), "device 'warp'"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_named(call: object, message: str, sampler: Sampler) -> None:
+    """Each refusal says which value and what would do."""
+    assert callable(call)
+    with pytest.raises(ValueError, match=message):
+        call(sampler)
+
+
+def test_the_shipped_checkpoint_draws_different_classes_differently() -> None:
+    """A quick look at the real thing: pictures vary with class and with seed."""
+    checkpoint = load_checkpoint()
+    sampler = Sampler(checkpoint, "cpu")
+    dog, tabby = (
+        [c.name for c in checkpoint.classes].index(name) for name in ("golden_retriever", "tabby")
+    )
+    drawn = sampler.sample([dog, dog, tabby], [1, 2, 1]).astype(float)
+    assert np.abs(drawn[0] - drawn[1]).mean() > 5
+    assert np.abs(drawn[0] - drawn[2]).mean() > 5
+    assert drawn[0].std() > 20
+    assert pictures.encode_png(drawn[0].astype(np.uint8)).startswith(b"\x89PNG")

@@ -1,0 +1,156 @@
+"""The loop: it learns, it stops and goes on, and a stop leaves no trace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import DiscriminatorConfig, GeneratorConfig
+from training.config import TrainConfig
+from training.data import ImageSet, open_picturebook
+from training.loop import train, train_step
+from training.resume import RunError, snapshots
+from training.state import TrainState
+
+CPU = torch.device("cpu")
+
+
+def small(num_classes: int = 10, **options: object) -> TrainConfig:
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": num_classes}
+    return TrainConfig.model_validate(
+        {
+            "generator": GeneratorConfig.model_validate(shape),
+            "discriminator": DiscriminatorConfig.model_validate(shape),
+            "num_pictures": 40,
+            "batch_size": 4,
+        }
+        | options
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return open_picturebook(tmp_path_factory.mktemp("data"), 32, 40)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    precision: str, data: ImageSet, tmp_path: Path
+) -> None:
+    """Twelve steps in one go, and five, a new start, and seven: the same bits everywhere."""
+    straight, _ = train(
+        small(precision=precision, total_images=48), data, tmp_path / "straight", CPU
+    )
+    train(small(precision=precision, total_images=20), data, tmp_path / "stopped", CPU)
+    torch.manual_seed(12345)  # whatever else happened in between
+    resumed, finished = train(
+        small(precision=precision, total_images=48), data, tmp_path / "stopped", CPU
+    )
+    assert finished
+    assert resumed.num_images == straight.num_images == 48
+    for ours, theirs in (
+        (resumed.generator, straight.generator),
+        (resumed.discriminator, straight.discriminator),
+        (resumed.average, straight.average),
+    ):
+        for name, tensor in ours.state_dict().items():
+            assert torch.equal(tensor, theirs.state_dict()[name]), name
+    assert torch.equal(resumed.random.get_state(), straight.random.get_state())
+
+
+@pytest.mark.slow
+def test_one_batch_overfits(data: ImageSet) -> None:
+    """With one picture a class to see, the generator comes to draw those very pictures."""
+    chosen = np.array([0, 2])
+    few = ImageSet(data.images[chosen], np.arange(2), data.classes[:2])
+    config = small(
+        num_classes=2, num_pictures=2, batch_size=2, flip=False, ema_decay=0.9,
+        generator_rate=1e-3, discriminator_rate=1e-3,
+    )  # fmt: skip
+    state = TrainState.start(config, CPU)
+    for _ in range(600):
+        train_step(config, few, state)
+    with torch.no_grad():
+        drawn = state.average(torch.randn(2, 128), torch.arange(2))
+    wanted = torch.from_numpy(few.images).permute(0, 3, 1, 2).div(127.5).sub(1)
+    error = (drawn - wanted).abs().mean((1, 2, 3))
+    other = (drawn - wanted.flip(0)).abs().mean((1, 2, 3))
+    assert (error < 0.5 * other).all(), (error, other)
+
+
+def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two snapshots are kept, samples of every snapshot, losses and γ in the log."""
+    monkeypatch.setattr("training.loop.LOG_EVERY_S", 0.0)
+    train(small(total_images=40, snapshot_every_images=8), data, tmp_path, CPU)
+    assert [p.name for p in snapshots(tmp_path)] == [
+        "snapshot-000000000032.pt", "snapshot-000000000040.pt",
+    ]  # fmt: skip
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 5
+    record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert record["images"] == 40
+    assert {"discriminator_loss", "generator_loss", "images_per_s", "gamma_16"} <= record.keys()
+
+
+def test_going_on_with_other_options_is_refused_by_name(data: ImageSet, tmp_path: Path) -> None:
+    """A run keeps its recipe; only its length may change."""
+    train(small(total_images=4), data, tmp_path, CPU)
+    with pytest.raises(RunError, match=r"batch_size=4, asked is 8"):
+        train(small(total_images=8, batch_size=8), data, tmp_path, CPU)
+    train(small(total_images=8), data, tmp_path, CPU)
+
+
+def test_a_damaged_snapshot_is_named(data: ImageSet, tmp_path: Path) -> None:
+    """The error says which file to delete to go on from an older one; deleting it works."""
+    train(small(total_images=8, snapshot_every_images=4), data, tmp_path, CPU)
+    newest = snapshots(tmp_path)[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(RunError, match=newest.name):
+        train(small(total_images=12), data, tmp_path, CPU)
+    newest.unlink()
+    state, finished = train(small(total_images=12), data, tmp_path, CPU)
+    assert finished
+    assert state.num_images == 12
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """A real process, told to stop in the middle, exits 0; run again, it ends with a checkpoint."""
+    command = [
+        sys.executable, "-m", "sagan", "train", "run", "--size", "32", "--base-channels", "2",
+        "--batch-size", "4", "--num-pictures", "20", "--data-dir", "data",
+        "--snapshot-every-images", "8", "--device", "cpu",
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    endless = [*command, "--total-images", "100000000"]
+    with subprocess.Popen(endless, cwd=tmp_path, env=env, stdout=subprocess.PIPE) as process:
+        wait_for(lambda: len(snapshots(tmp_path / "run")) == 2, process)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"the same command goes on" in output
+    seen = int(snapshots(tmp_path / "run")[-1].stem.removeprefix("snapshot-"))
+    again = subprocess.run(
+        [*command, "--total-images", str(seen + 8)], cwd=tmp_path, env=env, check=True,
+        capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert b"sagan serve --model" in again.stdout
+    facts = json.loads((tmp_path / "run/checkpoint/config.json").read_text())["facts"]
+    assert facts["images_seen"] == seen + 8
+    assert facts["command"].startswith("sagan train run --size 32")
+
+
+def wait_for(condition: object, process: subprocess.Popen[bytes], limit_s: float = 60) -> None:
+    assert callable(condition)
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert process.poll() is None, "the run ended early"
+        assert time.monotonic() < end, "the run made no snapshot in time"
+        time.sleep(0.05)

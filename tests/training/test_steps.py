@@ -1,0 +1,100 @@
+"""A step changes the network it is meant to change, and nothing else."""
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from model.config import DiscriminatorConfig, GeneratorConfig
+from model.discriminator import Discriminator
+from model.generator import Generator
+from training.steps import discriminator_step, generator_step
+
+
+def networks() -> tuple[Generator, Discriminator]:
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=8, num_classes=3))
+    discriminator = Discriminator(
+        DiscriminatorConfig(resolution=32, base_channels=8, num_classes=3)
+    )
+    for network in (generator, discriminator):
+        for name, parameter in network.named_parameters():
+            if name.endswith("gamma"):
+                nn.init.constant_(parameter, 0.5)
+    return generator, discriminator
+
+
+def parameters(network: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
+
+
+def test_a_discriminator_step_changes_the_discriminator_alone() -> None:
+    """Every one of its parameters moves, none of the generator's does."""
+    generator, discriminator = networks()
+    before_g, before_d = parameters(generator), parameters(discriminator)
+    optimizer = Adam(discriminator.parameters(), 1e-3, (0.0, 0.9))
+    labels = torch.tensor([0, 1, 2, 0])
+    seen = discriminator_step(
+        discriminator, generator, optimizer, torch.randn(4, 3, 32, 32), labels,
+        torch.randn(4, 128), bf16=False,
+    )  # fmt: skip
+    assert changed(generator, before_g) == set()
+    assert changed(discriminator, before_d) == set(before_d)
+    assert seen.loss.isfinite()
+    assert all(p.grad is None for p in generator.parameters())
+
+
+def test_a_generator_step_changes_the_generator_alone() -> None:
+    """Every one of its parameters moves; the discriminator gets no gradient and can learn again."""
+    generator, discriminator = networks()
+    before_g, before_d = parameters(generator), parameters(discriminator)
+    optimizer = Adam(generator.parameters(), 1e-3, (0.0, 0.9))
+    loss = generator_step(
+        discriminator, generator, optimizer, torch.tensor([0, 1, 2, 0]), torch.randn(4, 128),
+        bf16=False,
+    )  # fmt: skip
+    assert loss.isfinite()
+    assert changed(discriminator, before_d) == set()
+    assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
+    biases_before_batch_norm = {
+        name for name in before_g if name.endswith((".conv1.bias", "linear.bias"))
+    }
+    # A constant before batch norm is subtracted again: such biases may stay where they are.
+    assert changed(generator, before_g) >= set(before_g) - biases_before_batch_norm
+
+
+def test_each_step_advances_its_own_networks_power_iteration_once() -> None:
+    """u of the trained network moves, u of the other stays."""
+    generator, discriminator = networks()
+    before_g, before_d = generator.to_rgb.u, discriminator.linear.v
+    assert before_g is not None
+    assert before_d is not None
+    before_g, before_d = before_g.clone(), before_d.clone()
+    labels, z = torch.tensor([0, 1]), torch.randn(2, 128)
+    torch.nn.init.normal_(discriminator.linear.weight)
+    optimizer = Adam(discriminator.parameters(), 1e-3)
+    images = torch.randn(2, 3, 32, 32)
+    discriminator_step(discriminator, generator, optimizer, images, labels, z, bf16=False)
+    assert generator.to_rgb.u is not None
+    assert discriminator.linear.v is not None
+    assert torch.equal(generator.to_rgb.u, before_g)
+    assert not torch.equal(discriminator.linear.v, before_d)
+
+
+def test_bf16_steps_stay_close_to_float32_ones() -> None:
+    """Autocast changes the rounding, not the loss: both agree to bf16's precision."""
+    losses = []
+    for bf16 in (False, True):
+        generator, discriminator = networks()
+        optimizer = Adam(discriminator.parameters(), 1e-3)
+        torch.manual_seed(1)
+        images, z = torch.randn(8, 3, 32, 32), torch.randn(8, 128)
+        seen = discriminator_step(
+            discriminator, generator, optimizer, images, torch.arange(8) % 3, z, bf16=bf16
+        )
+        losses.append(seen.loss)
+        assert next(discriminator.parameters()).dtype == torch.float32
+    torch.testing.assert_close(losses[0], losses[1], rtol=0.03, atol=0.03)
