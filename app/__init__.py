@@ -1,0 +1,1 @@
+"""Serves samples and attention maps of a SAGAN checkpoint over HTTP through a Redis queue."""

@@ -1,0 +1,1 @@
+"""The HTTP front: parses requests, queues jobs, answers with pictures; never imports torch."""

@@ -1,0 +1,130 @@
+"""Helpers that describe routes in the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
+from app.api.request_fields import RequestFields
+from app.api.schemas import AttentionOut, Problem
+from app.errors import AppError, PayloadTooLargeError
+
+Responses = dict[int | str, dict[str, Any]]
+EVERYWHERE: tuple[type[AppError], ...] = (MethodNotAllowedError, PayloadTooLargeError, AppError)
+JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic's own, behind a validator
+REFERENCE = "#/components/schemas/"
+PICTURE_HEADERS = {
+    "X-Image-ID": "Names the picture for good: GET /images/{it}",
+    "X-Seed": "The seed it was drawn from",
+    "X-Model": "The model that drew it",
+    "ETag": "Names the bytes",
+    "Cache-Control": "Immutable when the request names one picture, else no-store",
+    "Content-Location": "Where the picture is",
+    "Server-Timing": "Milliseconds in queue, batch, model and encode",
+}
+
+
+def problems(*errors: type[AppError]) -> Responses:
+    """The responses of a route that may answer these errors, besides those every route may."""
+    by_status = sorted({*errors, *EVERYWHERE}, key=lambda error: (error.status, error.slug))
+    return {
+        int(status): _problem_response(list(group))
+        for status, group in groupby(by_status, key=lambda error: error.status)
+    }
+
+
+def pictures(media_types: Iterable[str]) -> Responses:
+    """The success of a route that answers with pictures, or with numbers about them."""
+    content: dict[str, Any] = {media: {"schema": _schema(media)} for media in media_types}
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in PICTURE_HEADERS.items()
+    }
+    return {200: {"description": "The picture", "content": content, "headers": headers}}
+
+
+NOT_MODIFIED: Responses = {304: {"description": "The client has these bytes (If-None-Match)"}}
+
+
+def query_parameters(model: type[RequestFields], *, required: Iterable[str] = ()) -> dict[str, Any]:
+    """The operation members that describe `model` as query parameters."""
+    parameters = []
+    for name, schema in _properties(model).items():
+        described = {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        parameters.append(described)
+    return {"parameters": parameters}
+
+
+def json_body(model: type[RequestFields]) -> dict[str, Any]:
+    """The operation members that describe `model` as an optional JSON body."""
+    schema = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": _properties(model),
+        "examples": model.model_json_schema().get("examples", []),
+    }
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": False, "content": content}}
+
+
+def complete_openapi(app: FastAPI) -> None:
+    """Adds the schemas that routes refer to by name."""
+    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    for model in (Problem, AttentionOut):
+        schemas[model.__name__] = model.model_json_schema()
+
+
+def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
+    schema = {"$ref": f"{REFERENCE}{Problem.__name__}"}
+    examples = {error.slug: {"summary": error.title, "value": _example(error)} for error in errors}
+    response: dict[str, Any] = {
+        "description": ". ".join(error.title for error in errors),
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+    }
+    if errors[0].status in (429, 503, 504):
+        text = "Whole seconds to wait, computed from the backlog"
+        response["headers"] = {"Retry-After": {"description": text, "schema": {"type": "integer"}}}
+    return response
+
+
+def _example(error: type[AppError]) -> dict[str, str | int]:
+    return {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": int(error.status),
+        "detail": (error.__doc__ or "").strip(),
+        "instance": "8f14e45fceea4674a4f2a4a1a9f0d2b7",
+    }
+
+
+def _schema(media_type: str) -> dict[str, str]:
+    if media_type == "application/json":
+        return {"$ref": f"{REFERENCE}{AttentionOut.__name__}"}
+    return {"type": "string", "format": "binary"}
+
+
+def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The model's properties as JSON schemas, an absent value not being spelt as null."""
+    properties = model.model_json_schema()["properties"]
+    return {name: _without_null(schema) for name, schema in properties.items()}
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    options = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
+    merged = {**(options[0] if options else {}), **schema}
+    return {
+        JSON_SCHEMA_NAMES.get(key, key): value
+        for key, value in merged.items()
+        if key not in ("anyOf", "title") and (key, value) != ("default", None)
+    }

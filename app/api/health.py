@@ -1,0 +1,115 @@
+"""GET /livez, /readyz, /metrics and /: for probes, Prometheus and passers-by."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.documentation import Responses, problems
+from app.api.problems import problem_response
+from app.api.schemas import HealthOut, WelcomeOut
+from app.api.services import Services, services_of
+from app.errors import AppError, NotReadyError, QueueUnavailableError
+from app.job_queue import QueueStats
+from app.jobs import ModelCard
+
+router = APIRouter(tags=["operation"])
+METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
+STATS_TIMEOUT_S = 1.0  # a scrape does not wait longer for a Redis that hangs
+
+
+@router.get("/", summary="Where to go from here", response_model=WelcomeOut, responses=problems())
+async def welcome() -> WelcomeOut:
+    """A few addresses."""
+    links = {
+        "generate": "/generate?class={class}&seed={seed}",
+        "image": "/images/{image_id}.png",
+        "attention map": "/attention-map?image={image_id}&x={x}&y={y}",
+        "classes": "/classes",
+        "models": "/models",
+    }
+    return WelcomeOut(name="SAGAN", docs="/docs", openapi="/openapi.json", links=links)
+
+
+@router.get("/livez", summary="Is it alive?", response_model=HealthOut, responses=problems())
+async def livez() -> HealthOut:
+    """Answers as long as the event loop turns, and knows nothing else."""
+    return HealthOut(status="alive")
+
+
+@router.get(
+    "/readyz",
+    summary="Can it draw?",
+    response_model=HealthOut,
+    responses=problems(NotReadyError, QueueUnavailableError),
+)
+async def readyz(request: Request) -> HealthOut | Response:
+    """Redis answers, a warm worker lives, and this server is not draining."""
+    reason = why_not_ready(services_of(request), draining=request.app.state.draining)
+    return HealthOut(status="ready") if reason is None else problem_response(reason)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=METRICS | problems(),
+)
+async def metrics(request: Request) -> Response:
+    """This replica's counts and times, and the queue as it is now if Redis answers."""
+    services = services_of(request)
+    cards = services.cards.current()
+    looks = await asyncio.gather(*(_look(services, card) for card in cards))
+    set_gauges(services, cards, looks)
+    return Response(
+        generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
+
+
+def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
+    """The reason that this replica should get no requests, if there is one."""
+    if draining:
+        return NotReadyError("the server is draining")
+    if not services.cards.fresh:
+        return QueueUnavailableError("Redis does not answer")
+    if not services.cards.ready:
+        return NotReadyError("no worker is warm")
+    return None
+
+
+def set_gauges(
+    services: Services, cards: Sequence[ModelCard], looks: Sequence[QueueStats | None]
+) -> None:
+    """What is known now; a queue that could not be looked at has no gauges rather than old ones."""
+    metrics = services.metrics
+    gauges: tuple[Gauge, ...] = (
+        metrics.queue_depth_images,
+        metrics.queue_pending_images,
+        metrics.queue_oldest_age_seconds,
+        metrics.workers_ready,
+        metrics.model_info,
+    )
+    for gauge in gauges:
+        gauge.clear()
+    for card, stats in zip(cards, looks, strict=True):
+        metrics.model_info.labels(card.name, card.fingerprint, card.renderer).set(1)
+        if stats is None:
+            continue
+        workers = services.cards.workers_ready(card.fingerprint)
+        metrics.workers_ready.labels(card.name).inc(workers)
+        metrics.queue_depth_images.labels(card.name).inc(stats.depth_images)
+        metrics.queue_pending_images.labels(card.name).inc(stats.pending_images)
+        metrics.queue_oldest_age_seconds.labels(card.name).inc(stats.oldest_age_s)
+
+
+async def _look(services: Services, card: ModelCard) -> QueueStats | None:
+    try:
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            return await services.queue.stats(card.fingerprint)
+    except (QueueUnavailableError, TimeoutError):
+        return None

@@ -1,0 +1,113 @@
+"""The API process: builds the application and serves it until it is told to stop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.api import attention, classes, generate, health
+from app.api.documentation import complete_openapi
+from app.api.middleware import BodyLimit, Requests
+from app.api.problems import add_problem_handlers
+from app.api.services import Services, open_services, redis_url
+from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, load_settings
+from app.telemetry import Metrics, configure_logging
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
+DESCRIPTION = "Pictures and attention maps on demand from a Self-Attention GAN."
+
+
+def main(settings: Settings | None = None) -> int:
+    """Serves until SIGTERM or SIGINT and returns the exit status."""
+    try:
+        settings = settings or load_settings()
+        app = create_app(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return CONFIGURATION_EXIT
+    configure_logging(settings.log_level)
+    server = DrainingServer(app, settings)
+    with server.stopped_by_signals():
+        server.run()
+    return 0
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its lifespan connects to Redis. Raises SettingsError without a Redis URL."""
+    redis_url(settings)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Services]]:  # noqa: ARG001
+        async with open_services(settings, metrics) as services:
+            yield {"services": services}
+
+    app = FastAPIOffline(  # /docs brings its scripts along: no CDN learns who reads it
+        title="SAGAN",
+        description=DESCRIPTION,
+        version=version("sagan-service"),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    app.state.draining = False
+    for module in (generate, attention, classes, health):
+        app.include_router(module.router)
+    add_problem_handlers(app)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Requests, metrics=metrics)  # added last, so outermost
+    complete_openapi(app)
+    return app
+
+
+class DrainingServer(uvicorn.Server):
+    """Told to stop, it is unready at once, accepts no more and answers what it has begun."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="on",
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(settings.drain_s),
+            )
+        )
+        self.app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Starts to drain."""
+        self.app.state.draining = True
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def stopped_by_signals(self) -> Iterator[None]:
+        """Signals drain the server even before and after it runs.
+
+        Uvicorn raises the signals it got once more at its end, which would kill this process.
+        """
+        former = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

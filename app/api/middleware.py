@@ -1,0 +1,121 @@
+"""What surrounds every request: its id, its measurement, a bound on its body. Pure ASGI."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import crash_response, problem_response
+from app.errors import PayloadTooLargeError
+from app.telemetry import Metrics, request_id
+
+logger = logging.getLogger(__name__)
+MAX_BODY_BYTES = 64 * 1024
+UNMATCHED = "unmatched"  # the route of addresses that nothing has
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
+
+
+def usable_request_id(wanted: str | None) -> str:
+    """The id that the client gave, if it is short and plain, else a new one."""
+    return wanted if wanted and _REQUEST_ID.fullmatch(wanted) else uuid4().hex
+
+
+class Requests:
+    """The outermost layer: names the request, times it, turns a crash into a problem.
+
+    A HEAD is answered as the GET would be, less the body.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        current_id = usable_request_id(Headers(scope=scope).get("x-request-id"))
+        token = request_id.set(current_id)
+        answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
+        if answer.headers_only:
+            scope = {**scope, "method": "GET"}
+        try:
+            await self._serve(scope, receive, answer)
+        finally:
+            route = getattr(scope.get("route"), "path", UNMATCHED)
+            self.metrics.request_seconds.labels(route, str(answer.status)).observe(
+                time.perf_counter() - started_s
+            )
+            request_id.reset(token)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        try:
+            await self.app(scope, receive, answer)
+        except Exception:
+            if answer.status:
+                raise
+            logger.exception("unforeseen error", extra={"path": scope["path"]})
+            await crash_response()(scope, receive, answer)
+
+
+class Answer:
+    """The way out of one request: notes the status and adds the request's id.
+
+    `status` is 0 until the response starts.
+    """
+
+    def __init__(self, send: Send, current_id: str, *, headers_only: bool) -> None:
+        self.send = send
+        self.current_id = current_id
+        self.headers_only = headers_only
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        """Passes a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-ID"] = self.current_id
+        elif self.headers_only and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self.send(message)
+
+
+class BodyLimit:
+    """Refuses bodies of more than `max_bytes`, whether they tell their length or not."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get("content-length", "")
+        if told.isdigit() and int(told[:19]) > self.max_bytes:
+            await problem_response(self._error())(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def bounded_receive() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self.max_bytes:
+                raise self._error()
+            return message
+
+        await self.app(scope, bounded_receive, send)
+
+    def _error(self) -> PayloadTooLargeError:
+        return PayloadTooLargeError(
+            f"a body may have {self.max_bytes} bytes", extra={"max_bytes": self.max_bytes}
+        )

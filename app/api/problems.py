@@ -1,0 +1,108 @@
+"""Renders every error as application/problem+json (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from app.api.services import services_of
+from app.errors import (
+    AppError,
+    InvalidValueError,
+    NotFoundError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+)
+from app.telemetry import request_id
+
+logger = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
+REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError)
+
+
+class MethodNotAllowedError(AppError):
+    """The address is right and the method is not."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    slug = "method-not-allowed"
+    title = "The address does not know this method"
+
+
+def problem_response(error: AppError) -> Response:
+    """The error as a response; `instance` is the id of the request being answered."""
+    document = {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": error.status.value,
+        "detail": error.detail,
+        "instance": request_id.get() or "",
+        **error.extra,
+    }
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return Response(json.dumps(document), error.status.value, headers, MEDIA_TYPE)
+
+
+def crash_response() -> Response:
+    """The response to an exception that nobody foresaw; it tells nothing of the inside."""
+    return problem_response(AppError("the server's log has the request id and the reason"))
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Makes the application answer every error as a problem."""
+    app.add_exception_handler(AppError, _on_app_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+
+
+async def _on_app_error(request: Request, raised: Exception) -> Response:
+    error = cast(AppError, raised)
+    if isinstance(error, REFUSALS):
+        services_of(request).metrics.refused.labels(error.slug).inc()
+    if error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s: %s", error.slug, error.detail)
+    return problem_response(error)
+
+
+async def _on_http_exception(request: Request, raised: Exception) -> Response:
+    """What the router itself refuses: unknown addresses and methods."""
+    error = cast(HTTPException, raised)
+    path = request.url.path[:200]
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _with_head((error.headers or {}).get("Allow", ""))
+        detail = f"{path} knows {allowed}"
+        response = problem_response(MethodNotAllowedError(detail))
+        response.headers["Allow"] = allowed
+        return response
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem_response(NotFoundError(f"nothing has the address {path}; see /docs"))
+    logger.error("unforeseen status %s", error.status_code)
+    return crash_response()
+
+
+async def _on_validation_error(_: Request, raised: Exception) -> Response:
+    errors = cast(RequestValidationError, raised).errors()
+    told = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in errors[:5])
+    return problem_response(InvalidValueError(told))
+
+
+async def _on_client_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _with_head(allowed: str) -> str:
+    """Whatever is got can be asked for its headers."""
+    methods = {method.strip() for method in allowed.split(",") if method.strip()}
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -1,0 +1,184 @@
+"""What requests may say and what JSON responses look like; the OpenAPI document shows these."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
+from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS
+from app.jobs import View
+
+Whole = Annotated[int, BeforeValidator(whole_number)]
+Seed = Annotated[
+    Whole, Field(ge=0, le=MAX_SEED, description="Names the picture; none: the server picks one")
+]
+Thousandths = Annotated[
+    int,
+    BeforeValidator(thousandths),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0.001,
+            "maximum": MAX_TRUNCATION_THOUSANDTHS / 1000,
+            "multipleOf": 0.001,
+            "description": "How far the latent may stray from its mean; none: as far as it likes",
+        }
+    ),
+]
+ClassKey = Annotated[
+    str,
+    BeforeValidator(text_or_index),
+    Field(
+        min_length=1,
+        max_length=200,
+        description="Name, alias, WordNet id or index of a class; case, spaces, underscores and "
+        "hyphens do not matter",
+        examples=["golden_retriever"],
+    ),
+]
+ModelName = Annotated[
+    str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
+]
+TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
+MAX_QUERIES = 8
+Pixels = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
+
+
+class GenerateFields(RequestFields):
+    """One picture of a class."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"class": "golden_retriever", "seed": 7}]}
+    )
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = None
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    model: ModelName | None = None
+    format: Literal["png"] | None = Field(None, description="Beats the Accept header")
+    timeout_ms: TimeoutMs | None = None
+
+
+class ImageFields(RequestFields):
+    """A picture that has a name."""
+
+    timeout_ms: TimeoutMs | None = None
+
+
+class AttentionFields(RequestFields):
+    """Where the generator looked when it drew some pixels of a picture."""
+
+    repeatable: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+
+    x: Pixels = Field(description="Column of the pixel, from the left; up to 8 of them")
+    y: Pixels = Field(description="Row of the pixel, from the top; as many as x")
+    image: str | None = Field(None, max_length=200, description="Image id; or give class and seed")
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = None
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    model: ModelName | None = None
+    view: View = Field("overlay", description="What the PNG shows")
+    layer: Whole = Field(-1, description="Attention layer, counted from 0; -1: the last")
+    size: Whole = Field(256, ge=32, le=1024, description="Side of the PNG in pixels")
+    format: Literal["png", "json", "npy"] | None = Field(
+        None, description="Beats the Accept header"
+    )
+    timeout_ms: TimeoutMs | None = None
+
+
+class ClassesFields(RequestFields):
+    """Which classes to list."""
+
+    q: str = Field("", max_length=200, description="Part of a name, alias or WordNet id")
+    model: ModelName | None = None
+
+
+class ClassFields(RequestFields):
+    """Whose class to show."""
+
+    model: ModelName | None = None
+
+
+class ClassOut(BaseModel):
+    """One class of a model."""
+
+    index: int = Field(examples=[207])
+    name: str = Field(examples=["golden_retriever"])
+    wnid: str | None = Field(examples=["n02099601"])
+    aliases: tuple[str, ...]
+
+
+class ClassesOut(BaseModel):
+    """The classes of a model that match."""
+
+    model: str
+    classes: list[ClassOut]
+
+
+class AttentionLayerOut(BaseModel):
+    """One attention layer: its index and the grid of its maps."""
+
+    index: int
+    height: int
+    width: int
+
+
+class ModelOut(BaseModel):
+    """A checkpoint that is served."""
+
+    name: str
+    fingerprint: str
+    resolution: int
+    num_classes: int
+    z_dim: int
+    attention_layers: list[AttentionLayerOut]
+    renderer: str = Field(description="Device kind, precision and encoder: they decide the bytes")
+    licence: str | None
+    workers_ready: int
+    facts: dict[str, str | int | float | bool]
+
+
+class ModelsOut(BaseModel):
+    """The checkpoints that are served, and the name of the one that answers for all."""
+
+    default: str
+    models: list[ModelOut]
+
+
+class AttentionOut(BaseModel):
+    """Attention maps as numbers: weights are Q×h×w, each h×w sums to 1."""
+
+    image_id: str
+    layer: int
+    queries: list[tuple[int, int]]
+    weights: list[list[list[float]]]
+
+
+class HealthOut(BaseModel):
+    """That all is well."""
+
+    status: Literal["alive", "ready"]
+
+
+class WelcomeOut(BaseModel):
+    """Where to go from here."""
+
+    name: str
+    docs: str
+    openapi: str
+    links: dict[str, str]
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457); some types have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["/problems/unknown-class"])
+    title: str = Field(examples=["The model does not know this class"])
+    status: int = Field(examples=[422])
+    detail: str = Field(
+        examples=["no class is called 'golden_retreiver'; did you mean golden_retriever?"]
+    )
+    instance: str = Field(description="The request's id, as in X-Request-ID")

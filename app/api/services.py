@@ -1,0 +1,93 @@
+"""Services: what the handlers of one replica share, opened and closed with the application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+from starlette.requests import Request
+
+from app.api.class_lookup import ClassLookup, ClassLookups
+from app.api.image_cache import ImageCache
+from app.errors import InvalidValueError, NotFoundError
+from app.job_client import JobClient
+from app.job_queue import JobQueue
+from app.jobs import ModelCard
+from app.model_cards import ModelCards
+from app.redis_clients import connect, connect_blocking
+from app.reply_stream import ReplyStream
+from app.settings import Settings, SettingsError
+from app.telemetry import Metrics
+
+CLIENT_NAME = "sagan-api"
+
+
+@dataclass(frozen=True)
+class Services:
+    """One replica's settings, its copy of the model cards, its way to the queue, its cache."""
+
+    settings: Settings
+    metrics: Metrics
+    cards: ModelCards
+    jobs: JobClient
+    queue: JobQueue
+    cache: ImageCache = field(default_factory=ImageCache)
+    lookups: ClassLookups = field(default_factory=ClassLookups)
+
+    def model(self, name: str | None) -> ModelCard:
+        """The card of the model that a parameter names (none: the default).
+
+        Raises InvalidValueError, NotReadyError, RetiredCheckpointError.
+        """
+        try:
+            return self.cards.named(name)
+        except NotFoundError as error:
+            names = [card.name for card in self.cards.current()]
+            raise InvalidValueError(error.detail, extra={"models": names}) from None
+
+    def classes(self, card: ModelCard) -> ClassLookup:
+        """The classes of a model."""
+        return self.lookups.of(card)
+
+    def timeout_ms(self, wanted_ms: int | None) -> int:
+        """The time that a request may take; raises InvalidValueError beyond the longest."""
+        if wanted_ms is None:
+            return self.settings.default_timeout_ms
+        if wanted_ms > (max_ms := self.settings.max_timeout_ms):
+            raise InvalidValueError(f"timeout_ms={wanted_ms} is more than {max_ms}")
+        return wanted_ms
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+    """Connects to Redis, which may be away; closes everything in reverse order."""
+    url, timeout_s = redis_url(settings), settings.redis_timeout_s
+    client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
+    blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
+    queue = JobQueue(client, max_images=settings.max_queue_images)
+    replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
+    try:
+        async with (
+            ModelCards(
+                client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
+            ) as cards,
+            JobClient(queue, replies, metrics, cards) as jobs,
+        ):
+            yield Services(settings, metrics, cards, jobs, queue)
+    finally:
+        await blocking.aclose()
+        await client.aclose()
+
+
+def redis_url(settings: Settings) -> str:
+    """Where Redis is; raises SettingsError when nobody said."""
+    if settings.redis_url is None:
+        raise SettingsError("SAGAN_REDIS_URL is not set: give the URL of a Redis, redis://HOST")
+    return settings.redis_url.get_secret_value()
+
+
+def services_of(request: Request) -> Services:
+    """What the lifespan yielded for this request."""
+    return cast(Services, request.state.services)

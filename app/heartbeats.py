@@ -1,0 +1,83 @@
+"""Heartbeats: a worker tells that it lives, what it serves and with which renderer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from redis.asyncio import Redis
+
+from app.jobs import ModelCard
+from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
+
+WORKERS = f"{KEY_PREFIX}:workers"  # hash: worker id -> "<ms by Redis's clock> <status>"
+CARDS = f"{KEY_PREFIX}:cards"  # hash: fingerprint -> card
+CARDS_SEEN = f"{KEY_PREFIX}:cards-seen"  # hash: fingerprint -> ms by Redis's clock
+FORGET_WORKER_S = 60.0
+
+
+def renderer_key(fingerprint: str) -> str:
+    """Holds the renderer that every worker of a model has."""
+    return f"{KEY_PREFIX}:renderer:{fingerprint}"
+
+
+class RendererMismatchError(Exception):
+    """Other workers serve this model with another renderer, so their bytes would differ."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker tells of itself with each heartbeat."""
+
+    fingerprints: tuple[str, ...]
+    device: str
+    pid: int
+    num_images: int = 0  # since it started
+    images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
+
+
+class Heartbeats:
+    """One worker's heartbeats; the first worker of a model records its renderer for all."""
+
+    def __init__(self, client: Redis, worker_id: str, *, renderer_ttl_s: float) -> None:
+        self.client = client
+        self.worker_id = worker_id
+        self.renderer_ttl_s = renderer_ttl_s
+        self._beat = load_script(client, "heartbeat")
+
+    async def beat(self, status: WorkerStatus, cards: Sequence[ModelCard]) -> None:
+        """Shows this worker, warm, and the models it serves.
+
+        Raises RendererMismatchError when another renderer is on record, QueueUnavailableError.
+        """
+        renderer = cards[0].renderer
+        with redis_errors_told():
+            disputed = await self._beat(
+                keys=[WORKERS, CARDS, CARDS_SEEN, *(renderer_key(c.fingerprint) for c in cards)],
+                args=[
+                    self.worker_id,
+                    json.dumps(asdict(status)),
+                    int(FORGET_WORKER_S * 1000),
+                    int(self.renderer_ttl_s * 1000),
+                    renderer,
+                    *(part for card in cards for part in (card.fingerprint, card.encode())),
+                ],
+            )
+        if disputed:
+            await self._refuse(disputed.decode(), renderer)
+
+    async def withdraw(self) -> None:
+        """Takes this worker off the list at once; raises QueueUnavailableError."""
+        with redis_errors_told():
+            await self.client.hdel(WORKERS, self.worker_id)
+
+    async def _refuse(self, fingerprint: str, renderer: str) -> None:
+        with redis_errors_told():
+            recorded = await self.client.get(renderer_key(fingerprint))
+        other = recorded.decode() if isinstance(recorded, bytes) else "another one"
+        raise RendererMismatchError(
+            f"checkpoint {fingerprint[:12]} is served by renderer {other} and this worker's is "
+            f"{renderer}: give all its workers the same SAGAN_DEVICE and SAGAN_PRECISION, or "
+            f"start this one {self.renderer_ttl_s:g} s after the last of the others stopped"
+        )

@@ -1,0 +1,238 @@
+"""Job, Reply and ModelCard: what travels through Redis, how it is spelt, how batches form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal, TypeVar, get_args
+from uuid import uuid4
+
+from app.image_ids import format_image_id
+
+Kind = Literal["sample", "attention"]
+View = Literal["overlay", "heatmap", "pair"]
+Output = Literal["png", "raw", "json", "npy"]
+Priority = Literal["interactive"]
+Point = tuple[int, int]
+
+OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
+    "sample": ("png", "raw"),
+    "attention": ("png", "json", "npy"),
+}
+MEDIA_TYPES: Mapping[Output, str] = {
+    "png": "image/png",
+    "raw": "application/octet-stream",  # H×W×3 uint8, row by row, RGB
+    "json": "application/json",
+    "npy": "application/x-npy",  # (Q, h, w) float32
+}
+T = TypeVar("T")
+
+
+class DecodeError(ValueError):
+    """What came out of Redis is not what this version writes."""
+
+
+def new_job_id() -> str:
+    """A job id that no other job has."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image, or one attention map, to make; the unit that is queued, claimed and answered.
+
+    `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
+    `size_px` is the side of the picture (None: the image's own).
+    """
+
+    fingerprint: str
+    label: int
+    seed: int
+    truncation_thousandths: int | None = None
+    kind: Kind = "sample"
+    output: Output = "png"
+    queries: tuple[Point, ...] = ()
+    layer: int = -1
+    view: View = "overlay"
+    size_px: int | None = None
+    priority: Priority = "interactive"
+    request_id: str | None = None
+    job_id: str = field(default_factory=new_job_id)
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS.get(self.kind, ()):
+            raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
+        if (self.kind == "attention") != bool(self.queries):
+            raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
+        if self.view not in get_args(View) or self.priority not in get_args(Priority):
+            raise ValueError(f"no view {self.view!r} or no priority {self.priority!r}")
+
+    @property
+    def truncation(self) -> float | None:
+        """The truncation as the sampler takes it."""
+        thousandths = self.truncation_thousandths
+        return None if thousandths is None else thousandths / 1000
+
+    @property
+    def image_id(self) -> str:
+        """The name of the image that this job makes or looks into."""
+        return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_job` reads back to an equal job."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+
+def decode_job(data: bytes) -> Job:
+    """The job that `Job.encode` wrote; raises DecodeError for anything else."""
+
+    def build(members: dict[str, object]) -> Job:
+        queries = members.pop("queries")
+        if not isinstance(queries, list):
+            raise TypeError("queries is not a list")
+        return Job(**members, queries=tuple((int(x), int(y)) for x, y in queries))  # type: ignore[arg-type]
+
+    return _decode(data, "job", build)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that a job spent in each stage."""
+
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    model_s: float = 0.0
+    encode_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The one answer to a job: a body, or the slug and detail of an error."""
+
+    job_id: str
+    media_type: str = "image/png"
+    body: bytes = b""
+    error: str | None = None  # a slug of app.errors
+    detail: str = ""
+    timings: Timings = Timings()
+    batch_size: int = 1
+    renderer: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the body is what was asked for."""
+        return self.error is None
+
+    def encode_head(self) -> bytes:
+        """Everything but the body, as JSON; the body travels beside it as it is."""
+        members = {k: v for k, v in asdict(self).items() if k != "body"}
+        return json.dumps(members, separators=(",", ":")).encode()
+
+
+def decode_reply(head: bytes, body: bytes) -> Reply:
+    """The reply with this head and body; raises DecodeError when the head is not one."""
+
+    def build(members: dict[str, object]) -> Reply:
+        timings = members.pop("timings")
+        if not isinstance(timings, dict):
+            raise TypeError("timings is not an object")
+        return Reply(**members, timings=Timings(**timings), body=body)  # type: ignore[arg-type]
+
+    return _decode(head, "reply", build)
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """One class of a model; its place in `ModelCard.classes` is its label."""
+
+    name: str
+    wnid: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the API knows of a checkpoint; workers publish it with their heartbeats.
+
+    `attention_grids` has (h, w) for each attention layer, first to last.
+    """
+
+    name: str
+    fingerprint: str
+    resolution: int
+    classes: tuple[ModelClass, ...]
+    attention_grids: tuple[tuple[int, int], ...]
+    renderer: str
+    z_dim: int
+    licence: str | None = None
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_card` reads back to an equal card."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+
+def decode_card(data: bytes) -> ModelCard:
+    """The card that `ModelCard.encode` wrote; raises DecodeError for anything else."""
+
+    def build(members: dict[str, object]) -> ModelCard:
+        classes, grids = members.pop("classes"), members.pop("attention_grids")
+        if not isinstance(classes, list) or not isinstance(grids, list):
+            raise TypeError("classes or attention_grids is not a list")
+        return ModelCard(
+            **members,  # type: ignore[arg-type]
+            classes=tuple(ModelClass(c["name"], c["wnid"], tuple(c["aliases"])) for c in classes),
+            attention_grids=tuple((int(h), int(w)) for h, w in grids),
+        )
+
+    return _decode(data, "model card", build)
+
+
+def _decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T:
+    try:
+        members = json.loads(data)
+        if not isinstance(members, dict):
+            raise TypeError(f"{type(members).__name__} instead of an object")
+        return build(members)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DecodeError(f"not a {what}: {error!r} in {data[:200]!r}") from error
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job as a worker holds it: with its entry in the stream and where its reply goes."""
+
+    job: Job
+    stream: str
+    entry_id: str
+    reply_to: str
+    deadline_ms: int  # by Redis's clock
+    admitted_us: int  # by Redis's clock
+    launches: int = 0  # forward passes that it was in without an answer
+    claimed_s: float = 0.0  # by the worker's monotonic clock
+    give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
+
+
+def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
+    """The jobs to run in the next forward pass, the first among them, and the rest in order.
+
+    Samples of one checkpoint run together. An attention map runs alone, and so does a job that
+    was launched before without an answer: it may have killed its worker.
+    """
+    if not jobs:
+        return [], []
+    first = jobs[0]
+    if not _shares(first):
+        return [first], list(jobs[1:])
+    batch: list[Claimed] = []
+    rest: list[Claimed] = []
+    for claimed in jobs:
+        fits = len(batch) < max_images and _shares(claimed)
+        together = fits and claimed.job.fingerprint == first.job.fingerprint
+        (batch if together else rest).append(claimed)
+    return batch, rest
+
+
+def _shares(claimed: Claimed) -> bool:
+    return claimed.job.kind == "sample" and claimed.launches == 0

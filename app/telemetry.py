@@ -1,0 +1,152 @@
+"""JSON logs with request ids, and the Prometheus metrics of one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+import time
+from contextvars import ContextVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+SECONDS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
+STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, request id, and what `extra` has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of JSON."""
+        line: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (current := request_id.get()) is not None:
+            line["request_id"] = current
+        line |= {k: v for k, v in vars(record).items() if k not in STANDARD_ATTRIBUTES}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logging(level: str = "info") -> None:
+    """Sends every log line of this process, uvicorn's included, to stderr.
+
+    As JSON, one object a line; as plain text where a person reads it on a terminal.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+    handler.setFormatter(plain if sys.stderr.isatty() else JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+class Metrics:
+    """Every metric of a process, in a registry of its own; each kind of process fills its part."""
+
+    def __init__(self) -> None:
+        # a third of the page, and no dashboard reads them
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._add_histograms()
+        self._add_gauges()
+        self._add_counters()
+
+    def _seconds(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
+        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ("model",)) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _add_histograms(self) -> None:
+        self.request_seconds = self._seconds(
+            "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
+        )
+        self.queue_seconds = self._seconds("sagan_queue_seconds", "A job waiting to be claimed")
+        self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
+        self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
+        self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
+        self.batch_images = Histogram(
+            "sagan_batch_images",
+            "Images in the batch a job ran in",
+            buckets=IMAGES,
+            registry=self.registry,
+        )
+        self.batch_fill_ratio = Histogram(
+            "sagan_batch_fill_ratio",
+            "Images in a batch over the most it may hold",
+            buckets=TENTHS,
+            registry=self.registry,
+        )
+
+    def _add_gauges(self) -> None:
+        self.queue_depth_images = self._gauge(
+            "sagan_queue_depth_images", "Images admitted and not yet answered"
+        )
+        self.queue_pending_images = self._gauge(
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered"
+        )
+        self.queue_oldest_age_seconds = self._gauge(
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered"
+        )
+        self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
+        self.model_info = self._gauge(
+            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
+        )
+        self.device_memory_bytes = self._gauge(
+            "sagan_device_memory_bytes", "Device memory this worker holds", ("device",)
+        )
+
+    def _add_counters(self) -> None:
+        self.images = self._counter("sagan_images_total", "Images answered", ("model",))
+        self.refused = self._counter(
+            "sagan_refused_total", "Requests refused before they were queued", ("reason",)
+        )
+        self.expired = self._counter("sagan_expired_total", "Jobs whose deadline passed")
+        self.failed = self._counter("sagan_failed_total", "Jobs answered with a failure")
+        self.cancelled = self._counter("sagan_cancelled_total", "Jobs whose client went away")
+        self.reclaimed = self._counter("sagan_reclaimed_total", "Jobs taken from a dead worker")
+        self.readmitted = self._counter(
+            "sagan_readmitted_total", "Jobs admitted again after Redis came back"
+        )
+        self.dead_lettered = self._counter("sagan_dead_lettered_total", "Jobs given up for good")
+        self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
+
+    def observe_job(
+        self, *, queue_s: float, batch_s: float, model_s: float, encode_s: float, batch_size: int
+    ) -> None:
+        """Adds one answered job to the stage histograms."""
+        self.queue_seconds.observe(queue_s)
+        self.batch_seconds.observe(batch_s)
+        self.model_seconds.observe(model_s)
+        self.encode_seconds.observe(encode_s)
+        self.batch_images.observe(batch_size)

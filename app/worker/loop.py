@@ -1,0 +1,244 @@
+"""WorkerLoop: claims jobs, forms batches, keeps the device busy and shows that it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from app.errors import QueueUnavailableError
+from app.heartbeats import Heartbeats, WorkerStatus
+from app.job_claims import JobClaims, Launch
+from app.jobs import Claimed, take_batch
+from app.settings import Settings
+from app.telemetry import Metrics
+from app.worker.answering import Answering, Stages
+from app.worker.renderer import Renderer
+
+logger = logging.getLogger(__name__)
+CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
+RETRY_S = 0.2
+MAX_UNANSWERED_BATCHES = 2
+MAX_ERRORS = 2  # launches that end in an exception before the job is answered with a failure
+FORGET_CONSUMER_S = 120.0
+
+
+class WorkerLoop:
+    """One worker: while the device draws a batch, the next is claimed and the last encoded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        renderers: Sequence[Renderer],
+        claims: JobClaims,
+        heartbeats: Heartbeats,
+        metrics: Metrics,
+    ) -> None:
+        self.settings = settings
+        self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
+        self.claims = claims
+        self.heartbeats = heartbeats
+        self.metrics = metrics
+        self.stopping = asyncio.Event()
+        self.device = ThreadPoolExecutor(1, "device")
+        encoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "encode")
+        self.answering = Answering(claims, encoders, metrics)
+        self.backlog: list[Claimed] = []  # claimed, waiting for the device
+        self._changed = asyncio.Event()  # the backlog, or whether to stop
+        self._drained = False
+        self._group: asyncio.TaskGroup | None = None
+        self._answers: set[asyncio.Task[None]] = set()
+        self._num_images = 0
+        self._images_per_s = 0.0
+        self._last_batch_images = 0
+
+    def stop(self) -> None:
+        """Claims no more; `run` returns when what is claimed has been answered."""
+        self.stopping.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Serves until `stop`; raises RendererMismatchError."""
+        await self._start()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            claiming = group.create_task(self._claim_until_stopped())
+            background = [
+                group.create_task(self._beat_until_drained()),
+                group.create_task(self._reclaim_until_stopped()),
+            ]
+            await self._draw_until_drained(claiming)
+            self._drained = True  # a cancel alone can get lost in Python 3.11's wait_for
+            for task in background:
+                task.cancel()
+        try:
+            await self.heartbeats.withdraw()
+        except QueueUnavailableError:
+            logger.warning("Redis is away: the other side learns of this exit by its silence")
+
+    async def _start(self) -> None:
+        """Shows this worker and takes over from its predecessor, once Redis is there."""
+        while not self.stopping.is_set():
+            try:
+                await self.claims.join()
+                await self._beat()
+                self._add(await self.claims.take_over())
+            except QueueUnavailableError as error:
+                logger.warning("waiting for Redis: %s", error.detail)
+                await asyncio.sleep(RETRY_S)
+            else:
+                logger.info("ready", extra={"consumer": self.claims.consumer})
+                return
+
+    async def _claim_until_stopped(self) -> None:
+        max_images = self.settings.max_batch_images
+        while not self.stopping.is_set():
+            if len(self.backlog) >= max_images:
+                await self._change()
+                continue
+            try:
+                room = max_images - len(self.backlog)
+                self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
+            except QueueUnavailableError as error:
+                logger.warning("cannot claim: %s", error.detail)
+                await asyncio.sleep(RETRY_S)
+
+    async def _draw_until_drained(self, claiming: asyncio.Task[None]) -> None:
+        claiming.add_done_callback(lambda _: self._changed.set())
+        while self.backlog or not claiming.done():
+            if not self.backlog:
+                await self._change()
+                await self._linger()
+                continue
+            batch, self.backlog = take_batch(self.backlog, self.settings.max_batch_images)
+            self._changed.set()  # there is room for the claims
+            await self._draw(batch)
+        await asyncio.gather(*self._answers)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _linger(self) -> None:
+        """Gives a batch that the idle device would take at once a moment to grow.
+
+        Not where the last batch was of one: a lone client would only wait.
+        """
+        if self._last_batch_images < 2:
+            return
+        until_s = time.monotonic() + self.settings.max_wait_ms / 1000
+        while 0 < len(self.backlog) < self.settings.max_batch_images:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0 or self.stopping.is_set():
+                return
+            try:
+                async with asyncio.timeout(left_s):
+                    await self._change()
+            except TimeoutError:
+                return
+
+    def _add(self, jobs: Sequence[Claimed]) -> None:
+        if new := self.answering.hold(jobs):
+            self.backlog.extend(new)
+            self._changed.set()
+
+    async def _draw(self, batch: list[Claimed]) -> None:
+        try:
+            launch = await self.claims.launch(batch)
+        except QueueUnavailableError:
+            self.backlog[:0] = batch
+            await asyncio.sleep(RETRY_S)
+            return
+        ready = self._sort_out(batch, launch)
+        if ready:
+            await self._draw_ready(ready, launch.now_us)
+        while len(self._answers) >= MAX_UNANSWERED_BATCHES:
+            await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
+
+    def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
+        """Those that may run; the late and the deadly are answered, the lost let go."""
+        known = {claimed.entry_id for claimed in (*launch.ready, *launch.expired)}
+        self.answering.drop([claimed for claimed in batch if claimed.entry_id not in known])
+        if launch.expired:
+            self._answer(self.answering.expire(launch.expired))
+        max_launches = self.settings.max_launches
+        if deadly := [claimed for claimed in launch.ready if claimed.launches > max_launches]:
+            why = f"{max_launches} workers died while they drew this image"
+            self._answer(self.answering.fail(deadly, why))
+        return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
+
+    async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
+        renderer = self.renderers[ready[0].job.fingerprint]
+        jobs = [claimed.job for claimed in ready]
+        launched_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        drawing = loop.run_in_executor(self.device, renderer.draw, jobs)
+        await asyncio.wait([drawing])
+        model_s = time.monotonic() - launched_s
+        if (error := drawing.exception()) is not None:
+            self._retry_or_fail(ready, error)
+            return
+        self._count(len(jobs), model_s)
+        stages = Stages(now_us, launched_s, model_s)
+        self._answer(self.answering.send_batch(renderer, ready, drawing.result(), stages))
+
+    def _retry_or_fail(self, batch: list[Claimed], error: BaseException) -> None:
+        """Each job of a batch that failed runs once more, alone: one of them is to blame."""
+        logger.error("a batch of %d failed", len(batch), exc_info=error)
+        blamed = [claimed for claimed in batch if claimed.launches >= MAX_ERRORS]
+        self.backlog[:0] = [claimed for claimed in batch if claimed.launches < MAX_ERRORS]
+        if blamed:
+            why = f"the image could not be drawn: {type(error).__name__}"
+            self._answer(self.answering.fail(blamed, why))
+
+    def _answer(self, answering: Coroutine[None, None, None]) -> None:
+        """Answers beside the device; a failure of the task itself ends the worker."""
+        if self._group is None:
+            raise RuntimeError("answers need a running loop")
+        task = self._group.create_task(answering)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    def _count(self, num_images: int, model_s: float) -> None:
+        self._num_images += num_images
+        self._last_batch_images = num_images
+        speed = num_images / max(model_s, 1e-6)
+        self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
+        self.metrics.batch_fill_ratio.observe(num_images / self.settings.max_batch_images)
+
+    async def _beat(self) -> None:
+        cards = [renderer.card for renderer in self.renderers.values()]
+        status = WorkerStatus(
+            fingerprints=tuple(self.renderers),
+            device=self.settings.device,
+            pid=os.getpid(),
+            num_images=self._num_images,
+            images_per_s=self._images_per_s,
+        )
+        await self.heartbeats.beat(status, cards)
+        await self.claims.refresh(self.answering.held.values())
+
+    async def _beat_until_drained(self) -> None:
+        while not self._drained:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            try:
+                await self._beat()
+            except QueueUnavailableError as error:
+                logger.warning("no heartbeat: %s", error.detail)
+
+    async def _reclaim_until_stopped(self) -> None:
+        """Takes over the jobs of workers that fell silent, not all workers at one moment."""
+        idle_s, max_images = self.settings.claim_idle_s, self.settings.max_batch_images
+        while not self.stopping.is_set():
+            try:
+                jobs = await self.claims.reclaim(idle_s=idle_s, max_images=max_images)
+                self.metrics.reclaimed.inc(len(jobs))
+                self._add(jobs)
+                await self.claims.forget_dead(idle_s=FORGET_CONSUMER_S)
+            except QueueUnavailableError as error:
+                logger.warning("cannot reclaim: %s", error.detail)
+            await asyncio.sleep(idle_s * random.uniform(0.2, 0.4))  # noqa: S311

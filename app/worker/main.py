@@ -1,0 +1,109 @@
+"""`python -m app.worker.main`: loads the models, then serves jobs until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from uuid import uuid4
+
+from prometheus_client import start_http_server
+
+from app.heartbeats import Heartbeats, RendererMismatchError
+from app.job_claims import JobClaims
+from app.redis_clients import connect, connect_blocking
+from app.settings import (
+    CONFIGURATION_EXIT,
+    Settings,
+    SettingsError,
+    load_settings,
+    require_redis_url,
+)
+from app.telemetry import Metrics, configure_logging
+from app.worker.loop import WorkerLoop
+from app.worker.renderer import Renderer, load_renderers
+
+logger = logging.getLogger(__name__)
+
+
+def main(settings: Settings | None = None) -> int:
+    """Runs a worker with the settings given, or those of the environment; its exit status."""
+    try:
+        settings = settings or load_settings()
+        url = require_redis_url(settings)
+        configure_logging(settings.log_level)
+        renderers = load_renderers(settings)
+    except (SettingsError, ValueError, OSError) as error:  # a checkpoint or device is not there
+        return _refuse(error)
+    return asyncio.run(serve(settings, url, renderers))
+
+
+async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
+    """Serves jobs with warm `renderers` until SIGTERM or SIGINT; the exit status."""
+    client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
+    blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
+    consumer = consumer_name(settings)
+    metrics = Metrics()
+    claims = JobClaims(
+        client,
+        blocking,
+        consumer=consumer,
+        fingerprints=[renderer.card.fingerprint for renderer in renderers],
+        reply_max_bytes=settings.reply_max_bytes,
+        reply_ttl_s=settings.reply_ttl_s,
+    )
+    heartbeats = Heartbeats(client, consumer, renderer_ttl_s=settings.renderer_ttl_s)
+    worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
+    if settings.worker_metrics_port is not None:
+        start_http_server(settings.worker_metrics_port, registry=metrics.registry)
+    try:
+        return await _run_until_signalled(worker, settings.drain_s)
+    finally:
+        await client.aclose()
+        await blocking.aclose()
+
+
+async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        logger.info("stopping", extra={"held": len(worker.answering.held)})
+        worker.stop()
+        loop.call_later(drain_s, _abandon, drain_s)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    status = 0
+    try:
+        await worker.run()
+    except* RendererMismatchError as errors:
+        status = _refuse(errors.exceptions[0])
+    return status
+
+
+def _abandon(drain_s: float) -> None:
+    """Ends the process though a thread may hang; what it held stays pending for another worker."""
+    logger.error("not drained within %g s", drain_s)
+    logging.shutdown()
+    os._exit(1)
+
+
+def consumer_name(settings: Settings) -> str:
+    """The same for each process of a slot of a host, so that it finds what the last one left."""
+    host = socket.gethostname()
+    if settings.worker_slot is not None:
+        return f"{host}.{settings.worker_slot}"
+    return f"{host}.{os.getpid()}.{uuid4().hex[:6]}"
+
+
+def _refuse(error: BaseException) -> int:
+    print(f"sagan worker: {error}", file=sys.stderr)  # noqa: T201
+    return CONFIGURATION_EXIT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

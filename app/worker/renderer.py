@@ -1,0 +1,176 @@
+"""Renderer: draws jobs with one checkpoint and encodes what was drawn."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.jobs import Job, ModelCard, ModelClass, View
+from app.settings import ModelSource, Settings
+
+Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
+Weights = NDArray[np.float32]  # (Q, h, w)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the device made of one job."""
+
+    pixels: Pixels | None
+    weights: Weights | None = None
+
+
+class Renderer(Protocol):
+    """What the worker's loop needs of a model; `draw` and `encode` run on threads of their own."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the API is told of this model."""
+
+    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+        """One drawing a job, in one forward pass: many samples, or one attention map."""
+
+    def encode(self, job: Job, drawing: Drawing) -> bytes:
+        """The body of the reply, in the job's output."""
+
+
+class SamplerLike(Protocol):
+    """The part of model.Sampler that serving uses."""
+
+    @property
+    def renderer(self) -> str:
+        """Device kind, precision and kernels."""
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        seeds: Sequence[int],
+        truncation: float | Sequence[float | None] | None = None,
+    ) -> Pixels:
+        """(B, H, W, 3)."""
+
+    def attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> Weights:
+        """(Q, h, w)."""
+
+
+class Pictures(Protocol):
+    """The part of model.pictures that serving uses."""
+
+    ENCODER: str
+
+    def encode_png(self, pixels: Pixels) -> bytes:
+        """A PNG file."""
+
+    def attention_picture(
+        self,
+        pixels: Pixels,
+        weights: Weights,
+        queries: Sequence[tuple[int, int]],
+        view: View,
+        size_px: int,
+    ) -> Pixels:
+        """The maps as a picture."""
+
+
+class SamplerRenderer:
+    """The Renderer of a real model."""
+
+    def __init__(self, sampler: SamplerLike, pictures: Pictures, card: ModelCard) -> None:
+        self.sampler = sampler
+        self.pictures = pictures
+        self.card = card
+
+    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+        """See Renderer."""
+        if jobs[0].kind == "attention":
+            return [self._attend(job) for job in jobs]
+        pixels = self._sample(jobs)
+        return [Drawing(image) for image in pixels]
+
+    def encode(self, job: Job, drawing: Drawing) -> bytes:
+        """See Renderer."""
+        pixels, weights = drawing.pixels, drawing.weights
+        if weights is not None and job.output == "npy":
+            buffer = io.BytesIO()
+            np.save(buffer, weights, allow_pickle=False)
+            return buffer.getvalue()
+        if weights is not None and job.output == "json":
+            return self._document(job, weights)
+        if pixels is None:
+            raise ValueError(f"a job of output {job.output!r} was drawn without its image")
+        if weights is not None:
+            size_px = job.size_px or self.card.resolution
+            pixels = self.pictures.attention_picture(
+                pixels, weights, job.queries, view=job.view, size_px=size_px
+            )
+        return pixels.tobytes() if job.output == "raw" else self.pictures.encode_png(pixels)
+
+    def _sample(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
+        return self.sampler.sample(
+            [job.label for job in jobs],
+            [job.seed for job in jobs],
+            truncation=[job.truncation for job in jobs],
+        )
+
+    def _attend(self, job: Job) -> Drawing:
+        weights = self.sampler.attention(
+            job.label, job.seed, queries=job.queries, truncation=job.truncation, layer=job.layer
+        )
+        return Drawing(self._sample([job])[0] if job.output == "png" else None, weights)
+
+    def _document(self, job: Job, weights: Weights) -> bytes:
+        document = {
+            "image_id": job.image_id,
+            "layer": job.layer % len(self.card.attention_grids),
+            "queries": job.queries,
+            "weights": weights.astype(np.float64).round(9).tolist(),
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+
+def load_renderers(settings: Settings) -> list[SamplerRenderer]:
+    """The renderers of all models that are set, warm.
+
+    Raises ValueError or OSError when a checkpoint or the device is not there.
+    """
+    return [_load(source, settings) for source in settings.models]
+
+
+def _load(source: ModelSource, settings: Settings) -> SamplerRenderer:
+    from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
+    from model.checkpoint import DEFAULT_NAME
+
+    checkpoint = load_checkpoint(source.location)
+    sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
+    sampler.warm_up()
+    config, facts = checkpoint.config, _scalars(checkpoint.facts)
+    card = ModelCard(
+        name=source.name or Path(source.location or DEFAULT_NAME).name,
+        fingerprint=checkpoint.fingerprint,
+        resolution=config.resolution,
+        classes=tuple(ModelClass(c.name, c.wnid, tuple(c.aliases)) for c in checkpoint.classes),
+        attention_grids=tuple(config.key_grid(i) for i in range(len(config.attention_layers))),
+        renderer=f"{sampler.renderer}-{pictures.ENCODER}",
+        z_dim=config.z_dim,
+        licence=str(facts["licence"]) if "licence" in facts else None,
+        facts=facts,
+    )
+    return SamplerRenderer(sampler, pictures, card)
+
+
+def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:
+    return {k: v for k, v in facts.items() if isinstance(v, str | int | float | bool)}

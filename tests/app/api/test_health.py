@@ -1,0 +1,53 @@
+"""Probes, metrics and the way in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+from fastapi import FastAPI
+
+from tests.app.api.fake_worker import CARD, FakeWorker
+
+
+async def test_it_lives_without_a_worker_but_is_not_ready(api: httpx.AsyncClient) -> None:
+    """The probe says why."""
+    assert (await api.get("/livez")).json() == {"status": "alive"}
+    response = await api.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["detail"] == "no worker is warm"
+
+
+async def test_a_draining_server_is_not_ready(app: FastAPI, ready_api: httpx.AsyncClient) -> None:
+    """Though it answers what it is asked."""
+    assert (await ready_api.get("/readyz")).json() == {"status": "ready"}
+    app.state.draining = True
+    response = await ready_api.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["detail"] == "the server is draining"
+    assert (await ready_api.post("/generate?class=0")).status_code == 200
+
+
+async def test_metrics_show_the_queue_as_it_is(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """Depth, pending, workers and the model, read when they are asked for."""
+    worker.answering.clear()
+    waiting = asyncio.create_task(ready_api.post("/generate?class=0"))
+    await asyncio.sleep(0.1)
+    response = await ready_api.get("/metrics")
+    worker.answering.set()
+    await waiting
+    assert response.headers["content-type"].startswith("text/plain")
+    assert 'sagan_queue_depth_images{model="animals"} 1.0' in response.text
+    assert 'sagan_queue_pending_images{model="animals"} 1.0' in response.text
+    assert 'sagan_workers_ready{model="animals"} 1.0' in response.text
+    assert f'fingerprint="{CARD.fingerprint}"' in response.text
+
+
+async def test_the_root_shows_the_way(api: httpx.AsyncClient) -> None:
+    """To the documentation, which loads."""
+    welcome = (await api.get("/")).json()
+    docs = await api.get(welcome["docs"])
+    assert docs.status_code == 200
+    assert welcome["openapi"] in docs.text

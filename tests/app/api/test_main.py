@@ -1,0 +1,115 @@
+"""The process: imports little, refuses to start without Redis, drains when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+
+import pytest
+
+from app.api.main import main
+from app.settings import CONFIGURATION_EXIT, load_settings
+from tests.app.api.fake_worker import FakeWorker
+from tests.app.api.started_app import eventually
+
+
+def test_the_api_imports_no_torch_and_starts_in_under_a_second() -> None:
+    """In a fresh interpreter."""
+    program = (
+        "import sys, time; started = time.process_time(); import app.api.main;"
+        "print(time.process_time() - started);"
+        "print([m for m in ('torch', 'model', 'safetensors') if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    seconds, forbidden = run.stdout.splitlines()
+    assert forbidden == "[]"
+    assert float(seconds) < 1.0
+
+
+def test_without_a_redis_it_says_so_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """Starting again would not help."""
+    assert main(load_settings()) == CONFIGURATION_EXIT
+    assert "SAGAN_REDIS_URL" in capsys.readouterr().err
+
+
+async def test_told_to_stop_it_answers_what_it_has_begun_and_exits_with_0(
+    redis_url: str, worker: FakeWorker
+) -> None:
+    """A request in the queue at SIGTERM gets its picture; new connections get none."""
+    with api_process(redis_url) as (process, port):
+        await asyncio.to_thread(wait_until_ready, port)
+        worker.answering.clear()
+        answers: list[int] = []
+        asking = threading.Thread(target=lambda: answers.append(status(port, "/generate?class=0")))
+        asking.start()
+        await eventually(worker.has_claimed)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(wait_until_refused, port)
+        worker.answering.set()
+        await asyncio.to_thread(asking.join)
+        assert answers == [200]
+        assert await asyncio.to_thread(process.wait, 10) == 0
+
+
+@contextmanager
+def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`python -m app.api.main` on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "SAGAN_REDIS_URL": redis_url,
+        "SAGAN_PORT": str(port),
+        "SAGAN_HEARTBEAT_S": "0.1",
+    }
+    command = [sys.executable, "-m", "app.api.main"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def status(port: int, path: str) -> int:
+    """The status of one request on a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST" if path.startswith("/generate") else "GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def wait_until_ready(port: int) -> None:
+    until_s = time.monotonic() + 10
+    while time.monotonic() < until_s:
+        try:
+            if status(port, "/readyz") == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError("the API did not become ready")
+
+
+def wait_until_refused(port: int) -> None:
+    until_s = time.monotonic() + 5
+    while time.monotonic() < until_s:
+        try:
+            status(port, "/livez")
+        except OSError:
+            return
+        time.sleep(0.02)
+    raise TimeoutError("the API still accepts")

@@ -1,0 +1,67 @@
+"""Accept and If-None-Match."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.negotiation import accepted_media_type, client_has
+from app.errors import NotAcceptableError
+
+OFFERS = ("image/png", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (None, "image/png"),
+        ("", "image/png"),
+        ("*/*", "image/png"),
+        ("application/*", "application/json"),
+        ("Application/JSON", "application/json"),
+        ("image/png;q=0.5, application/json", "application/json"),
+        ("image/png;q=0, */*", "application/json"),
+        ("image/*;q=0.2, */*;q=0.1", "image/png"),
+        ("text/html, application/xhtml+xml, image/avif, */*;q=0.8", "image/png"),
+        ("image/png;level=1", "image/png"),
+    ],
+)
+def test_the_best_offer_is_chosen(accept: str | None, chosen: str) -> None:
+    """By quality of the most specific range, then by the order of the offers."""
+    assert accepted_media_type(accept, OFFERS) == chosen
+
+
+@pytest.mark.parametrize("accept", ["text/html", "*/*;q=0", "image/png;q=0, image/*", ",", "png"])
+def test_an_offer_that_nobody_wants_is_not_made(accept: str) -> None:
+    """The error lists what there is."""
+    with pytest.raises(NotAcceptableError) as caught:
+        accepted_media_type(accept, OFFERS)
+    assert caught.value.extra["available"] == list(OFFERS)
+
+
+@pytest.mark.parametrize(
+    ("header", "has"),
+    [
+        ('"a"', True),
+        ('W/"a"', True),
+        ('"b", W/"a"', True),
+        (" * ", True),
+        ('"b"', False),
+        ("a", False),
+        ('"a,b"', False),
+        ("", False),
+    ],
+)
+def test_if_none_match_is_compared_weakly(header: str, has: bool) -> None:
+    """Lists, weak tags and the star."""
+    assert client_has(header, '"a"') is has
+
+
+@given(st.text(max_size=60))
+def test_any_accept_header_is_chosen_from_or_refused(accept: str) -> None:
+    """Nothing else comes out."""
+    with suppress(NotAcceptableError):
+        assert accepted_media_type(accept, OFFERS) in OFFERS

@@ -1,0 +1,47 @@
+"""The private server: private, bounded, restartable."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import redis
+
+from app.embedded_redis import EmbeddedRedis, EmbeddedRedisError
+
+
+def test_the_server_is_private_bounded_and_leaves_nothing() -> None:
+    """A 0700 folder, no TCP port, noeviction; the folder goes with it."""
+    with EmbeddedRedis() as server:
+        assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
+        with redis.Redis.from_url(server.url) as client:
+            config = client.config_get()
+            assert (config["port"], config["maxmemory-policy"]) == ("0", "noeviction")
+            assert int(config["maxmemory"]) > 0
+            assert config["save"] == ""
+    assert not server.folder.exists()
+
+
+def test_with_a_data_folder_the_queue_outlives_a_crash(tmp_path: Path) -> None:
+    """Appended to a file; without the folder nothing is kept."""
+    with EmbeddedRedis(data_dir=tmp_path / "data") as server:
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("appendfsync", "always")
+            client.set("kept", "yes")
+        server.kill()
+        server.start()
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get("kept") == b"yes"
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """With the end of its log; its folder is removed."""
+    data_dir = tmp_path / "data"
+    (data_dir / "appendonlydir").mkdir(parents=True)
+    (data_dir / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    server = EmbeddedRedis(data_dir=data_dir)
+    with pytest.raises(EmbeddedRedisError, match=r"valkey-server|redis-server") as error, server:
+        pass
+    assert "manifest" in str(error.value)
+    assert not server.folder.exists()

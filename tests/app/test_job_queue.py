@@ -1,0 +1,104 @@
+"""Admission: deduplication, the depth limit, the deadline, a look at the queue."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import QueueFullError, QueueUnavailableError
+from app.job_queue import JobQueue, stream_key
+from app.jobs import Job
+from app.redis_clients import connect
+
+FINGERPRINT = "ab" * 32
+STREAM = stream_key(FINGERPRINT)
+Entries = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def job(seed: int = 1, fingerprint: str = FINGERPRINT) -> Job:
+    return Job(fingerprint=fingerprint, label=0, seed=seed)
+
+
+@pytest.fixture
+def queue(client: Redis) -> JobQueue:
+    return JobQueue(client, max_images=4)
+
+
+async def admit(queue: JobQueue, *jobs: Job, timeout_ms: int = 1000) -> int:
+    return await queue.admit(jobs, timeout_ms=timeout_ms, reply_to="{sagan}:replies:test")
+
+
+async def test_a_job_is_admitted_once_however_often_it_is_sent(queue: JobQueue) -> None:
+    """The same id keeps its first place; other ids join."""
+    first = job()
+    assert await admit(queue, first) == 1
+    assert await admit(queue, first) == 1
+    assert await admit(queue, first, job(), first) == 2
+
+
+async def test_a_full_queue_refuses_the_whole_request_and_tells_its_depth(
+    queue: JobQueue, client: Redis
+) -> None:
+    """Three waiting, four allowed: two more are refused together, one fits."""
+    await admit(queue, job(1), job(2), job(3))
+    with pytest.raises(QueueFullError) as refused:
+        await admit(queue, job(4), job(5))
+    assert (refused.value.depth, refused.value.limit) == (3, 4)
+    assert await client.xlen(STREAM) == 3
+    assert await admit(queue, job(6)) == 4
+
+
+async def test_a_job_that_passed_the_limit_once_is_admitted_again_beyond_it(
+    queue: JobQueue,
+) -> None:
+    """After an outage nothing that was accepted is refused."""
+    await admit(queue, *(job(seed) for seed in range(4)))
+    depth = await queue.admit([job(9)], timeout_ms=1000, reply_to="r", bounded=False)
+    assert depth == 5
+
+
+async def test_the_deadline_is_by_the_clock_of_redis(queue: JobQueue, client: Redis) -> None:
+    """Clocks of other machines do not matter."""
+    await admit(queue, job(), timeout_ms=5000)
+    [(entry_id, fields)] = cast(Entries, await client.xrange(STREAM))
+    admitted_ms = int(entry_id.split(b"-")[0])
+    assert 4990 <= int(fields[b"deadline_ms"]) - admitted_ms <= 5001
+    assert abs(int(fields[b"admitted_us"]) // 1000 - admitted_ms) <= 1
+
+
+async def test_one_admission_is_for_one_model(queue: JobQueue) -> None:
+    """All or nothing holds within one stream."""
+    with pytest.raises(ValueError, match="one stream, not 2"):
+        await admit(queue, job(), job(fingerprint="cd" * 32))
+
+
+async def test_the_queue_tells_its_depth_and_the_age_of_its_oldest_job(queue: JobQueue) -> None:
+    """An empty queue, without stream or group, is a queue like any other."""
+    empty = await queue.stats(FINGERPRINT)
+    assert (empty.depth_images, empty.pending_images, empty.oldest_age_s) == (0, 0, 0.0)
+    await admit(queue, job(), job())
+    stats = await queue.stats(FINGERPRINT)
+    assert (stats.depth_images, stats.pending_images) == (2, 0)
+    assert 0.0 <= stats.oldest_age_s < 1.0
+
+
+async def test_a_redis_that_is_away_is_one_error_without_the_password() -> None:
+    """Whatever goes wrong below reads the same above."""
+    async with connect("redis://:secret@127.0.0.1:1/0", "test", timeout_s=0.2) as away:
+        queue = JobQueue(away, max_images=4)
+        with pytest.raises(QueueUnavailableError) as error:
+            await admit(queue, job())
+    assert "secret" not in str(error.value)
+
+
+async def test_a_redis_at_its_memory_limit_refuses_new_jobs(queue: JobQueue, client: Redis) -> None:
+    """The client is told, and nothing is half admitted."""
+    try:
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(QueueUnavailableError, match="memory is full"):
+            await admit(queue, job())
+    finally:
+        await client.config_set("maxmemory", 0)
+    assert await client.xlen(STREAM) == 0

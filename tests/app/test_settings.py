@@ -1,0 +1,92 @@
+"""Settings: where they come from and what a wrong one says."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.settings import (
+    ModelSource,
+    SettingsError,
+    as_environment,
+    load_settings,
+    redacted,
+    require_redis_url,
+)
+
+URL = "redis://user:hunter2@db:6379/1"
+
+
+def test_flags_beat_the_environment_and_the_environment_beats_the_defaults(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A flag that was not given is None and does not count."""
+    monkeypatch.setenv("SAGAN_PORT", "9000")
+    monkeypatch.setenv("SAGAN_MAX_WAIT_MS", "0.5")
+    settings = load_settings(port=9001, host=None)
+    assert (settings.port, settings.max_wait_ms, settings.host) == (9001, 0.5, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mend"),
+    [
+        ("SAGAN_PORT", "eighty", "integer"),
+        ("SAGAN_PORT", "70000", "less than or equal to 65535"),
+        ("SAGAN_DEVICE", "gpu", "'auto', 'cuda', 'mps' or 'cpu'"),
+        ("SAGAN_MODEL", "=x", "NAME=DIR"),
+        ("SAGAN_MODEL", "a=x,a=y", "a name of its own"),
+        ("SAGAN_MAX_BATCH_IMAGES", "0", "greater than or equal to 1"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_name_value_and_mend(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, mend: str
+) -> None:
+    """Nobody has to read a traceback."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = str(error.value)
+    assert message.startswith(f"{name}={value!r} is not valid: ")
+    assert mend in message
+    assert "\n" not in message
+
+
+def test_times_that_do_not_fit_together_are_refused() -> None:
+    """A worker whose heartbeat is slower than the claim time would lose its jobs."""
+    with pytest.raises(SettingsError, match="SAGAN_CLAIM_IDLE_S=1 is less than three heartbeats"):
+        load_settings(claim_idle_s=1.0)
+    with pytest.raises(SettingsError, match="lower the one or raise the other"):
+        load_settings(max_timeout_ms=10)
+
+
+def test_the_password_of_redis_is_never_shown() -> None:
+    """Not in the settings' text, nor in an error about them."""
+    settings = load_settings(redis_url=URL)
+    assert "hunter2" not in repr(settings)
+    assert require_redis_url(settings) == URL
+    assert redacted(URL) == "redis://db:6379/1"
+    with pytest.raises(SettingsError) as error:
+        load_settings(redis_url="http://user:hunter2@db")
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_process_without_redis_says_what_to_do() -> None:
+    """Only `sagan serve` brings one."""
+    with pytest.raises(SettingsError, match="sagan serve"):
+        require_redis_url(load_settings())
+
+
+def test_several_models_have_names_and_places() -> None:
+    """None is the shipped default."""
+    assert load_settings().models == (ModelSource(None, None),)
+    assert load_settings(model="dogs=/a/b, cats").models == (
+        ModelSource("dogs", "/a/b"),
+        ModelSource(None, "cats"),
+    )
+
+
+def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through its environment, the password included."""
+    settings = load_settings(redis_url=URL, port=81, model="a=b", max_wait_ms=1.5)
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings

@@ -1,0 +1,35 @@
+"""Logs are JSON with a request id; metrics are in base units."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from prometheus_client import generate_latest
+
+from app.telemetry import JsonFormatter, Metrics, request_id
+
+
+def test_a_log_line_is_json_with_the_request_id() -> None:
+    """Extra members come along, and a line break in a message stays one line."""
+    token = request_id.set("abc")
+    try:
+        record = logging.LogRecord("app", logging.INFO, "f", 1, "hello\n%s", ("you",), None)
+        record.images = 3
+        line = JsonFormatter().format(record)
+    finally:
+        request_id.reset(token)
+    read = json.loads(line)
+    assert "\n" not in line
+    assert (read["message"], read["request_id"], read["images"]) == ("hello\nyou", "abc", 3)
+    assert read["level"] == "info"
+
+
+def test_metrics_of_two_processes_do_not_meet() -> None:
+    """Each has a registry of its own, so tests can have as many as they like."""
+    first, second = Metrics(), Metrics()
+    first.observe_job(queue_s=0.004, batch_s=0, model_s=0.04, encode_s=0.001, batch_size=8)
+    text = generate_latest(first.registry).decode()
+    assert 'sagan_queue_seconds_bucket{le="0.005"} 1.0' in text
+    assert 'sagan_batch_images_bucket{le="8.0"} 1.0' in text
+    assert 'le="0.005"} 1.0' not in generate_latest(second.registry).decode()

@@ -1,0 +1,179 @@
+"""The worker's loop with a hand-written renderer and a real queue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import DeadlineExceededError, JobFailedError, QueueFullError
+from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
+from app.job_claims import JobClaims
+from app.job_client import JobClient
+from app.job_queue import JobQueue
+from app.jobs import Job
+from app.model_cards import ModelCards
+from app.redis_clients import connect_blocking
+from app.reply_stream import ReplyStream
+from app.settings import Settings
+from app.telemetry import Metrics
+from app.worker.loop import WorkerLoop
+from tests.fake_renderer import FINGERPRINT, POISON_SEED, FakeRenderer
+
+Build = Callable[..., WorkerLoop]
+FAST = Settings(heartbeat_s=0.1, claim_idle_s=0.4, max_batch_images=4, max_wait_ms=1)
+
+
+def job(seed: int) -> Job:
+    return Job(fingerprint=FINGERPRINT, label=1, seed=seed)
+
+
+@pytest.fixture
+def build(client: Redis, redis_url: str) -> Build:
+    def worker(renderer: FakeRenderer, name: str = "one", settings: Settings = FAST) -> WorkerLoop:
+        blocking = connect_blocking(redis_url, name, timeout_s=2.0)
+        claims = JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
+        heartbeats = Heartbeats(client, name, renderer_ttl_s=30)
+        return WorkerLoop(settings, [renderer], claims, heartbeats, Metrics())
+
+    return worker
+
+
+@asynccontextmanager
+async def running(worker: WorkerLoop) -> AsyncIterator[WorkerLoop]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        async with asyncio.timeout(5):
+            await task
+        await worker.claims.blocking.aclose()
+
+
+@pytest.fixture
+async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
+    queue = JobQueue(client, max_images=64)
+    cards = ModelCards(client)
+    async with JobClient(queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards) as jobs:
+        yield jobs
+
+
+async def test_a_job_is_drawn_encoded_and_answered(build: Build, jobs: JobClient) -> None:
+    """The reply tells what made it and how long each stage took."""
+    async with running(build(FakeRenderer())):
+        asked = job(7)
+        reply = await jobs.submit(asked, timeout_ms=2000)
+    assert reply.body == f"{asked.image_id}:7".encode()
+    assert (reply.media_type, reply.renderer, reply.batch_size) == ("image/png", "fake-float32", 1)
+    timings = reply.timings
+    assert 0 <= timings.queue_s < 1
+    assert 0 <= timings.batch_s < 1
+    assert timings.encode_s > 0
+
+
+async def test_jobs_that_come_while_the_device_is_busy_run_together(
+    build: Build, jobs: JobClient
+) -> None:
+    """Batches form under load, within the bound, and each job gets its own picture."""
+    renderer = FakeRenderer(draw_s=0.05)
+    async with running(build(renderer)):
+        replies = await asyncio.gather(*(jobs.submit(job(seed), 3000) for seed in range(16)))
+    assert [reply.body.rpartition(b":")[2] for reply in replies] == [b"%d" % i for i in range(16)]
+    assert max(map(len, renderer.batches)) == 4
+    assert len(renderer.batches) <= 6
+
+
+async def test_one_poisonous_job_does_not_fail_its_neighbours(
+    build: Build, jobs: JobClient
+) -> None:
+    """After an exception each job runs alone; only the guilty one is answered with a failure."""
+    renderer = FakeRenderer()
+    async with running(build(renderer)):
+        group = [job(1), job(POISON_SEED), job(2)]
+        tasks = [asyncio.create_task(jobs.submit(j, 3000)) for j in group]
+        first, poison, last = await asyncio.gather(*tasks, return_exceptions=True)
+    assert not isinstance(first, BaseException)
+    assert not isinstance(last, BaseException)
+    assert isinstance(poison, JobFailedError)
+    assert sum(POISON_SEED in batch for batch in renderer.batches) == 2
+
+
+async def test_a_job_whose_deadline_passed_in_the_queue_is_never_drawn(
+    build: Build, jobs: JobClient
+) -> None:
+    """It is answered all the same."""
+    renderer = FakeRenderer(draw_s=0.3)
+    async with running(build(renderer)):
+        slow = asyncio.create_task(jobs.submit(job(1), 3000))
+        await asyncio.sleep(0.1)
+        with pytest.raises(DeadlineExceededError):
+            await jobs.submit(job(2), timeout_ms=50)
+        await slow
+    assert renderer.batches == [[1]]
+
+
+async def test_a_job_that_killed_its_workers_is_not_launched_for_ever(
+    build: Build, jobs: JobClient, client: Redis
+) -> None:
+    """Three launches without an answer are enough."""
+    renderer = FakeRenderer()
+    asked = job(5)
+    await client.hset("{sagan}:launches", asked.job_id, "3")
+    async with running(build(renderer)):
+        with pytest.raises(JobFailedError, match="3 workers died"):
+            await jobs.submit(asked, 2000)
+    assert renderer.batches == []
+
+
+async def test_a_stopping_worker_finishes_what_it_claimed(build: Build, jobs: JobClient) -> None:
+    """SIGTERM loses nothing, and the worker leaves the list at once."""
+    renderer = FakeRenderer(draw_s=0.1)
+    worker = build(renderer)
+    async with running(worker):
+        tasks = [asyncio.create_task(jobs.submit(job(seed), 3000)) for seed in range(4)]
+        while not worker.answering.held:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    replies = await asyncio.gather(*tasks)
+    assert all(reply.ok for reply in replies)
+    cards = ModelCards(worker.claims.client)
+    await cards.refresh()
+    assert (cards.workers_ready(), len(cards.current())) == (0, 1)
+
+
+async def test_a_worker_with_another_renderer_refuses_to_serve(build: Build, client: Redis) -> None:
+    """The same request must give the same bytes, whoever answers it."""
+    await client.set(renderer_key(FINGERPRINT), "cuda-bf16", px=1000)
+    with pytest.raises(RendererMismatchError, match="cuda-bf16 and this worker's is fake-float32"):
+        await build(FakeRenderer()).run()
+
+
+async def test_a_full_queue_says_when_to_come_back(build: Build, jobs: JobClient) -> None:
+    """Backlog over what the live workers were measured to make."""
+    async with running(build(FakeRenderer(draw_s=0.1))):
+        await asyncio.gather(*(jobs.submit(job(seed), 3000) for seed in range(2)))
+        await asyncio.sleep(0.25)
+        await jobs.cards.refresh()
+        jobs.queue.max_images = 29
+        with pytest.raises(QueueFullError) as refused:
+            await jobs.submit_many([job(seed) for seed in range(30)], 1000)
+    assert refused.value.retry_after_s == 1
+    assert jobs.in_flight == {}
+    assert 5 < jobs.cards.images_per_s(FINGERPRINT) < 25
+
+
+async def test_what_is_in_flight_is_done_again_after_flushall(
+    build: Build, jobs: JobClient, client: Redis
+) -> None:
+    """Redis came back empty: the API admits its jobs again, each is answered once."""
+    async with running(build(FakeRenderer(draw_s=0.2))):
+        tasks = [asyncio.create_task(jobs.submit(job(seed), 8000)) for seed in range(8)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in tasks)
+        await client.flushall()
+        replies = await asyncio.gather(*tasks)
+    assert all(reply.ok for reply in replies)
+    assert jobs.in_flight == {}

@@ -1,0 +1,88 @@
+"""What a job becomes: image, raw pixels, attention picture, document or array."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.jobs import Job
+from app.worker.renderer import Pixels, SamplerRenderer, Weights
+from model import pictures
+from tests.fake_renderer import FINGERPRINT, FakeRenderer
+
+
+class FakeSampler:
+    """Seeds as grey levels; uniform attention."""
+
+    renderer = "fake"
+
+    def sample(
+        self,
+        labels: Sequence[int],
+        seeds: Sequence[int],
+        truncation: float | Sequence[float | None] | None = None,
+    ) -> Pixels:
+        """See SamplerLike."""
+        assert isinstance(truncation, list)
+        return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
+
+    def attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> Weights:
+        """See SamplerLike."""
+        return np.full((len(queries), 2, 2), 0.25, np.float32)
+
+
+@pytest.fixture
+def renderer() -> SamplerRenderer:
+    return SamplerRenderer(FakeSampler(), pictures, FakeRenderer().card)
+
+
+def body(renderer: SamplerRenderer, job: Job) -> bytes:
+    [drawing] = renderer.draw([job])
+    return renderer.encode(job, drawing)
+
+
+def attention(**members: object) -> Job:
+    job = Job(FINGERPRINT, 1, 9, kind="attention", queries=((0, 1), (3, 3)))
+    return replace(job, **members)  # type: ignore[arg-type]
+
+
+def test_samples_of_a_batch_become_a_picture_each(renderer: SamplerRenderer) -> None:
+    """PNG or the bare bytes, row by row."""
+    jobs = [Job(FINGERPRINT, 0, 5, output="raw"), Job(FINGERPRINT, 0, 6)]
+    raw, png = map(renderer.encode, jobs, renderer.draw(jobs))
+    assert raw == bytes([5]) * 48
+    assert np.asarray(Image.open(io.BytesIO(png))).tolist() == np.full((4, 4, 3), 6).tolist()
+
+
+def test_attention_as_a_document_names_image_layer_and_queries(renderer: SamplerRenderer) -> None:
+    """The layer is counted from the first, whatever was asked with."""
+    document = json.loads(body(renderer, attention(output="json")))
+    assert document["image_id"] == f"{FINGERPRINT[:12]}-1-9-n"
+    assert (document["layer"], document["queries"]) == (0, [[0, 1], [3, 3]])
+    assert np.sum(document["weights"], axis=(1, 2)).tolist() == [1.0, 1.0]
+
+
+def test_attention_as_an_array_is_read_by_numpy(renderer: SamplerRenderer) -> None:
+    """Without pickle."""
+    array = np.load(io.BytesIO(body(renderer, attention(output="npy"))), allow_pickle=False)
+    assert (array.shape, array.dtype) == ((2, 2, 2), np.float32)
+
+
+def test_attention_as_a_picture_has_the_size_that_was_asked(renderer: SamplerRenderer) -> None:
+    """A panel a query, `size_px` high."""
+    picture = Image.open(io.BytesIO(body(renderer, attention(size_px=64, view="heatmap"))))
+    assert picture.height == 64
+    assert picture.width >= 128

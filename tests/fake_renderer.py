@@ -1,0 +1,68 @@
+"""A Renderer without a model, for tests of the worker; as a script it is a whole worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.jobs import Job, ModelCard, ModelClass
+from app.settings import load_settings, require_redis_url
+from app.telemetry import configure_logging
+from app.worker.main import serve
+from app.worker.renderer import Drawing
+
+FINGERPRINT = "fa" * 32
+POISON_SEED = 666  # an exception
+DEADLY_SEED = 999  # the process dies
+
+
+class FakeRenderer:
+    """Draws `seed` into every pixel; remembers the batches it drew."""
+
+    def __init__(self, draw_s: float = 0.0, log: Path | None = None, name: str = "fake") -> None:
+        self.draw_s = draw_s
+        self.log = log
+        self.batches: list[list[int]] = []
+        self.card = ModelCard(
+            name=name,
+            fingerprint=FINGERPRINT,
+            resolution=4,
+            classes=(ModelClass("cat"), ModelClass("dog", "n02084071", ("hound",))),
+            attention_grids=((2, 2),),
+            renderer="fake-float32",
+            z_dim=8,
+        )
+
+    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+        """See Renderer."""
+        seeds = [job.seed for job in jobs]
+        self.batches.append(seeds)
+        if self.log is not None:
+            with self.log.open("a") as log:
+                log.write(" ".join(map(str, seeds)) + "\n")
+        if DEADLY_SEED in seeds:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.draw_s)
+        if POISON_SEED in seeds:
+            raise RuntimeError("poison")
+        return [Drawing(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
+
+    def encode(self, job: Job, drawing: Drawing) -> bytes:
+        """See Renderer."""
+        assert drawing.pixels is not None
+        return f"{job.image_id}:{drawing.pixels[0, 0, 0]}".encode()
+
+
+if __name__ == "__main__":
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    log = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    renderer = FakeRenderer(draw_s=float(sys.argv[1]), log=log)
+    sys.exit(asyncio.run(serve(settings, require_redis_url(settings), [renderer])))

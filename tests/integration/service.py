@@ -1,0 +1,63 @@
+"""A running `sagan serve`, for tests: real processes and a private or given Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+START_S = 60.0
+SERVE = [sys.executable, "-m", "app.cli", "serve"]
+
+
+class Service:
+    """A running `sagan serve`; constructing it waits until it is ready, `close` ends it."""
+
+    def __init__(self, *flags: str, **environment: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.process = subprocess.Popen(
+            [*SERVE, *flags, "--port", str(self.port)],
+            env={**os.environ, "SAGAN_DEVICE": "cpu", "SAGAN_LOG_LEVEL": "warning"} | environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.greeting = self.process.stdout.readline()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def draw(self, seed: int) -> httpx.Response:
+        """Asks for a golden retriever."""
+        params: dict[str, str | int] = {"class": "golden_retriever", "seed": seed}
+        return httpx.post(f"{self.url}/generate", params=params, timeout=START_S)
+
+    def children(self) -> dict[str, int]:
+        """The ids of its processes by what they run."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                words = (folder / "cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if parent == self.process.pid:
+                server = "valkey-server" in words[0] or "redis-server" in words[0]
+                found["redis" if server else words[2]] = int(folder.name)
+        return found
+
+    def close(self) -> None:
+        """Stops it as Ctrl-C does."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)

@@ -1,0 +1,107 @@
+"""From a class name to a picture and its attention map, with the checkpoint that ships."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from app.embedded_redis import EmbeddedRedis
+from app.redis_clients import connect
+from tests.integration.service import START_S, Service
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
+DRAW_ANEW = {"Cache-Control": "no-cache"}  # else the API may answer from its own cache
+
+
+@pytest.fixture(scope="module")
+def queue() -> Iterator[EmbeddedRedis]:
+    """The service's Redis, where tests can count what was answered."""
+    with EmbeddedRedis() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(queue: EmbeddedRedis) -> Iterator[Service]:
+    service = Service("--redis-url", queue.url)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=100)
+    async with httpx.AsyncClient(
+        base_url=service.url, timeout=START_S, limits=limits, headers=DRAW_ANEW
+    ) as client:
+        yield client
+
+
+async def draw(http: httpx.AsyncClient, seed: int) -> httpx.Response:
+    return await http.post("/generate", params={"class": "golden_retriever", "seed": seed})
+
+
+async def num_replies(redis: Redis) -> int:
+    """How many replies were ever written, over all API replicas."""
+    keys = [key async for key in redis.scan_iter("{sagan}:replies:*")]
+    return sum([(await redis.xinfo_stream(key))["entries-added"] for key in keys])
+
+
+async def test_a_seed_gives_the_same_bytes_alone_and_among_63_parallel_requests(
+    http: httpx.AsyncClient,
+) -> None:
+    """Batching never shows in a picture, and batches do form."""
+    alone = await draw(http, 7)
+    assert alone.status_code == 200
+    assert alone.content.startswith(b"\x89PNG")
+    crowd = await asyncio.gather(*(draw(http, 7 if i == 31 else 1000 + i) for i in range(64)))
+    assert {response.status_code for response in crowd} == {200}
+    assert crowd[31].content == alone.content
+    assert len({response.content for response in crowd}) == 64
+    metrics = (await http.get("/metrics")).text
+    total = float(next(re.finditer(r"sagan_batch_images_count (\S+)", metrics))[1])
+    alone_in_batch = float(
+        next(re.finditer(r'sagan_batch_images_bucket{le="1.0"} (\S+)', metrics))[1]
+    )
+    assert total == 65
+    assert alone_in_batch < total
+
+
+async def test_two_query_pixels_get_two_maps_that_sum_to_one(http: httpx.AsyncClient) -> None:
+    """The JSON has the weights themselves, the PNG shows them."""
+    picture = await draw(http, 3)
+    image_id = picture.headers["X-Image-ID"]
+    query: dict[str, str | list[int]] = {"image": image_id, "x": [12, 40], "y": [20, 52]}
+    answer = await http.get("/attention-map", params=query, headers={"Accept": "application/json"})
+    maps = np.array(answer.json()["weights"])
+    assert maps.shape == (2, 16, 16)
+    np.testing.assert_allclose(maps.sum((1, 2)), 1.0, atol=1e-6)
+    assert np.abs(maps[0] - maps[1]).sum() > 0.05
+    overlay = await http.get("/attention-map", params=query)
+    assert overlay.headers["content-type"] == "image/png"
+
+
+async def test_a_worker_killed_under_load_costs_no_request_its_answer(
+    http: httpx.AsyncClient, service: Service, queue: EmbeddedRedis
+) -> None:
+    """kill -9 with 200 requests on their way: every one is answered 200, none of them twice."""
+    async with connect(queue.url, "test", timeout_s=2.0) as redis:
+        before = await num_replies(redis)
+        requests = [asyncio.create_task(draw(http, 5000 + i)) for i in range(200)]
+        await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+        os.kill(service.children()["app.worker.main"], signal.SIGKILL)
+        responses = await asyncio.gather(*requests)
+        assert {response.status_code for response in responses} == {200}
+        assert len({response.content for response in responses}) == 200
+        assert await num_replies(redis) - before == 200
