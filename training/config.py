@@ -33,7 +33,7 @@ class TrainConfig(BaseModel):
     adam_beta1: Decay = 0.0
     adam_beta2: Decay = 0.9
     ema_decay: Decay = 0.999
-    flip: bool = True
+    flip: bool = False
     precision: Literal["float32", "bf16"] = "float32"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     snapshot_every_images: Positive = 20_000

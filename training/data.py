@@ -38,7 +38,7 @@ def open_picturebook(folder: Path, size: int, num_pictures: int) -> ImageSet:
     Drawing runs on all cores under a progress bar. Raises DataError where `folder` holds something
     else, OSError where the disk does not take it.
     """
-    path = folder / f"picturebook-{size}-{num_pictures}.npy"
+    path = folder / f"picturebook{picturebook.EDITION}-{size}-{num_pictures}.npy"
     if not path.exists():
         _draw_into(path, size, num_pictures)
     try:

@@ -1,4 +1,4 @@
-"""Helpers that describe routes in the OpenAPI document."""
+"""Describes the routes in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def test_a_second_opening_draws_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("content", [b"no array", b""])
 def test_a_damaged_array_is_named(content: bytes, tmp_path: Path) -> None:
     """The error says which file to delete."""
-    (tmp_path / "picturebook-32-10.npy").write_bytes(content)
-    with pytest.raises(DataError, match=r"picturebook-32-10\.npy"):
+    (tmp_path / "picturebook1-32-10.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"picturebook1-32-10\.npy"):
         open_picturebook(tmp_path, 32, 10)
 
 

@@ -22,7 +22,7 @@ def paint(canvas: Canvas, chance: Chance) -> None:
     """An airliner in flight from the side, climbing or level."""
     scenes.heaven(canvas, chance)
     livery = hsv(chance.pick(LIVERIES), chance.between(0.7, 0.9), chance.between(0.6, 0.85))
-    scale, flip = chance.between(0.86, 0.96), chance.happens(0.5)
+    scale, flip = chance.between(0.86, 0.96), chance.faces_left()
     ahead = 0.03 + chance.around(0, 0.015)
     x, y = 0.5 + (-ahead if flip else ahead), 0.52 + chance.around(0, 0.08)
     plane = canvas.placed(x, y, scale, angle=chance.between(-0.28, 0.04), flip=flip)

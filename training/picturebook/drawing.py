@@ -36,6 +36,7 @@ PAINTERS: Mapping[str, Painter] = {
     "school_bus": school_bus.paint,
 }
 
+EDITION = 1  # counts up with every change that changes a picture; drawn arrays carry it
 MIN_SIZE_PX = 16
 MIN_CANVAS_PX = 256
 MIN_OVERSAMPLING = 3

@@ -13,7 +13,7 @@ def paint(canvas: Canvas, chance: Chance) -> None:
     pink = hsv(chance.between(0.92, 1.02), chance.between(0.4, 0.62), 0.98)
     scale = chance.between(0.9, 1.0)
     x = 0.5 + chance.around(0, 0.08)
-    bird = canvas.placed(x, chance.between(0.93, 0.97), scale, flip=chance.happens(0.5))
+    bird = canvas.placed(x, chance.between(0.93, 0.97), scale, flip=chance.faces_left())
     _legs(bird, pink, chance)
     lean = chance.around(0, 0.04)
     neck = (

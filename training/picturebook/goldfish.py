@@ -18,7 +18,7 @@ def paint(canvas: Canvas, chance: Chance) -> None:
     """A goldfish from the side, swimming in clear water."""
     scenes.underwater(canvas, chance)
     orange = hsv(chance.between(0.025, 0.115), chance.between(0.8, 0.95), 0.98)
-    scale, flip = chance.between(0.84, 0.98), chance.happens(0.5)
+    scale, flip = chance.between(0.84, 0.98), chance.faces_left()
     ahead = 0.03 + chance.around(0, 0.03)
     x, y = 0.5 + (-ahead if flip else ahead), chance.between(0.42, 0.58)
     fish = canvas.placed(x, y, scale, angle=chance.around(0, 0.25), flip=flip)

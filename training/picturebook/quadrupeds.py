@@ -39,7 +39,7 @@ def stand(
 
     It faces either side, is wholly in the frame as far as it fits, and casts a soft shadow.
     """
-    scale, flip = chance.between(*scales), chance.happens(0.5)
+    scale, flip = chance.between(*scales), chance.faces_left()
     nearest, farthest = MARGIN - left * scale, 1 - MARGIN - right * scale
     x = nearest + (farthest - nearest) * chance.between(0, 1)
     animal = canvas.placed(1 - x if flip else x, chance.between(0.89, 0.94), scale, flip=flip)

@@ -14,7 +14,7 @@ def paint(canvas: Canvas, chance: Chance) -> None:
     scenes.street(canvas, chance)
     yellow = hsv(chance.between(0.115, 0.14), chance.between(0.82, 0.95), chance.between(0.93, 1.0))
     glass = hsv(chance.between(0.53, 0.62), chance.between(0.2, 0.45), chance.between(0.5, 0.85))
-    scale, flip = chance.between(0.88, 0.98), chance.happens(0.5)
+    scale, flip = chance.between(0.88, 0.98), chance.faces_left()
     x, y = 0.5 + chance.around(0, 0.02), chance.between(0.84, 0.9)
     bus = canvas.placed(x, y, scale, flip=flip)
     bus.fill(ellipse(0, 0.0, 0.49, 0.035), paint=INK, opacity=0.4)
