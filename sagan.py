@@ -12,6 +12,11 @@ COMMANDS = {
     "train": ("training.cli", "train_command", "Train a SAGAN and export a checkpoint."),
     "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into PNG files."),
     "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
+    "import": (
+        "model.importers.cli",
+        "import_command",
+        "Take over a checkpoint of another SAGAN implementation.",
+    ),
     "inspect": ("model.cli", "inspect", "Say what a checkpoint is."),
 }
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import AttentionForm
+from model.config import MIN_ATTENTION_CHANNELS, AttentionForm
 from model.layers import Conv2d
 
 
@@ -20,8 +20,11 @@ class SelfAttention(nn.Module):
         self, channels: int, *, form: AttentionForm, spectral_norm: bool, eps: float
     ) -> None:
         super().__init__()
-        if channels < 8:
-            raise ValueError(f"attention needs at least 8 channels (C/8 keys), got {channels}")
+        if channels < MIN_ATTENTION_CHANNELS:
+            raise ValueError(
+                f"attention needs at least {MIN_ATTENTION_CHANNELS} channels (C/8 keys), "
+                f"got {channels}"
+            )
         self.pooled = form == "released"
         inner = channels // 8
         value_width = channels // 2 if self.pooled else inner

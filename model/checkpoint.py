@@ -4,7 +4,6 @@ On disk it is a folder: `config.json` (what the networks are, class names, train
 `model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,10 +16,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
+from model.fingerprint import fingerprint_of, tensors_of
 from model.generator import Generator
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -96,11 +96,14 @@ class Checkpoint:
         return fingerprint_of(self.generator)
 
     def save(self, path: str | Path) -> Path:
-        """Write the folder `path`, whole or not at all; an older one there is replaced.
+        """Write the folder `path`; an older checkpoint there is replaced once this one is whole.
 
-        Raises OSError where the disk does not take it.
+        Raises CheckpointError where `path` holds something else, OSError where the disk does not
+        take it.
         """
         path = Path(path)
+        if path.exists() and not _is_replaceable(path):
+            raise CheckpointError(f"{path}: there is something else than a checkpoint; not touched")
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
@@ -112,12 +115,12 @@ class Checkpoint:
         return path
 
     def _write(self, folder: Path) -> None:
-        save_file(_tensors(self.generator), folder / GENERATOR_FILE)
+        save_file(tensors_of(self.generator), folder / GENERATOR_FILE)
         if self.discriminator is not None:
-            save_file(_tensors(self.discriminator), folder / DISCRIMINATOR_FILE)
+            save_file(tensors_of(self.discriminator), folder / DISCRIMINATOR_FILE)
         description = _Description(
             format=FORMAT,
-            fingerprint=self.fingerprint,
+            fingerprint=fingerprint_of(self.generator),
             generator=self.config,
             discriminator=None if self.discriminator is None else self.discriminator.config,
             classes=tuple(self.classes),
@@ -136,11 +139,13 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
     """
     folder = _folder_of(source)
     description = _read_description(folder)
-    generator = Generator(description.generator)
+    with torch.device("meta"):  # the weights come from the file: nothing to initialise
+        generator = Generator(description.generator)
+        discriminator = (
+            Discriminator(description.discriminator) if description.discriminator else None
+        )
     _load_tensors(generator, folder / GENERATOR_FILE)
-    discriminator = None
-    if description.discriminator is not None:
-        discriminator = Discriminator(description.discriminator)
+    if discriminator is not None:
         _load_tensors(discriminator, folder / DISCRIMINATOR_FILE)
     checkpoint = Checkpoint(generator, discriminator, description.classes, description.facts)
     if checkpoint.fingerprint != description.fingerprint:
@@ -157,21 +162,6 @@ def shipped_names() -> list[str]:
     return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
 
 
-def fingerprint_of(generator: Generator) -> str:
-    """The sha256 (hex) of the canonical config and the sorted tensors: name, dtype, shape, bytes.
-
-    Nothing else enters it: a renamed class or a moved folder is the same generator.
-    """
-    digest = hashlib.sha256()
-    config = generator.config.model_dump(mode="json")
-    digest.update(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
-    for name, tensor in sorted(_tensors(generator).items()):
-        dtype, shape = str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
-        digest.update(f"\n{name} {dtype} {shape}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def replace_folder(partial: Path, path: Path) -> None:
     """Move the finished folder `partial` to `path`, putting aside what was there."""
     if path.exists():
@@ -183,11 +173,10 @@ def replace_folder(partial: Path, path: Path) -> None:
         partial.replace(path)
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+def _is_replaceable(path: Path) -> bool:
+    """Whether `path` is an empty folder or has nothing but a checkpoint in it."""
+    ours = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE}
+    return path.is_dir() and {file.name for file in path.iterdir()} <= ours
 
 
 def _folder_of(source: str | Path | None) -> Path:
@@ -197,9 +186,11 @@ def _folder_of(source: str | Path | None) -> Path:
     if isinstance(source, str) and source in names:
         return PRETRAINED / source
     folder = Path(source)
+    if isinstance(source, str) and folder.name == source and not folder.is_dir():
+        folder = models_folder() / source  # an imported one
     if not folder.is_dir():
         raise CheckpointError(
-            f"{source}: neither a checkpoint folder nor a shipped checkpoint; "
+            f"{source}: neither a checkpoint folder nor a shipped or imported checkpoint; "
             f"shipped: {', '.join(names) or 'none'}"
         )
     return folder
@@ -233,9 +224,11 @@ def _load_tensors(network: nn.Module, file: Path) -> None:
             raise CheckpointError(f"{file}: tensor {name} is missing")
         if name not in expected:
             raise CheckpointError(f"{file}: tensor {name} does not belong to this network")
-        if tensors[name].shape != expected[name].shape:
+        found, wanted = tensors[name], expected[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
             raise CheckpointError(
-                f"{file}: tensor {name} has shape {tuple(tensors[name].shape)}, "
-                f"expected {tuple(expected[name].shape)}"
+                f"{file}: tensor {name} has shape {tuple(found.shape)} of {found.dtype}, "
+                f"expected {tuple(wanted.shape)} of {wanted.dtype}"
             )
-    network.load_state_dict(tensors)
+    # Copied, not assigned: a mapped file's tensors are unaligned, and kernels round by alignment.
+    network.to_empty(device="cpu").load_state_dict(tensors)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.importers import describe
 from model.latents import NUM_SEEDS
 from model.pictures import QUERY_COLOURS, View, attention_picture, contact_sheet, encode_png
 from model.sampler import Sampler
@@ -17,10 +18,22 @@ model_option = click.option(
 class_option = click.option(
     "--class", "class_name", required=True, help="Name, WordNet id, alias or index of the class."
 )
+
+
+def _in_a_folder(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
+    if not out.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {out.parent}")
+    return out
+
+
 out_option = click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), required=True,
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    required=True,
+    callback=_in_a_folder,
     help="The PNG file to write.",
-)  # fmt: skip
+)
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."
 )
@@ -128,7 +141,10 @@ def attention(
 @click.command()
 @click.argument("model", required=False)
 def inspect(model: str | None) -> None:
-    """Say what the checkpoint MODEL is: a folder or a shipped name."""
+    """Say what MODEL is: a checkpoint folder, a shipped or imported name, or a foreign file."""
+    if model is not None and Path(model).is_file():
+        _describe_foreign(Path(model))
+        return
     checkpoint = _load(model)
     parameters = sum(p.numel() for p in checkpoint.generator.parameters())
     click.echo(f"fingerprint   {checkpoint.fingerprint}")
@@ -139,19 +155,35 @@ def inspect(model: str | None) -> None:
     click.echo(f"facts         {json.dumps(dict(checkpoint.facts), indent=2)}")
 
 
+def _describe_foreign(file: Path) -> None:
+    try:
+        for line in describe(file):
+            click.echo(line)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+
+
 def find_label(checkpoint: Checkpoint, text: str) -> int:
     """The label of a class by name, WordNet id, alias or index.
 
     Raises click.UsageError naming the classes there are.
     """
-    wanted = text.casefold().replace(" ", "_").replace("-", "_")
+    spellings: dict[str, int] = {}
     for label, info in enumerate(checkpoint.classes):
-        spellings = {info.name, info.wnid or "", str(label), *info.aliases}
-        if wanted in {s.casefold().replace(" ", "_").replace("-", "_") for s in spellings}:
-            return label
+        for name in (info.name, info.wnid or info.name, str(label)):
+            spellings.setdefault(_plain(name), label)
+    for label, info in enumerate(checkpoint.classes):  # no alias beats another class's name
+        for alias in info.aliases:
+            spellings.setdefault(_plain(alias), label)
+    if (found := spellings.get(_plain(text))) is not None:
+        return found
     names = ", ".join(c.name for c in checkpoint.classes[:20])
     more = "" if len(checkpoint.classes) <= 20 else ", …"
     raise click.UsageError(f"no class is called {text!r}; there are: {names}{more}")
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace(" ", "_").replace("-", "_")
 
 
 def _load(model: str | None) -> Checkpoint:

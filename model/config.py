@@ -23,6 +23,7 @@ DISCRIMINATOR_MULTIPLIERS: dict[int, tuple[int, ...]] = {
     256: (1, 2, 4, 8, 8, 16, 16),
 }
 NUM_DOWNSAMPLINGS: dict[int, int] = {32: 2, 64: 4, 128: 5, 256: 6}
+MIN_ATTENTION_CHANNELS = 8
 START_RESOLUTION = 4  # the generator's first feature map is 4×4
 
 Positive = Annotated[int, Field(gt=0)]
@@ -49,12 +50,18 @@ class _NetworkConfig(BaseModel):
                 f"{self.resolution} px needs {count}: {self.channel_multipliers}"
             )
 
-    def _require_attention_among(self, resolutions: tuple[int, ...]) -> None:
+    def _require_attention_among(self, widths: dict[int, int]) -> None:
+        """`widths` has the channels of the feature map at each resolution."""
         for place in self.attention_at:
-            if place not in resolutions:
+            if place not in widths:
                 raise ValueError(
                     f"attention_at={place}: no block ends at that resolution, these do: "
-                    f"{sorted(set(resolutions))}"
+                    f"{sorted(widths)}"
+                )
+            if widths[place] < MIN_ATTENTION_CHANNELS:
+                raise ValueError(
+                    f"attention_at={place}: attention needs at least {MIN_ATTENTION_CHANNELS} "
+                    f"channels (C/8 keys), there are {widths[place]}: raise base_channels"
                 )
 
 
@@ -83,8 +90,13 @@ class GeneratorConfig(_NetworkConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._require_multipliers(len(GENERATOR_MULTIPLIERS[self.resolution]))
-        self._require_attention_among(self.block_resolutions)
+        self._require_attention_among(self.width_at)
         return self
+
+    @property
+    def width_at(self) -> dict[int, int]:
+        """Channels of the feature map that attention at a resolution sees."""
+        return dict(zip(self.block_resolutions, self.widths[1:], strict=True))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -101,7 +113,7 @@ class GeneratorConfig(_NetworkConfig):
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """The resolutions with attention in the order they run; `layer` arguments index this."""
-        return tuple(sorted(set(self.attention_at)))
+        return self.attention_at
 
     def key_grid(self, layer: int) -> tuple[int, int]:
         """(h, w) of the positions that attention layer `layer` chooses among."""
@@ -126,8 +138,14 @@ class DiscriminatorConfig(_NetworkConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._require_multipliers(len(DISCRIMINATOR_MULTIPLIERS[self.resolution]))
-        self._require_attention_among(self.block_resolutions)
+        self._require_attention_among(self.width_at)
         return self
+
+    @property
+    def width_at(self) -> dict[int, int]:
+        """Channels of the feature map that attention at a resolution sees: the first such block."""
+        blocks = list(zip(self.block_resolutions, self.widths, strict=True))
+        return dict(reversed(blocks))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -145,7 +163,7 @@ class DiscriminatorConfig(_NetworkConfig):
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """The resolutions with attention in the order they run."""
-        return tuple(sorted(set(self.attention_at), reverse=True))
+        return self.attention_at[::-1]
 
 
 def _with_defaults(
@@ -159,4 +177,8 @@ def _with_defaults(
         "channel_multipliers": multipliers[resolution],
         "attention_at": (32,) if resolution > 32 else (16,),
     }
-    return defaults | values
+    values = defaults | values
+    places = values["attention_at"]
+    if isinstance(places, list | tuple) and all(isinstance(place, int) for place in places):
+        values["attention_at"] = tuple(sorted(set(places)))  # one spelling a network
+    return values

@@ -28,11 +28,13 @@ class Discriminator(nn.Module):
             )
             for i, (w_in, w_out) in enumerate(zip((3, *widths), widths, strict=False))
         )
-        width_at = dict(reversed(list(zip(config.block_resolutions, widths, strict=True))))
         self.attention = nn.ModuleDict(
             {
                 str(at): SelfAttention(
-                    width_at[at], form=config.attention_form, spectral_norm=spectral_norm, eps=eps
+                    config.width_at[at],
+                    form=config.attention_form,
+                    spectral_norm=spectral_norm,
+                    eps=eps,
                 )
                 for at in config.attention_layers
             }

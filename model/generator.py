@@ -25,11 +25,13 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(
             UpBlock(w_in, w_out, config) for w_in, w_out in pairwise(widths)
         )
-        width_at = dict(zip(config.block_resolutions, widths[1:], strict=True))
         self.attention = nn.ModuleDict(
             {
                 str(at): SelfAttention(
-                    width_at[at], form=config.attention_form, spectral_norm=spectral_norm, eps=eps
+                    config.width_at[at],
+                    form=config.attention_form,
+                    spectral_norm=spectral_norm,
+                    eps=eps,
                 )
                 for at in config.attention_layers
             }
@@ -43,7 +45,7 @@ class Generator(nn.Module):
 
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
-        self._check(z, labels)
+        self.check(z, labels)
         return self.finish(self.start(z), labels)
 
     def start(self, z: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Generator(nn.Module):
 
         Runs the network only up to that layer. Raises ValueError where there is no such layer.
         """
-        self._check(z, labels)
+        self.check(z, labels)
         layers = self.config.attention_layers
         if not -len(layers) <= layer < len(layers):
             raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
@@ -81,7 +83,8 @@ class Generator(nn.Module):
         assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
         return attention.weights(x, positions)
 
-    def _check(self, z: Tensor, labels: Tensor) -> None:
+    def check(self, z: Tensor, labels: Tensor) -> None:
+        """Raises ValueError, naming both shapes, where latents or classes do not fit."""
         if z.dim() != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected (B, {self.config.z_dim})")
         if labels.shape not in ((len(z),), (len(z), self.config.num_classes)):

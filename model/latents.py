@@ -6,7 +6,8 @@ all in float64, rounded to float32 at the end.
 """
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def latents(
     the same uniforms: neighbouring truncations give neighbouring latents. None means no
     truncation. Raises ValueError for a seed outside 0…2³²−1 or a truncation outside (0, 4].
     """
-    bounds = truncation if isinstance(truncation, Sequence) else [truncation] * len(seeds)
+    bounds = list(truncation) if isinstance(truncation, Iterable) else [truncation] * len(seeds)
     if len(bounds) != len(seeds):
         raise ValueError(f"{len(bounds)} truncations for {len(seeds)} seeds")
     rows = [_latent(seed, z_dim, bound) for seed, bound in zip(seeds, bounds, strict=True)]
@@ -76,9 +77,10 @@ def inverse_normal_cdf(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _latent(seed: int, z_dim: int, truncation: float | None) -> NDArray[np.float32]:
+    seed = operator.index(seed)
     if not 0 <= seed < NUM_SEEDS:
         raise ValueError(f"seed={seed}: must be from 0 to {NUM_SEEDS - 1}")
-    words = np.random.Philox(key=int(seed)).random_raw(z_dim)
+    words = np.random.Philox(key=seed).random_raw(z_dim)
     uniforms = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # never 0 or 1
     if truncation is not None:
         if not 0.0 < truncation <= MAX_TRUNCATION:

@@ -53,12 +53,13 @@ class SpectralNorm(nn.Module):
     @torch.no_grad()
     def power_iterate(self, num_iterations: int = 1) -> None:
         """Bring u and v closer to W's leading singular vectors, in place."""
-        if self.u is None or self.v is None:
+        if self.u is None or self.v is None or self.weight.is_meta:
             return
-        matrix = self._matrix()
-        for _ in range(num_iterations):
-            self.v.copy_(F.normalize(matrix.T @ self.u.to(matrix), dim=0, eps=self.eps))
-            self.u.copy_(F.normalize(matrix @ self.v.to(matrix), dim=0, eps=self.eps))
+        with torch.autocast(self.weight.device.type, enabled=False):
+            matrix = self._matrix()
+            for _ in range(num_iterations):
+                self.v.copy_(F.normalize(matrix.T @ self.u.to(matrix), dim=0, eps=self.eps))
+                self.u.copy_(F.normalize(matrix @ self.v.to(matrix), dim=0, eps=self.eps))
 
     def _matrix(self) -> Tensor:
         """The weight as (out, in·k·k), in float32 or better."""

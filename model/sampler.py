@@ -6,7 +6,9 @@ numbers of the largest; a bucket that does not is dropped. The first linear laye
 depends on the batch most of all, always runs at one size.
 """
 
+import copy
 import logging
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
+from model.devices import exact_kernels, kernels_of, pick_device
 from model.latents import latents
 
 Precision = Literal["float32", "bf16", "auto"]
@@ -46,7 +49,8 @@ class Sampler:
         self.device = pick_device(device)
         self._asked = precision
         self._bf16 = precision == "bf16"
-        self._generator = checkpoint.generator.to(self.device)
+        # A copy: the checkpoint's own network stays where and as it is.
+        self._generator = copy.deepcopy(checkpoint.generator).requires_grad_(False).to(self.device)
         self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._buckets: tuple[int, ...] = ()
 
@@ -58,10 +62,8 @@ class Sampler:
     @property
     def renderer(self) -> str:
         """What the bytes of a picture depend on besides the picture: device, precision, kernels."""
-        kernels = f"torch{torch.__version__.split('+')[0]}"
-        if self.device.type == "cpu":
-            kernels += f"-{torch.backends.cpu.get_cpu_capability().lower()}"
-        return f"{self.device.type}-{self.precision}-{kernels}"
+        torch_version = torch.__version__.split("+")[0]
+        return f"{self.device.type}-{self.precision}-torch{torch_version}-{kernels_of(self.device)}"
 
     @property
     def buckets(self) -> tuple[int, ...]:
@@ -69,15 +71,22 @@ class Sampler:
         return self._buckets
 
     def warm_up(self) -> None:
-        """Run every bucket once, settle the precision, and keep the buckets that agree."""
+        """Run every bucket once, settle the precision, and keep the buckets that agree.
+
+        The largest group of buckets that give the same numbers is kept, and of equals the one
+        with the smaller buckets.
+        """
         seeds = range(LARGEST_BUCKET)
         z = torch.from_numpy(latents(seeds, self.config.z_dim)).to(self.device)
         labels = torch.arange(LARGEST_BUCKET, device=self.device) % self.config.num_classes
         if self._asked == "auto":
             self._bf16 = self._bf16_is_close(z, labels)
-        reference = self._forward(z, labels, LARGEST_BUCKET)
-        agreeing = [b for b in BUCKETS[:-1] if torch.equal(self._forward(z, labels, b), reference)]
-        self._buckets = (*agreeing, LARGEST_BUCKET)
+        outputs = {bucket: self._forward(z, labels, bucket) for bucket in BUCKETS}
+        groups = [
+            tuple(b for b, output in outputs.items() if torch.equal(output, reference))
+            for reference in outputs.values()
+        ]
+        self._buckets = max(groups, key=len)  # the first of equals: the one with smaller buckets
         if dropped := sorted(set(BUCKETS) - set(self._buckets)):
             logger.warning("batch sizes %s round otherwise on this device: not used", dropped)
 
@@ -93,6 +102,19 @@ class Sampler:
             raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
         z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation)).to(self.device)
         return self._render(z, self._checked(labels))
+
+    def render(
+        self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """(B, H, W, 3) uint8 pictures of (B, z_dim) latents and (B, num_classes) class weights.
+
+        A row with a single 1 is that class, halves are a mix of two: walks between pictures are
+        rows in between. Raises ValueError for shapes that do not fit.
+        """
+        rows = torch.from_numpy(np.ascontiguousarray(z, np.float32)).to(self.device)
+        weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32)).to(self.device)
+        self._generator.check(rows, weights)
+        return self._render(rows, weights)
 
     def attention(
         self,
@@ -110,7 +132,7 @@ class Sampler:
         """
         positions = self._positions(queries, layer)
         z = torch.from_numpy(latents([seed], self.config.z_dim, truncation)).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_kernels():
             weights = self._generator.attention_weights(z, self._checked([label]), layer, positions)
         return np.asarray(weights[0].cpu().numpy(), np.float32)
 
@@ -121,9 +143,7 @@ class Sampler:
         pixels = np.empty((len(z), size, size, 3), np.uint8)
         for start, bucket in plan(len(z), self._buckets):
             stop = min(start + bucket, len(z))
-            images = self._forward(z[start:stop], labels[start:stop], bucket)
-            levels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-            pixels[start:stop] = levels.permute(0, 2, 3, 1).cpu().numpy()
+            pixels[start:stop] = to_pixels(self._forward(z[start:stop], labels[start:stop], bucket))
         return pixels
 
     @torch.inference_mode()
@@ -131,7 +151,8 @@ class Sampler:
         """(N, 3, H, W) float32 of any N, run in batches of exactly `bucket`."""
         parts = []
         for rows, classes in zip(z.split(bucket), labels.split(bucket), strict=True):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+            autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+            with autocast, exact_kernels():
                 start = self._generator.start(_padded(rows, LARGEST_BUCKET))[:bucket]
                 images = self._generator.finish(start, _padded(classes, bucket))
             parts.append(images[: len(rows)].float())
@@ -151,7 +172,8 @@ class Sampler:
             if not 0 <= label < self.config.num_classes:
                 last = self.config.num_classes - 1
                 raise ValueError(f"label={label}: must be from 0 to {last}")
-        return torch.tensor(labels, dtype=torch.int64, device=self.device)
+        indices = [operator.index(label) for label in labels]
+        return torch.tensor(indices, dtype=torch.int64, device=self.device)
 
     def _positions(self, queries: Sequence[tuple[int, int]], layer: int) -> Tensor:
         layers = self.config.attention_layers
@@ -166,22 +188,10 @@ class Sampler:
         return torch.tensor(positions, dtype=torch.int64, device=self.device)
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device of `name`; "auto" is CUDA where there is one, else MPS, else the CPU.
-
-    Raises ValueError naming a device that cannot be used here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} is not usable here: {reason}") from error
-    return device
+def to_pixels(images: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, H, W) in [-1, 1], on any device -> (B, H, W, 3) uint8."""
+    levels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.asarray(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def plan(count: int, buckets: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ import torch
 
 from model.checkpoint import Checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
-from model.sampler import pick_device
+from model.devices import pick_device
 from training import picturebook
 from training.config import TrainConfig
 from training.data import DataError, open_picturebook
@@ -109,10 +109,11 @@ def train_command(
 
     Example: sagan train runs/first --total-images 100000
     """
+    chosen = _device(device)
     config = _config(int(size), base_channels, options)
     try:
         data = open_picturebook(data_dir, int(size), config.num_pictures)
-        state, finished = train(config, data, run, _device(device))
+        state, finished = train(config, data, run, chosen)
         if not finished:
             click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
             return

@@ -1,6 +1,7 @@
 """Training pictures as a memory-mapped array, and the order in which a run sees them."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,7 +75,7 @@ def _epoch_order(num_pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 def _draw_into(path: Path, size: int, num_pictures: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")  # another run may be drawing too
     with partial.open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (num_pictures, size, size, 3)}
         np.lib.format.write_array_header_1_0(file, header)

@@ -14,7 +14,7 @@ from torch import Tensor
 from training import report
 from training.config import TrainConfig
 from training.data import ImageSet, batch_indices
-from training.ema import update_ema
+from training.ema import calibrated, update_ema
 from training.resume import claim_run_folder, load_newest_snapshot, save_snapshot
 from training.state import TrainState
 from training.steps import DiscriminatorStep, discriminator_step, generator_step
@@ -29,10 +29,11 @@ def train(
     """Train in `folder` from its newest snapshot, or from the start, to `total_images`.
 
     Returns the state and whether it is finished: SIGINT and SIGTERM end the run early after a
-    snapshot, and the same call goes on from there. Raises RunError for a folder that does not fit.
+    snapshot, and the same call goes on from there. Raises RunError for a folder that does not fit
+    and for weights that are no longer finite.
     """
-    claim_run_folder(folder, config)
     state = TrainState.start(config, device)
+    claim_run_folder(folder, config)
     load_newest_snapshot(folder, state)
     with _stop_on_signals() as stopping, report.progress_bar() as progress:
         task = progress.add_task(
@@ -136,7 +137,7 @@ class _Ticker:
 def _write_samples(folder: Path, state: TrainState) -> None:
     path = folder / SAMPLES / f"{state.num_images:012d}.png"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(report.sample_grid(state.average))
+    path.write_bytes(report.sample_grid(calibrated(state.average)))
 
 
 @contextmanager

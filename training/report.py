@@ -20,6 +20,7 @@ from model.attention import SelfAttention
 from model.generator import Generator
 from model.latents import latents
 from model.pictures import contact_sheet, encode_png
+from model.sampler import to_pixels
 
 SAMPLE_ROWS = 6
 
@@ -74,5 +75,4 @@ def sample_grid(generator: Generator, seed: int = 0) -> bytes:
         generator(*part)
         for part in zip(z.chunk(SAMPLE_ROWS), labels.chunk(SAMPLE_ROWS), strict=True)
     ]
-    images = torch.cat(rows).permute(0, 2, 3, 1).add(1).mul(127.5).round().clamp(0, 255)
-    return encode_png(contact_sheet(list(images.to(torch.uint8).cpu().numpy()), num_classes))
+    return encode_png(contact_sheet(list(to_pixels(torch.cat(rows))), num_classes))

@@ -1,6 +1,8 @@
 """A run's folder: its config, its snapshots, and going on from the newest whole one."""
 
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -10,6 +12,10 @@ from training.state import TrainState
 
 CONFIG_FILE = "train.json"
 KEPT_SNAPSHOTS = 2
+UNREADABLE = (
+    EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 class RunError(ValueError):
@@ -25,12 +31,20 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / CONFIG_FILE
     if file.exists():
-        _check_same(TrainConfig.model_validate_json(file.read_text("utf-8")), config, folder)
+        try:
+            recorded = TrainConfig.model_validate_json(file.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{file}: not a run's config; use another folder") from error
+        _check_same(recorded, config, folder)
     _write_atomically(file, (config.model_dump_json(indent=2) + "\n").encode())
 
 
 def save_snapshot(folder: Path, state: TrainState) -> Path:
-    """Write the state beside the older snapshots, whole or not at all, and drop the oldest."""
+    """Write the state beside the older snapshots, whole or not at all, and drop the oldest.
+
+    Raises RunError for a state that is not finite: the older snapshots are kept instead.
+    """
+    _require_finite(state)
     path = folder / f"snapshot-{state.num_images:012d}.pt"
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -52,9 +66,10 @@ def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
     if not paths:
         return None
     try:
+        _require_intact(paths[-1])
         loaded = torch.load(paths[-1], map_location=state.device, weights_only=True)
         state.load_state_dict(loaded)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise RunError(f"{paths[-1]}: unreadable; delete it to go on from an older one") from error
     return paths[-1]
 
@@ -64,9 +79,27 @@ def snapshots(folder: Path) -> list[Path]:
     return sorted(folder.glob("snapshot-*.pt"))
 
 
+def _require_finite(state: TrainState) -> None:
+    for network in (state.generator, state.discriminator):
+        for name, parameter in network.named_parameters():
+            if not parameter.isfinite().all():
+                raise RunError(
+                    f"{type(network).__name__} {name} is no longer finite after "
+                    f"{state.num_images:,} images; not saved. The last snapshot is whole: go on "
+                    "from it in a new folder with lower rates or in float32"
+                )
+
+
+def _require_intact(path: Path) -> None:
+    """Raises BadZipFile where a part's checksum is off, which torch.load does not check."""
+    with zipfile.ZipFile(path) as archive:
+        if (broken := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{broken} does not match its checksum")
+
+
 def _check_same(recorded: TrainConfig, asked: TrainConfig, folder: Path) -> None:
     free = {"total_images", "snapshot_every_images"}
-    before, now = recorded.model_dump(exclude=free), asked.model_dump(exclude=free)
+    before, now = _flat(recorded.model_dump(exclude=free)), _flat(asked.model_dump(exclude=free))
     for name, value in before.items():
         if value != now[name]:
             raise RunError(
@@ -75,7 +108,19 @@ def _check_same(recorded: TrainConfig, asked: TrainConfig, folder: Path) -> None
             )
 
 
+def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
+    """{"generator": {"z_dim": 1}} -> {"generator.z_dim": 1}."""
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}  # type: ignore[arg-type]
+    return flat
+
+
 def _write_atomically(path: Path, content: bytes) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)

@@ -54,6 +54,51 @@ def test_the_fingerprint_is_the_generators_alone(tmp_path: Path) -> None:
     assert Checkpoint(first.generator).fingerprint != renamed.fingerprint
 
 
+def test_a_fingerprint_is_pinned_for_good() -> None:
+    """Image ids carry it: a later version must give an old generator the same one."""
+    generator = Generator(CONFIG)
+    for tensor in generator.state_dict().values():
+        tensor.fill_(0.25 if tensor.is_floating_point() else 3)
+    assert Checkpoint(generator).fingerprint.startswith("877c7587ee6426e9")
+
+
+def test_one_network_has_one_fingerprint_however_its_attention_is_listed() -> None:
+    """Order and repetition in `attention_at` mean nothing."""
+    options = {"resolution": 32, "base_channels": 8, "num_classes": 2}
+    sorted_, jumbled = (
+        GeneratorConfig.model_validate(options | {"attention_at": places})
+        for places in ((8, 16), (16, 8, 8))
+    )
+    assert sorted_ == jumbled
+
+
+def test_a_changed_weight_changes_what_is_saved(tmp_path: Path) -> None:
+    """The fingerprint on disk is that of the weights on disk, whatever was asked before."""
+    edited = checkpoint()
+    before = edited.fingerprint
+    torch.nn.init.zeros_(edited.generator.norm.weight)
+    assert load_checkpoint(edited.save(tmp_path / "c")).fingerprint != before
+
+
+def test_saving_never_deletes_what_is_no_checkpoint(tmp_path: Path) -> None:
+    """A run's folder, or any other, given by mistake is left alone."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="not touched"):
+        checkpoint().save(tmp_path / "run")
+    assert (tmp_path / "run" / "train.json").exists()
+
+
+def test_loading_leaves_the_random_stream_alone(tmp_path: Path) -> None:
+    """Nothing is initialised only to be overwritten."""
+    folder = checkpoint().save(tmp_path / "c")
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    load_checkpoint(folder)
+    assert torch.equal(torch.rand(1), expected)
+
+
 def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     """No stale discriminator, no partial folders."""
     path = tmp_path / "run"

@@ -72,6 +72,7 @@ def test_inspect_names_the_fingerprint_and_the_classes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
+        (("generate", "--class", ""), "no class is called ''"),
         (("generate", "--class", "yak"), "no class is called 'yak'; there are: golden_retriever"),
         (("generate", "--class", "0", "--truncation", "9"), "truncation=9.0"),
         (("attention", "--class", "0", "--at", "40", "2"), "(40, 2) is outside the 32×32"),
@@ -86,6 +87,14 @@ def test_a_bad_value_is_one_clear_line(
     assert result.exit_code == 2
     assert message in result.output
     assert not out.exists()
+
+
+def test_a_missing_folder_is_said_before_anything_is_drawn(folder: Path, tmp_path: Path) -> None:
+    """A typing mistake in -o costs no work and gives no traceback."""
+    out = tmp_path / "nowhere" / "x.png"
+    result = run("generate", "--model", folder, "--class", "0", "-o", out)
+    assert result.exit_code == 2
+    assert f"there is no folder {out.parent}" in result.output
 
 
 def test_help_needs_no_package_of_the_commands() -> None:

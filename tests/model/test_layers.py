@@ -68,13 +68,17 @@ def test_spectral_norm_matches_pytorchs_parametrization() -> None:
     torch.testing.assert_close(layer.weight.grad, expected, rtol=1e-7, atol=1e-9)
 
 
-def test_sigma_stays_in_float32_under_autocast() -> None:
-    """bf16 has 8 bits of mantissa: σ computed in it would be off by half a percent."""
-    layer = Conv2d(64, 64, 3, spectral_norm=True, eps=1e-12)
+def test_sigma_and_its_power_iteration_stay_in_float32_under_autocast() -> None:
+    """bf16 has 8 bits of mantissa: σ, u and v computed in it would be off by half a percent."""
+    layers = [conv(64, 64).float() for _ in range(2)]
     with torch.autocast("cpu", torch.bfloat16):
-        inside = layer.sigma()
-    assert inside.dtype == torch.float32
-    torch.testing.assert_close(inside, layer.sigma())
+        layers[0].power_iterate()
+        inside = layers[0].sigma()
+    layers[1].power_iterate()
+    assert layers[0].u is not None
+    assert layers[1].u is not None
+    assert torch.equal(layers[0].u, layers[1].u)
+    assert torch.equal(inside, layers[1].sigma())
 
 
 def test_without_spectral_norm_a_layer_is_plain_and_has_no_buffers() -> None:

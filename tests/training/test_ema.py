@@ -5,7 +5,7 @@ import torch
 
 from model.config import GeneratorConfig
 from model.generator import Generator
-from training.ema import update_ema
+from training.ema import calibrated, update_ema
 
 
 def networks() -> tuple[Generator, Generator]:
@@ -32,3 +32,18 @@ def test_the_average_soon_forgets_the_random_start(step: int, kept: float) -> No
     torch.nn.init.ones_(average.to_rgb.weight)
     update_ema(average, network, decay=0.999, step=step)
     assert average.to_rgb.weight.mean().item() == pytest.approx(kept, rel=1e-5)
+
+
+def test_calibration_gives_the_average_statistics_of_its_own() -> None:
+    """With them, eval mode normalises as training mode does; the original is left alone."""
+    _, average = networks()
+    before = [buffer.clone() for buffer in average.buffers()]
+    network = calibrated(average)
+    assert all(map(torch.equal, average.buffers(), before))
+    assert not network.training
+    z, labels = torch.randn(64, 128), torch.arange(64) % 2
+    with torch.no_grad():
+        stale, own = average.eval()(z, labels), network(z, labels)
+        wanted = average.train()(z, labels)
+    assert (own - wanted).abs().mean() < 0.3 * (stale - wanted).abs().mean()
+    assert all(map(torch.equal, calibrated(average).parameters(), network.parameters()))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
 from training.loop import train, train_step
-from training.resume import RunError, snapshots
+from training.resume import RunError, save_snapshot, snapshots
 from training.state import TrainState
 
 CPU = torch.device("cpu")
@@ -108,17 +109,48 @@ def test_going_on_with_other_options_is_refused_by_name(data: ImageSet, tmp_path
     train(small(total_images=8), data, tmp_path, CPU)
 
 
-def test_a_damaged_snapshot_is_named(data: ImageSet, tmp_path: Path) -> None:
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def flip_bytes(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(255 - b for b in content[middle : middle + 100])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_bytes, lambda path: path.write_bytes(b"")])
+def test_a_damaged_snapshot_is_named(
+    damage: Callable[[Path], None], data: ImageSet, tmp_path: Path
+) -> None:
     """The error says which file to delete to go on from an older one; deleting it works."""
     train(small(total_images=8, snapshot_every_images=4), data, tmp_path, CPU)
     newest = snapshots(tmp_path)[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
+    damage(newest)
     with pytest.raises(RunError, match=newest.name):
         train(small(total_images=12), data, tmp_path, CPU)
     newest.unlink()
     state, finished = train(small(total_images=12), data, tmp_path, CPU)
     assert finished
     assert state.num_images == 12
+
+
+def test_weights_that_are_not_finite_are_never_saved(data: ImageSet, tmp_path: Path) -> None:
+    """The run ends with an error that names the weight; the snapshots before it stay whole."""
+    state, _ = train(small(total_images=8), data, tmp_path, CPU)
+    torch.nn.init.constant_(state.generator.norm.weight, float("nan"))
+    state.num_images = 12
+    with pytest.raises(RunError, match=r"Generator norm\.weight is no longer finite after 12"):
+        save_snapshot(tmp_path, state)
+    assert train(small(total_images=12), data, tmp_path, CPU)[1]
+
+
+def test_a_run_folder_with_a_broken_config_is_named(data: ImageSet, tmp_path: Path) -> None:
+    """An empty `train.json`, as after a power cut, is one clear error."""
+    (tmp_path / "train.json").write_text("")
+    with pytest.raises(RunError, match=r"train\.json: not a run's config"):
+        train(small(), data, tmp_path, CPU)
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A step changes the network it is meant to change, and nothing else."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
@@ -7,6 +9,7 @@ from torch.optim import Adam
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
+from model.layers import advance_power_iteration, spectral_norm_layers
 from training.steps import discriminator_step, generator_step
 
 
@@ -32,7 +35,10 @@ def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
 
 
 def test_a_discriminator_step_changes_the_discriminator_alone() -> None:
-    """Every one of its parameters moves, none of the generator's does."""
+    """Every one of its parameters moves, none of the generator's does.
+
+    (Drawing the fakes in training mode moves the generator's batch norm statistics, as usual.)
+    """
     generator, discriminator = networks()
     before_g, before_d = parameters(generator), parameters(discriminator)
     optimizer = Adam(discriminator.parameters(), 1e-3, (0.0, 0.9))
@@ -67,21 +73,27 @@ def test_a_generator_step_changes_the_generator_alone() -> None:
 
 
 def test_each_step_advances_its_own_networks_power_iteration_once() -> None:
-    """u of the trained network moves, u of the other stays."""
+    """u and v of the trained network are those of exactly one iteration more, the other's stay."""
     generator, discriminator = networks()
-    before_g, before_d = generator.to_rgb.u, discriminator.linear.v
-    assert before_g is not None
-    assert before_d is not None
-    before_g, before_d = before_g.clone(), before_d.clone()
-    labels, z = torch.tensor([0, 1]), torch.randn(2, 128)
-    torch.nn.init.normal_(discriminator.linear.weight)
-    optimizer = Adam(discriminator.parameters(), 1e-3)
-    images = torch.randn(2, 3, 32, 32)
-    discriminator_step(discriminator, generator, optimizer, images, labels, z, bf16=False)
-    assert generator.to_rgb.u is not None
-    assert discriminator.linear.v is not None
-    assert torch.equal(generator.to_rgb.u, before_g)
-    assert not torch.equal(discriminator.linear.v, before_d)
+    labels, z, images = torch.tensor([0, 1]), torch.randn(2, 128), torch.randn(2, 3, 32, 32)
+    for trained, other in ((discriminator, generator), (generator, discriminator)):
+        for layer in spectral_norm_layers(trained):
+            nn.init.normal_(layer.weight)  # so that an iteration shows
+        once, untouched = copy.deepcopy(trained), vectors(other)
+        advance_power_iteration(once)
+        optimizer = Adam(trained.parameters(), 1e-3)
+        if trained is discriminator:
+            discriminator_step(discriminator, generator, optimizer, images, labels, z, bf16=False)
+        else:
+            generator_step(discriminator, generator, optimizer, labels, z, bf16=False)
+        assert all(map(torch.equal, vectors(trained), vectors(once)))
+        assert all(map(torch.equal, vectors(other), untouched))
+
+
+def vectors(network: nn.Module) -> list[Tensor]:
+    """Copies of all u and v."""
+    pairs = ((layer.u, layer.v) for layer in spectral_norm_layers(network))
+    return [vector.clone() for pair in pairs for vector in pair if vector is not None]
 
 
 def test_bf16_steps_stay_close_to_float32_ones() -> None:

@@ -1,0 +1,44 @@
+"""Devices: picking one, and what its rounding depends on."""
+
+import platform
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device of `name`; "auto" is CUDA where there is one, else MPS, else the CPU.
+
+    Raises ValueError naming a device that cannot be used here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} is not usable here: {reason}") from error
+    return device
+
+
+def exact_kernels() -> AbstractContextManager[None]:
+    """On CUDA: no TF32 in what is called float32, and no algorithm that varies between calls."""
+    return torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+
+
+def kernels_of(device: torch.device) -> str:
+    """What decides which kernels run, and so how they round: instructions, threads, libraries."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device).replace(" ", "_")
+        return f"{name}-cudnn{torch.backends.cudnn.version()}"
+    if device.type != "cpu":
+        return platform.machine()
+    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    extra = "".join(f"+{name}" for name in ("avx512_bf16", "amx_tile") if found.get(name))
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    return f"{capability}{extra}-{torch.get_num_threads()}threads"

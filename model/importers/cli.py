@@ -1,0 +1,148 @@
+"""`sagan import`: a checkpoint of another implementation, or the recommended public one."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from model.checkpoint import CONFIG_FILE, CheckpointError
+from model.importers.classes import read_classes
+from model.importers.download import IMAGENET_URL, Report, download
+from model.importers.folders import downloads_folder, models_folder
+from model.importers.importing import FORMATS, Imported, Overrides, import_files
+from model.importers.naming import ImportRefusedError
+
+IMAGENET_NAME = "imagenet-128"
+IMAGENET_LICENCE = "Apache-2.0 (mmgeneration)"
+
+
+@click.command("import")
+@click.argument(
+    "format_name", metavar="FORMAT", type=click.Choice(["auto", *FORMATS, IMAGENET_NAME])
+)
+@click.argument("source", metavar="FILE-or-URL", required=False)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The checkpoint folder to write; else one in the user's models folder.",
+)
+@click.option(
+    "--discriminator",
+    metavar="FILE-or-URL",
+    help="Where the discriminator has a file of its own.",
+)
+@click.option(
+    "--classes",
+    "classes_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Class names in the order of the labels: JSON, or text with one a line.",
+)
+@click.option(
+    "--batch-norm-eps",
+    type=click.FloatRange(0, min_open=True),
+    help="Instead of the format's own.",
+)
+@click.option(
+    "--colour-order", type=click.Choice(["RGB", "BGR"]), help="Of the file; the result is RGB."
+)
+@click.option(
+    "--skip-sees-relu/--no-skip-sees-relu",
+    default=None,
+    help="Whether the discriminator was trained with in-place ReLUs.",
+)
+def import_command(
+    format_name: str,
+    source: str | None,
+    out: Path | None,
+    discriminator: str | None,
+    classes_file: Path | None,
+    batch_norm_eps: float | None,
+    colour_order: Literal["RGB", "BGR"] | None,
+    skip_sees_relu: bool | None,
+) -> None:
+    """Make a checkpoint of another SAGAN implementation into one of this project's.
+
+    FORMAT is auto to go by the file's keys, or one of studiogan, mmgeneration, biggan-pytorch,
+    mimicry, tensorflow. `sagan import imagenet-128` fetches the recommended public checkpoint:
+    128 px, 1,000 ImageNet classes.
+
+    Example: sagan import auto model=G-best.pth --discriminator model=D-best.pth -o my-sagan
+    """
+    if source is None and format_name != IMAGENET_NAME:
+        raise click.UsageError(f"which file? sagan import {format_name} FILE-or-URL")
+    source = source or IMAGENET_URL
+    overrides = Overrides(batch_norm_eps, colour_order, skip_sees_relu)
+    try:
+        out = out or models_folder() / _name(format_name, source)
+        _require_replaceable(out)
+        imported = _import(format_name, source, discriminator, classes_file, overrides)
+        imported.checkpoint.save(out)
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror or error}") from error
+    for line in imported.lines:
+        click.echo(line)
+    click.echo(f"fingerprint     {imported.checkpoint.fingerprint}")
+    click.echo(f"written to      {out}")
+
+
+def _import(
+    format_name: str,
+    source: str,
+    discriminator: str | None,
+    classes_file: Path | None,
+    overrides: Overrides,
+) -> Imported:
+    """Of the recommended checkpoint the facts also say its source and its licence."""
+    recommended = format_name == IMAGENET_NAME
+    imported = import_files(
+        _local(source),
+        "mmgeneration" if recommended else format_name,
+        discriminator=None if discriminator is None else _local(discriminator),
+        classes=None if classes_file is None else read_classes(classes_file),
+        overrides=overrides,
+    )
+    if not recommended:
+        return imported
+    facts = {**imported.checkpoint.facts, "source": source, "licence": IMAGENET_LICENCE}
+    return replace(imported, checkpoint=replace(imported.checkpoint, facts=facts))
+
+
+def _local(source: str) -> Path:
+    """The file itself, downloaded with a progress bar where `source` is an address."""
+    if not re.match(r"https?://", source):
+        return Path(source)
+    with _progress() as report:
+        return download(source, downloads_folder(), report)
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on the terminal that follows the bytes of a download."""
+    with click.progressbar(length=0, label="downloading", show_pos=False) as bar:
+
+        def report(done: int, total: int | None) -> None:
+            bar.length = max(total or 0, done)
+            bar.update(done - bar.pos)
+
+        yield report
+
+
+def _name(format_name: str, source: str) -> str:
+    """What the imported model is called where the user gives no folder."""
+    if format_name == IMAGENET_NAME:
+        return IMAGENET_NAME
+    stem = Path(source.rpartition("/")[2]).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "imported"
+
+
+def _require_replaceable(out: Path) -> None:
+    """Only a checkpoint, an empty folder or nothing makes way for what is written."""
+    if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).exists():
+        raise ImportRefusedError(f"{out}: there is something else than a checkpoint, not replaced")

@@ -1,0 +1,193 @@
+"""From a foreign file to a checkpoint: recognise the format, assemble the networks, say what was
+assumed."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from model.checkpoint import Checkpoint, ClassInfo
+from model.discriminator import Discriminator
+from model.generator import Generator
+from model.importers.assembling import assemble_discriminator, assemble_generator
+from model.importers.biggan_pytorch import BIGGAN_PYTORCH
+from model.importers.classes import imagenet_classes
+from model.importers.mimicry import MIMICRY
+from model.importers.mmgeneration import MMGENERATION
+from model.importers.naming import Format, ImportRefusedError, Rules, Split, Tensors
+from model.importers.reading import read_tensors
+from model.importers.studiogan import STUDIOGAN
+from model.importers.tensorflow import TENSORFLOW
+
+FORMATS = {f.name: f for f in (STUDIOGAN, MMGENERATION, BIGGAN_PYTORCH, MIMICRY, TENSORFLOW)}
+NUM_IMAGENET_CLASSES = 1000
+N = TypeVar("N", Generator, Discriminator)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user knows better than the format's rules; None where those are right."""
+
+    batch_norm_eps: float | None = None
+    colour_order: Literal["RGB", "BGR"] | None = None
+    skip_sees_relu: bool | None = None
+
+    def apply(self, rules: Rules) -> Rules:
+        """The rules with what is known better."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return replace(rules, **known)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A foreign checkpoint as one of ours, and what there is to say of it, a line each."""
+
+    checkpoint: Checkpoint
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a file turned out to be."""
+
+    file: Path
+    format: Format
+    split: Split
+    rules: Rules
+
+
+def import_files(
+    file: Path,
+    format_name: str = "auto",
+    *,
+    discriminator: Path | None = None,
+    classes: Sequence[ClassInfo] | None = None,
+    overrides: Overrides | None = None,
+) -> Imported:
+    """The checkpoint of a foreign `file`, with the discriminator of another where one is given.
+
+    `format_name` is one of `FORMATS`, or "auto" to go by the keys. Nothing is written. Raises
+    ImportRefusedError naming the file and the first key at fault.
+    """
+    found = _find(file, format_name, overrides)
+    if not found.split.generator:
+        raise ImportRefusedError(f"{file}: holds a discriminator and no generator")
+    other = found if discriminator is None else _find(discriminator, format_name, overrides)
+    if discriminator is not None and not other.split.discriminator:
+        raise ImportRefusedError(f"{discriminator}: holds no discriminator")
+    generator = _assembled(assemble_generator, found, found.split.generator)
+    judge = None
+    if other.split.discriminator:
+        judge = _assembled(assemble_discriminator, other, other.split.discriminator)
+        _require_a_pair(generator, judge, other.file)
+    named = _classes(classes, generator.config.num_classes)
+    files = [found] if other is found else [found, other]
+    facts = {"imported": {"format": found.format.name, **_provenance(files)}}
+    checkpoint = Checkpoint(generator, judge, named, facts)
+    lines = [*_lines(found, generator, judge), _classes_line(classes, named)]
+    return Imported(checkpoint, tuple(lines))
+
+
+def describe(file: Path) -> list[str]:
+    """What a foreign file is, a line a fact; raises ImportRefusedError where it is none."""
+    found = _find(file, "auto", None)
+    generator, judge = None, None
+    if found.split.generator:
+        generator = _assembled(assemble_generator, found, found.split.generator)
+    if found.split.discriminator:
+        judge = _assembled(assemble_discriminator, found, found.split.discriminator)
+    return _lines(found, generator, judge)
+
+
+def _find(file: Path, format_name: str, overrides: Overrides | None) -> _Found:
+    tensors = read_tensors(file)
+    candidates = list(FORMATS.values()) if format_name == "auto" else [FORMATS[format_name]]
+    for candidate in candidates:
+        split = candidate.split(tensors)
+        if split.generator or split.discriminator:
+            rules = (overrides or Overrides()).apply(candidate.rules(tensors, file.name))
+            return _Found(file, candidate, split, rules)
+    asked = "any known" if format_name == "auto" else format_name
+    raise ImportRefusedError(
+        f"{file}: {next(iter(tensors))} is not a key of {asked} SAGAN checkpoint; "
+        f"known formats: {', '.join(FORMATS)}"
+    )
+
+
+def _assembled(
+    assemble: Callable[[Format, Tensors, Rules], N], found: _Found, tensors: Tensors
+) -> N:
+    try:
+        return assemble(found.format, tensors, found.rules)
+    except ValueError as error:
+        raise ImportRefusedError(f"{found.file}: {error}") from error
+
+
+def _require_a_pair(generator: Generator, discriminator: Discriminator, file: Path) -> None:
+    for name in ("resolution", "num_classes"):
+        ours, its = getattr(generator.config, name), getattr(discriminator.config, name)
+        if ours != its:
+            raise ImportRefusedError(
+                f"{file}: the discriminator has {name} {its}, the generator {ours}"
+            )
+
+
+def _classes(given: Sequence[ClassInfo] | None, count: int) -> Sequence[ClassInfo]:
+    """The names of `count` labels; none where they are not known, for placeholders."""
+    if given is None:
+        return imagenet_classes() if count == NUM_IMAGENET_CLASSES else ()
+    if len(given) != count:
+        raise ImportRefusedError(f"{len(given)} class names for a generator of {count} classes")
+    return given
+
+
+def _provenance(files: Sequence[_Found]) -> dict[str, object]:
+    rules = asdict(files[0].rules)
+    del rules["because"]
+    sources = []
+    for found in files:
+        with found.file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        sources.append({"name": found.file.name, "sha256": digest})
+    return {"files": sources, **rules}
+
+
+def _lines(
+    found: _Found, generator: Generator | None, discriminator: Discriminator | None
+) -> list[str]:
+    rules = found.rules
+    lines = [f"format          {found.format.name}"]
+    if generator is not None:
+        config = generator.config
+        lines.append(
+            f"generator       {config.resolution} px, base channels {config.base_channels}, "
+            f"{config.num_classes} classes, z {config.z_dim}, attention at {config.attention_at}"
+        )
+    if discriminator is not None:
+        judged = discriminator.config
+        lines.append(
+            f"discriminator   {judged.resolution} px, base channels {judged.base_channels}, "
+            f"{judged.num_classes} classes, attention at {judged.attention_at}"
+        )
+    converted = ", made RGB" if rules.colour_order == "BGR" else ""
+    return [
+        *lines,
+        *(f"remark          {remark}" for remark in found.split.remarks),
+        "no shape tells  (assumed, as the format goes)",
+        f"batch_norm_eps  {rules.batch_norm_eps:g} (or --batch-norm-eps)",
+        f"colour_order    {rules.colour_order}{converted} (or --colour-order)",
+        f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (or --[no-]skip-sees-relu)",
+        f"class gain      {rules.conditional_gain}",
+        f"upsampling      {rules.upsampling}",
+        f"spectral eps    {rules.spectral_norm_eps:g}",
+        *([f"because         {rules.because}"] if rules.because else []),
+    ]
+
+
+def _classes_line(given: Sequence[ClassInfo] | None, named: Sequence[ClassInfo]) -> str:
+    if given is not None:
+        return f"classes         {len(named)} from the file given"
+    if named:
+        return "classes         1000, taken for ImageNet's in WordNet-id order (or --classes)"
+    return "classes         unnamed (--classes FILE names them)"

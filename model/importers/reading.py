@@ -1,0 +1,122 @@
+"""The tensors of a foreign file, read without running anything that it holds."""
+
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.importers.naming import ImportRefusedError
+
+ZIP_MAGIC, PICKLE_MAGIC = b"PK", b"\x80"
+STATE_DICT_KEYS = ("state_dict", "model_state_dict")
+# What damaged pickles and archives make the readers raise.
+DAMAGE = (
+    pickle.UnpicklingError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError,
+    AssertionError, RuntimeError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile,
+    NotImplementedError,
+)  # fmt: skip
+
+
+class _Inert:
+    """Stands for a NumPy scalar that a training script left beside the tensors: never looked at."""
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# Scores and step counts are pickled as NumPy scalars; the tensors do not need them.
+SCALARS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_Inert, "numpy.core.multiarray.scalar"),
+    (_Inert, "numpy._core.multiarray.scalar"),
+    (_Inert, "numpy.dtype"),
+]
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a `.pth` file's state dict, or of an `.npz`, by their keys in file order.
+
+    `module.`, which data-parallel training puts before names, is taken off. Raises
+    ImportRefusedError with the reason in one line: no such file, damaged, or a pickle that asks
+    for code, which is refused without running it.
+    """
+    try:
+        with file.open("rb") as opened:
+            magic = opened.read(2)
+    except OSError as error:
+        raise ImportRefusedError(f"{file}: {error.strerror or error}") from error
+    if magic == ZIP_MAGIC:
+        return _read_archive(file)
+    if magic[:1] == PICKLE_MAGIC:
+        return _flattened(_load(file, archive=False), file)
+    raise ImportRefusedError(f"{file}: neither a PyTorch file nor an .npz")
+
+
+def _read_archive(file: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.namelist()
+            damaged = archive.testzip()
+    except DAMAGE as error:
+        raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
+    if damaged is not None:
+        raise ImportRefusedError(f"{file}: damaged: {damaged} does not match its checksum")
+    if any(name.endswith("data.pkl") for name in members):
+        return _flattened(_load(file, archive=True), file)
+    if members and all(name.endswith(".npy") for name in members):
+        return _load_npz(file)
+    raise ImportRefusedError(f"{file}: neither a PyTorch file nor an .npz")
+
+
+def _load(file: Path, *, archive: bool) -> object:
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(SCALARS):
+            warnings.simplefilter("ignore")  # what does not load is refused with a line of its own
+            loaded: object = torch.load(file, "cpu", weights_only=True, mmap=archive)
+    except DAMAGE as error:
+        asked = re.search(r"(?:GLOBAL|global|class|function):? +([\w.]+\.\w+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and asked:
+            raise ImportRefusedError(
+                f"{file}: asks for {asked[1]}, which is code: refused without running it"
+            ) from error
+        raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
+    return loaded
+
+
+def _load_npz(file: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            for key in arrays.files:
+                array = arrays[key]
+                if array.dtype.kind in "fiub":
+                    tensors[key.removesuffix(":0")] = torch.from_numpy(np.array(array, order="C"))
+    except DAMAGE as error:
+        raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
+    if not tensors:
+        raise ImportRefusedError(f"{file}: holds no arrays of numbers")
+    return tensors
+
+
+def _flattened(loaded: object, file: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict, bare or inside what a training script saved around it."""
+    if isinstance(loaded, Mapping):
+        inner = next((loaded[k] for k in STATE_DICT_KEYS if k in loaded), loaded)
+        if isinstance(inner, Mapping):
+            tensors = {str(k): t for k, t in inner.items() if isinstance(t, Tensor)}
+            if tensors:
+                return {re.sub(r"(^|\.)module\.", r"\1", key): t for key, t in tensors.items()}
+    raise ImportRefusedError(f"{file}: holds no state dict of tensors")
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
