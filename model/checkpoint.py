@@ -21,6 +21,7 @@ from torch import nn
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.fingerprint import fingerprint_of, tensors_of
+from model.folders import models_folder
 from model.generator import Generator
 
 PRETRAINED = Path(__file__).parent / "pretrained"

@@ -10,9 +10,9 @@ from typing import Literal
 import click
 
 from model.checkpoint import CONFIG_FILE, CheckpointError
+from model.folders import downloads_folder, models_folder
 from model.importers.classes import read_classes
 from model.importers.download import IMAGENET_URL, Report, download
-from model.importers.folders import downloads_folder, models_folder
 from model.importers.importing import FORMATS, Imported, Overrides, import_files
 from model.importers.naming import ImportRefusedError
 

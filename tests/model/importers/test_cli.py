@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from model.checkpoint import load_checkpoint
+from model.folders import models_folder
 from model.importers import describe
 from model.importers.cli import import_command
 from model.importers.download import sha256
-from model.importers.folders import models_folder
 from model.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import write_discriminator, write_generator

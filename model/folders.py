@@ -1,4 +1,4 @@
-"""Where imported models and downloaded files are kept when the user names no place."""
+"""Folders: where imported models and downloaded files are kept when the user names no place."""
 
 from pathlib import Path
 
