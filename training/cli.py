@@ -1,5 +1,6 @@
 """`sagan train`."""
 
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -7,19 +8,30 @@ from pathlib import Path
 import click
 import torch
 
-from model.checkpoint import Checkpoint
-from model.config import DiscriminatorConfig, GeneratorConfig
+from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.devices import pick_device
-from training import picturebook
 from training.config import TrainConfig
-from training.data import DataError, open_picturebook
+from training.data import DataError, ImageSet, open_picturebook
 from training.export import export_checkpoint
+from training.fine_tuning import configs_for
+from training.folder import open_folder
 from training.loop import train
 from training.resume import RunError
 
 
 @click.command("train")
 @click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--data",
+    default="picturebook",
+    show_default=True,
+    help="`picturebook`, or a folder with a folder of pictures for each class.",
+)
+@click.option(
+    "--init",
+    help="Start from this checkpoint (folder or name) instead of afresh; it "
+    "gives the size and the widths. Classes it does not know start fresh.",
+)
 @click.option(
     "--size",
     type=click.Choice(["32", "64", "128", "256"]),
@@ -71,6 +83,9 @@ from training.resume import RunError
     help="Decay a step of the averaged generator.",
 )
 @click.option(
+    "--flip/--no-flip", default=False, show_default=True, help="Mirror half of the pictures."
+)
+@click.option(
     "--precision",
     type=click.Choice(["float32", "bf16"]),
     default="bf16",
@@ -91,52 +106,70 @@ from training.resume import RunError
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
     show_default=True,
-    help="Where drawn pictures are kept.",
+    help="Where decoded pictures are kept.",
 )
 def train_command(
     run: Path,
+    data: str,
+    init: str | None,
     size: str,
     base_channels: int,
     device: str,
     data_dir: Path,
     **options: object,
 ) -> None:
-    """Train a SAGAN on the picturebook in the folder RUN.
+    """Train a SAGAN in the folder RUN.
 
     Ctrl-C saves and stops; the same command goes on from there. Samples appear in RUN/samples, the
     log in RUN/log.jsonl, and at the end the checkpoint in RUN/checkpoint, ready for
     `sagan serve --model RUN/checkpoint`.
 
-    Example: sagan train runs/first --total-images 100000
+    \b
+    sagan train runs/first --total-images 100000
+    sagan train runs/pets --data pictures/pets --init picturebook-64
     """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = _device(device)
-    config = _config(int(size), base_channels, options)
     try:
-        data = open_picturebook(data_dir, int(size), config.num_pictures)
-        state, finished = train(config, data, run, chosen)
+        checkpoint = None if init is None else load_checkpoint(init)
+        side = int(size) if checkpoint is None else checkpoint.config.resolution
+        images = _open(data, data_dir, side, options)
+        shape = _shape(checkpoint, side, base_channels, len(images.classes))
+        config = _config(shape | {"data": data} | options)
+        state, finished = train(config, images, run, chosen, checkpoint)
         if not finished:
             click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
             return
-        checkpoint = export_checkpoint(state, config, data, run / "checkpoint", _command())
-    except (RunError, DataError, OSError) as error:
+        exported = export_checkpoint(state, config, images, run / "checkpoint", _command())
+    except (RunError, DataError, CheckpointError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    _announce(checkpoint, run)
+    _announce(exported, run)
 
 
-def _config(size: int, base_channels: int, options: dict[str, object]) -> TrainConfig:
-    shape = {
-        "resolution": size,
-        "base_channels": base_channels,
-        "num_classes": len(picturebook.CLASSES),
-    }
+def _open(data: str, data_dir: Path, side: int, options: dict[str, object]) -> ImageSet:
+    if data == "picturebook":
+        return open_picturebook(data_dir, side, int(str(options["num_pictures"])))
+    return open_folder(Path(data), data_dir, side)
+
+
+def _shape(
+    checkpoint: Checkpoint | None, side: int, base_channels: int, num_classes: int
+) -> dict[str, object]:
+    """The networks of the run: the checkpoint's, or new ones of this size and width."""
+    if checkpoint is not None:
+        generator, discriminator = configs_for(checkpoint, num_classes)
+        return {
+            "generator": generator,
+            "discriminator": discriminator,
+            "init": checkpoint.fingerprint,
+        }
+    shape = {"resolution": side, "base_channels": base_channels, "num_classes": num_classes}
+    return {"generator": shape, "discriminator": shape}
+
+
+def _config(values: dict[str, object]) -> TrainConfig:
     try:
-        return TrainConfig.model_validate(
-            {
-                "generator": GeneratorConfig.model_validate(shape),
-                "discriminator": DiscriminatorConfig.model_validate(shape),
-                **options,
-            }
-        )
+        return TrainConfig.model_validate(values)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -17,7 +17,8 @@ class TrainConfig(BaseModel):
     The recipe is the paper's (Zhang et al. 2018, section 4): Adam with β₁ = 0 and β₂ = 0.9, the
     discriminator's learning rate four times the generator's (TTUR, Heusel et al. 2017), one
     discriminator step a generator step. `ema_decay` is a step's; the average follows closely at
-    first and reaches this decay as steps add up.
+    first and reaches this decay as steps add up. `init` is the fingerprint of the checkpoint that
+    the run starts from, if any.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +26,7 @@ class TrainConfig(BaseModel):
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     data: str = "picturebook"
+    init: str | None = None
     num_pictures: Positive = 20_000
     batch_size: Positive = 16
     total_images: Positive = 500_000

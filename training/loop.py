@@ -1,5 +1,6 @@
 """The training loop: from a config and a folder to a finished run, through any number of stops."""
 
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,22 +12,29 @@ import torch
 from rich.progress import Progress, TaskID
 from torch import Tensor
 
+from model.checkpoint import Checkpoint
 from training import report
 from training.config import TrainConfig
 from training.data import ImageSet, batch_indices
 from training.ema import calibrated, update_ema
+from training.fine_tuning import start_from
 from training.resume import claim_run_folder, load_newest_snapshot, save_snapshot
 from training.state import TrainState
 from training.steps import DiscriminatorStep, discriminator_step, generator_step
 
+logger = logging.getLogger(__name__)
 LOG_EVERY_S = 10.0
 SAMPLES = "samples"
 
 
 def train(
-    config: TrainConfig, data: ImageSet, folder: Path, device: torch.device
+    config: TrainConfig,
+    data: ImageSet,
+    folder: Path,
+    device: torch.device,
+    init: Checkpoint | None = None,
 ) -> tuple[TrainState, bool]:
-    """Train in `folder` from its newest snapshot, or from the start, to `total_images`.
+    """Train in `folder` from its newest snapshot, or from `init` or afresh, to `total_images`.
 
     Returns the state and whether it is finished: SIGINT and SIGTERM end the run early after a
     snapshot, and the same call goes on from there. Raises RunError for a folder that does not fit
@@ -34,7 +42,9 @@ def train(
     """
     state = TrainState.start(config, device)
     claim_run_folder(folder, config)
-    load_newest_snapshot(folder, state)
+    if load_newest_snapshot(folder, state) is None and init is not None:
+        fresh = start_from(state, init, data.classes)
+        logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
     with _stop_on_signals() as stopping, report.progress_bar() as progress:
         task = progress.add_task(
             folder.name, total=config.total_images, completed=state.num_images, losses=""

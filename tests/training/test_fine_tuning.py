@@ -1,0 +1,141 @@
+"""Training on a folder of pictures, from a checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import sagan
+from model.checkpoint import Checkpoint, ClassInfo, load_checkpoint
+from model.config import DiscriminatorConfig, GeneratorConfig
+from model.discriminator import Discriminator
+from model.generator import Generator
+from training.config import TrainConfig
+from training.data import DataError
+from training.fine_tuning import configs_for, start_from
+from training.folder import open_folder, read_picture
+from training.state import TrainState
+
+OLD = (ClassInfo(name="tabby", wnid="n02123045"), ClassInfo(name="zebra"))
+NEW = (ClassInfo(name="cat", wnid="n02123045"), ClassInfo(name="ship"), ClassInfo(name="zebra"))
+
+
+def checkpoint(*, discriminator: bool = True) -> Checkpoint:
+    torch.manual_seed(0)
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": 2}
+    generator = Generator(GeneratorConfig.model_validate(shape | {"upsampling": "bilinear"}))
+    for name, parameter in generator.named_parameters():
+        if ".gain." in name:
+            torch.nn.init.normal_(parameter)
+    judge = Discriminator(DiscriminatorConfig.model_validate(shape)) if discriminator else None
+    return Checkpoint(generator, judge, OLD)
+
+
+def started(source: Checkpoint) -> tuple[TrainState, list[str]]:
+    generator, discriminator = configs_for(source, len(NEW))
+    config = TrainConfig(generator=generator, discriminator=discriminator)
+    state = TrainState.start(config, torch.device("cpu"))
+    return state, start_from(state, source, NEW)
+
+
+def test_known_classes_draw_as_before_and_unknown_ones_start_fresh() -> None:
+    """Rows go by WordNet id, then by name; all the rest is the checkpoint's, its switches too."""
+    source = checkpoint()
+    state, fresh = started(source)
+    assert fresh == ["ship"]
+    assert state.generator.config.upsampling == "bilinear"
+    z = torch.randn(2, 128)
+    for network in (state.generator.eval(), state.average):
+        drawn = network(z, torch.tensor([0, 2]))  # channels last: rounds otherwise
+        torch.testing.assert_close(
+            drawn, source.generator(z, torch.tensor([0, 1])), atol=1e-5, rtol=0
+        )
+    assert source.discriminator is not None
+    ours, theirs = state.discriminator.state_dict(), source.discriminator.state_dict()
+    assert torch.equal(ours["blocks.0.conv1.weight"], theirs["blocks.0.conv1.weight"])
+
+
+def test_a_checkpoint_without_a_discriminator_gets_a_new_one() -> None:
+    """Many public files have the generator alone."""
+    state, _ = started(checkpoint(discriminator=False))
+    assert state.discriminator.config.resolution == 32
+    assert state.discriminator.config.num_classes == 3
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three class folders of odd sizes and formats, and one file that is no picture."""
+    source = tmp_path / "pictures"
+    for label, name in enumerate(("ship", "tabby", "truck")):
+        (source / name).mkdir(parents=True)
+        for i in range(4):
+            colour = (80 * label, 20 * i, 200)
+            kind = ("png", "jpg", "webp", "gif")[i]
+            Image.new("RGB", (40 + 7 * i, 33), colour).save(source / name / f"{i}.{kind}")
+    (source / "ship" / "broken.jpg").write_bytes(b"not a picture")
+    (source / "notes.txt").write_text("ignored")
+    return source
+
+
+def train(*args: object) -> Result:
+    options = ["--batch-size", 4, "--device", "cpu", "--precision", "float32"]
+    return CliRunner().invoke(sagan.main, ["train", *map(str, [*args, *options])])
+
+
+def test_an_imported_or_own_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """The command line, a few steps, and a checkpoint of the new classes at the end."""
+    source = checkpoint().save(tmp_path / "source")
+    run = tmp_path / "run"
+    args = (run, "--data", pictures, "--init", source, "--data-dir", tmp_path / "data")
+    result = train(*args, "--total-images", 12)
+    assert result.exit_code == 0, result.output
+    tuned = load_checkpoint(run / "checkpoint")
+    assert [c.name for c in tuned.classes] == ["ship", "tabby", "truck"]
+    assert tuned.config.upsampling == "bilinear"
+    recipe = tuned.facts["recipe"]
+    assert isinstance(recipe, dict)
+    assert recipe["init"] == load_checkpoint(source).fingerprint
+    assert train(*args, "--total-images", 16).exit_code == 0  # goes on
+
+
+def test_unreadable_pictures_are_left_out_and_told(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bad file costs a line in the log, not the run."""
+    data = open_folder(pictures, tmp_path / "cache", 32)
+    assert len(data) == 12
+    assert data.images.shape == (12, 32, 32, 3)
+    assert "left out 1 unreadable pictures" in caplog.text
+    assert "broken.jpg" in caplog.text
+    assert [c.name for c in data.classes] == ["ship", "tabby", "truck"]
+    assert np.array_equal(data.labels, np.repeat([0, 1, 2], 4))
+    for picture, label in zip(data.images, data.labels, strict=True):
+        assert abs(int(picture[16, 16, 0]) - 80 * label) < 12
+    assert np.array_equal(open_folder(pictures, tmp_path / "cache", 32).images, data.images)
+
+
+def test_a_picture_is_its_central_square(tmp_path: Path) -> None:
+    """Wide pictures lose their sides, and nothing is squeezed."""
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert read_picture(tmp_path / "wide.png", 10).min() > 200
+
+
+@pytest.mark.parametrize("folders", [0, 1])
+def test_a_folder_without_class_folders_says_what_is_expected(folders: int, tmp_path: Path) -> None:
+    """The commonest mistake is one level too high or too low."""
+    for i in range(folders):
+        (tmp_path / "p" / str(i)).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "p" / str(i) / "a.png")
+    (tmp_path / "p").mkdir(exist_ok=True)
+    with pytest.raises(DataError, match=f"in {folders} such folders"):
+        open_folder(tmp_path / "p", tmp_path / "cache", 32)
+    result = train(tmp_path / "run", "--data", tmp_path / "nowhere")
+    assert result.exit_code == 1
+    assert "nowhere: no such folder" in result.output
