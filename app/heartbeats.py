@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from redis.asyncio import Redis
 
-from app.jobs import ModelCard
+from app.jobs import ModelCard, decode
 from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
 
 WORKERS = f"{KEY_PREFIX}:workers"  # hash: worker id -> "<ms by Redis's clock> <status>"
@@ -36,6 +36,28 @@ class WorkerStatus:
     num_images: int = 0  # since it started
     images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
 
+    def encode(self) -> bytes:
+        """JSON that `decode_status` reads back to an equal status."""
+        return json.dumps(asdict(self)).encode()
+
+
+def decode_status(data: bytes) -> WorkerStatus:
+    """The status that `WorkerStatus.encode` wrote; raises DecodeError for anything else.
+
+    Members that only a newer worker knows are passed over.
+    """
+
+    def build(members: dict[str, object]) -> WorkerStatus:
+        fingerprints, known = members["fingerprints"], WorkerStatus.__dataclass_fields__
+        if not isinstance(fingerprints, list):
+            raise TypeError("fingerprints is not a list")
+        if not isinstance(members.get("images_per_s", 0.0), int | float):
+            raise TypeError("images_per_s is not a number")
+        members["fingerprints"] = tuple(map(str, fingerprints))
+        return WorkerStatus(**{k: v for k, v in members.items() if k in known})  # type: ignore[arg-type]
+
+    return decode(data, "worker status", build)
+
 
 class Heartbeats:
     """One worker's heartbeats; the first worker of a model records its renderer for all."""
@@ -51,33 +73,31 @@ class Heartbeats:
 
         Raises RendererMismatchError when another renderer is on record, QueueUnavailableError.
         """
-        renderer = cards[0].renderer
         with redis_errors_told():
             disputed = await self._beat(
                 keys=[WORKERS, CARDS, CARDS_SEEN, *(renderer_key(c.fingerprint) for c in cards)],
                 args=[
                     self.worker_id,
-                    json.dumps(asdict(status)),
+                    status.encode(),
                     int(FORGET_WORKER_S * 1000),
                     int(self.renderer_ttl_s * 1000),
-                    renderer,
-                    *(part for card in cards for part in (card.fingerprint, card.encode())),
+                    *(p for c in cards for p in (c.fingerprint, c.renderer, c.encode())),
                 ],
             )
         if disputed:
-            await self._refuse(disputed.decode(), renderer)
+            await self._refuse(next(c for c in cards if c.fingerprint == disputed.decode()))
 
     async def withdraw(self) -> None:
         """Takes this worker off the list at once; raises QueueUnavailableError."""
         with redis_errors_told():
             await self.client.hdel(WORKERS, self.worker_id)
 
-    async def _refuse(self, fingerprint: str, renderer: str) -> None:
+    async def _refuse(self, card: ModelCard) -> None:
         with redis_errors_told():
-            recorded = await self.client.get(renderer_key(fingerprint))
+            recorded = await self.client.get(renderer_key(card.fingerprint))
         other = recorded.decode() if isinstance(recorded, bytes) else "another one"
         raise RendererMismatchError(
-            f"checkpoint {fingerprint[:12]} is served by renderer {other} and this worker's is "
-            f"{renderer}: give all its workers the same SAGAN_DEVICE and SAGAN_PRECISION, or "
-            f"start this one {self.renderer_ttl_s:g} s after the last of the others stopped"
+            f"checkpoint {card.fingerprint[:12]} is served by renderer {other} and this worker's "
+            f"is {card.renderer}: give all its workers the same SAGAN_DEVICE and SAGAN_PRECISION, "
+            f"or start this one {self.renderer_ttl_s:g} s after the last of the others stopped"
         )

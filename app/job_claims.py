@@ -11,6 +11,7 @@ from typing import cast
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from app.errors import JobFailedError
 from app.job_queue import GROUP, is_no_group, stream_key
 from app.jobs import Claimed, DecodeError, Reply, decode_job
 from app.redis_clients import KEY_PREFIX, MAX_BLOCK_S, load_script, redis_errors_told
@@ -126,20 +127,7 @@ class JobClaims:
 
     async def finish(self, claimed: Claimed, reply: Reply) -> bool:
         """Answers a job in one step; False when somebody else did, and then nothing is sent."""
-        with redis_errors_told():
-            answered = await self._finish(
-                keys=[claimed.stream, claimed.reply_to, body_key(reply.job_id), LAUNCHES],
-                args=[
-                    GROUP,
-                    claimed.entry_id,
-                    reply.job_id,
-                    reply.encode_head(),
-                    reply.body,
-                    self.reply_max_bytes,
-                    self.reply_ttl_ms,
-                ],
-            )
-        return bool(answered)
+        return await self._answer(claimed.stream, claimed.entry_id, claimed.reply_to, reply)
 
     async def refresh(self, held: Iterable[Claimed]) -> None:
         """Shows that this worker still holds these jobs."""
@@ -181,11 +169,38 @@ class JobClaims:
                 try:
                     jobs.append(_claimed(stream.decode(), entry_id.decode(), fields or {}, now_s))
                 except (DecodeError, KeyError, ValueError):
-                    logger.exception("dropped an entry that cannot be read")
-                    with redis_errors_told():
-                        await self.client.xack(stream, GROUP, entry_id)
-                        await self.client.xdel(stream, entry_id)
+                    logger.exception("gave up an entry that cannot be read")
+                    await self._give_up(stream, entry_id, fields or {})
         return jobs
+
+    async def _give_up(self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+        """Answers a job that this version cannot read, if the entry tells whom to answer."""
+        if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
+            detail = "the worker cannot read this job: it is of another version"
+            reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
+            await self._answer(stream, entry_id, reply_to, reply)
+            return
+        with redis_errors_told():
+            await self.client.xack(stream, GROUP, entry_id)
+            await self.client.xdel(stream, entry_id)
+
+    async def _answer(
+        self, stream: str | bytes, entry_id: str | bytes, reply_to: str | bytes, reply: Reply
+    ) -> bool:
+        with redis_errors_told():
+            answered = await self._finish(
+                keys=[stream, reply_to, body_key(reply.job_id), LAUNCHES],
+                args=[
+                    GROUP,
+                    entry_id,
+                    reply.job_id,
+                    reply.encode_head(),
+                    reply.body,
+                    self.reply_max_bytes,
+                    self.reply_ttl_ms,
+                ],
+            )
+        return bool(answered)
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:

@@ -6,22 +6,24 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
+from app.background import background
 from app.errors import (
-    AppError,
     DeadlineExceededError,
+    NotReadyError,
     QueueFullError,
+    QueueTooOldError,
     QueueUnavailableError,
     from_slug,
 )
-from app.job_queue import JobQueue
+from app.job_queue import JobQueue, stream_key
 from app.jobs import Job, Reply
 from app.model_cards import ModelCards
+from app.redis_clients import check_version
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
 
@@ -30,6 +32,7 @@ GRACE_S = 0.5  # a worker's own word on a deadline may arrive this much after it
 READ_WAIT_S = 1.0
 KEEP_EVERY_S = 0.25
 RETRY_S = 0.2
+CHUNK_JOBS = 64  # that are admitted again in one round trip
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,11 @@ def retry_after_s(depth: int, images_per_s: float) -> int:
 
 
 class JobClient:
-    """Submits jobs and hands each caller its reply; an async context manager.
+    """Submits jobs and hands each caller its reply.
 
-    While it is open it reads the replica's reply stream, and when Redis was away or came back
-    empty it admits again all that is in flight: a job id is never done for two answers.
+    While it is `running` it reads the replica's reply stream, and when Redis was away or came back
+    empty it admits again all that is in flight: a job id is never done for two answers. `trouble`
+    says why replies are not read at the moment.
     """
 
     def __init__(
@@ -61,26 +65,18 @@ class JobClient:
         self.metrics = metrics
         self.cards = cards
         self.in_flight: dict[str, InFlight] = {}
-        self._reader: asyncio.Task[None] | None = None
-        self._closing = False  # a cancel alone can get lost in Python 3.11's wait_for
+        self.trouble: QueueUnavailableError | None = QueueUnavailableError("not connected yet")
+        self._kept_s = float("-inf")
 
-    async def __aenter__(self) -> Self:
-        self._reader = asyncio.create_task(self._read_until_closed(), name="replies")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing = True
-        if self._reader:
-            self._reader.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reader
-        with suppress(QueueUnavailableError):
-            await self.replies.discard()
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Reads replies inside the block."""
+        try:
+            async with background(self._read, "replies"):
+                yield self
+        finally:
+            with suppress(QueueUnavailableError):
+                await self.replies.discard()
 
     async def submit(self, job: Job, timeout_ms: int) -> Reply:
         """The reply to `job`, which is ok: see `submit_many`."""
@@ -89,8 +85,9 @@ class JobClient:
     async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
         """The replies to `jobs` in their order; they are of one model and admitted all or none.
 
-        Raises QueueFullError, QueueUnavailableError, DeadlineExceededError, and whatever error a
-        worker answered the first failed job with.
+        Raises QueueFullError, NotReadyError when it is full for want of a worker,
+        QueueUnavailableError, DeadlineExceededError, and whatever error a worker answered the
+        first failed job with.
         """
         if not jobs:
             return []
@@ -101,7 +98,8 @@ class JobClient:
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
                 replies = await asyncio.gather(*(entry.answer for entry in entries))
         except TimeoutError:
-            self.metrics.expired.inc(sum(not entry.answer.done() for entry in entries))
+            unanswered = sum(entry.answer.cancelled() for entry in entries)  # by the timeout
+            self.metrics.expired.inc(unanswered)
             raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
         finally:
             for entry in entries:
@@ -123,35 +121,44 @@ class JobClient:
 
     async def _admit(self, jobs: Sequence[Job], timeout_ms: int) -> None:
         """Admits, once more if the first connection was a dead one: ids make that harmless."""
+        if isinstance(self.trouble, QueueTooOldError):  # its replies would never be read
+            raise QueueTooOldError(self.trouble.detail)
         try:
             try:
                 await self.queue.admit(jobs, timeout_ms=timeout_ms, reply_to=self.replies.key)
             except QueueUnavailableError:
                 await self.queue.admit(jobs, timeout_ms=timeout_ms, reply_to=self.replies.key)
         except QueueFullError as full:
-            images_per_s = self.cards.images_per_s(jobs[0].fingerprint)
-            raise QueueFullError(
-                full.depth, full.limit, retry_after_s(full.depth, images_per_s)
-            ) from None
+            fingerprint = jobs[0].fingerprint
+            if self.cards.workers_ready(fingerprint) == 0:  # "slow down" would not help
+                raise NotReadyError("no worker is warm and the queue is full") from None
+            seconds = retry_after_s(full.depth, self.cards.images_per_s(fingerprint))
+            raise QueueFullError(full.depth, full.limit, seconds) from None
 
-    async def _read_until_closed(self) -> None:
-        kept_s = float("-inf")
-        interrupted = False
-        while not self._closing:
-            try:
-                if interrupted or time.monotonic() - kept_s >= KEEP_EVERY_S:
-                    kept = await self.replies.keep()
-                    kept_s = time.monotonic()
-                    if interrupted or not kept:
-                        await self._admit_again()
-                    interrupted = False
-                for reply in await self.replies.read(READ_WAIT_S):
-                    self._deliver(reply)
-            except AppError as error:
-                if not interrupted:
-                    logger.warning("cannot read replies: %s", error.detail)
-                interrupted = True
-                await asyncio.sleep(RETRY_S)
+    async def _read(self) -> None:
+        """Keeps the reply stream, mends what an outage broke, and hands out what has come."""
+        try:
+            if self.trouble or time.monotonic() - self._kept_s >= KEEP_EVERY_S:
+                await self._keep()
+            for reply in await self.replies.read(READ_WAIT_S):
+                self._deliver(reply)
+        except QueueUnavailableError as error:
+            if self.trouble is None or self.trouble.detail != error.detail:
+                logger.warning("cannot read replies: %s", error.with_cause)
+            self.trouble = error
+            await asyncio.sleep(RETRY_S)
+        except Exception:
+            self.trouble = QueueUnavailableError("replies cannot be read")
+            raise
+
+    async def _keep(self) -> None:
+        if self.trouble:
+            await check_version(self.queue.client)
+        kept = await self.replies.keep()
+        self._kept_s = time.monotonic()
+        if self.trouble or not kept:
+            await self._admit_again()
+        self.trouble = None
 
     def _deliver(self, reply: Reply) -> None:
         entry = self.in_flight.get(reply.job_id)
@@ -173,14 +180,28 @@ class JobClient:
             )
 
     async def _admit_again(self) -> None:
-        """Admits whatever is still in flight, with the time that it has left."""
-        waiting = [entry for entry in self.in_flight.values() if not entry.answer.done()]
-        for entry in waiting:
-            left_ms = int((entry.deadline_s - time.monotonic()) * 1000)
-            if left_ms > 0:
-                await self.queue.admit(
-                    [entry.job], timeout_ms=left_ms, reply_to=self.replies.key, bounded=False
-                )
-        if waiting:
-            logger.warning("Redis was away: admitted %d jobs again", len(waiting))
-            self.metrics.readmitted.inc(len(waiting))
+        """Admits whatever is still in flight and Redis has lost, with the time that it has left."""
+        streams: dict[str, list[InFlight]] = {}
+        for entry in self.in_flight.values():
+            stream = stream_key(entry.job.fingerprint, entry.job.priority)
+            streams.setdefault(stream, []).append(entry)
+        num_lost = 0
+        for entries in streams.values():
+            for start in range(0, len(entries), CHUNK_JOBS):
+                num_lost += await self._admit_chunk(entries[start : start + CHUNK_JOBS])
+        if num_lost:
+            logger.warning("Redis had lost %d jobs, which are admitted again", num_lost)
+
+    async def _admit_chunk(self, entries: Sequence[InFlight]) -> int:
+        now_s = time.monotonic()
+        left_ms = {
+            entry.job: int((entry.deadline_s - now_s) * 1000)
+            for entry in entries
+            if not entry.answer.done()
+        }
+        in_time = {job: ms for job, ms in left_ms.items() if ms > 0}
+        if not in_time:
+            return 0
+        num_lost = await self.queue.admit_again(in_time, reply_to=self.replies.key)
+        self.metrics.readmitted.inc(num_lost)
+        return num_lost

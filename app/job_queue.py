@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -13,6 +13,7 @@ from app.jobs import Job, Priority
 from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
 
 GROUP = "workers"
+NO_LIMIT = 0
 
 
 def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
@@ -47,33 +48,48 @@ class JobQueue:
         self.max_images = max_images
         self._admit = load_script(client, "admit")
 
-    async def admit(
-        self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str, bounded: bool = True
-    ) -> int:
+    async def admit(self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str) -> int:
         """Queues all of `jobs`, or none of them, and returns the depth in images.
 
         The jobs are of one model and priority. The deadline is `timeout_ms` from now by Redis's
-        clock. Jobs that were admitted before keep their place and deadline. `bounded=False`
-        skips the depth limit, for jobs that passed it once.
+        clock. Jobs that were admitted before keep their place and deadline.
 
         Raises QueueFullError, QueueUnavailableError; ValueError when the streams differ.
         """
+        timeouts_ms = [timeout_ms] * len(jobs)
+        admitted, depth, _ = await self._call(jobs, timeouts_ms, self.max_images, reply_to)
+        if not admitted:
+            raise QueueFullError(depth, self.max_images)
+        return depth
+
+    async def admit_again(self, timeouts_ms: Mapping[Job, int], *, reply_to: str) -> int:
+        """Queues those of the jobs that Redis has lost, each with the time it has left.
+
+        They passed the depth limit once, so it does not count. Returns how many were lost.
+        Raises QueueUnavailableError; ValueError when the streams differ.
+        """
+        timeouts = list(timeouts_ms.values())
+        _, _, queued = await self._call(list(timeouts_ms), timeouts, NO_LIMIT, reply_to)
+        return queued
+
+    async def _call(
+        self, jobs: Sequence[Job], timeouts_ms: Sequence[int], limit: int, reply_to: str
+    ) -> tuple[bool, int, int]:
+        """Whether the jobs were admitted, the depth, and how many were not known before."""
         streams = {stream_key(job.fingerprint, job.priority) for job in jobs}
         if len(streams) != 1:
             raise ValueError(f"one admission is for one stream, not {len(streams)}")
+        told = zip(jobs, timeouts_ms, strict=True)
         with redis_errors_told():
-            admitted, depth = await self._admit(
+            admitted, depth, queued = await self._admit(
                 keys=[*streams, *(seen_key(job.job_id) for job in jobs)],
                 args=[
-                    self.max_images if bounded else 0,
-                    timeout_ms,
+                    limit,
                     reply_to,
-                    *(job.encode() for job in jobs),
+                    *(part for job, ms in told for part in (job.job_id, ms, job.encode())),
                 ],
             )
-        if not admitted:
-            raise QueueFullError(depth, self.max_images)
-        return int(depth)
+        return bool(admitted), int(depth), int(queued)
 
     async def stats(self, fingerprint: str) -> QueueStats:
         """Depth, pending and age of the oldest job; raises QueueUnavailableError."""

@@ -93,7 +93,7 @@ def decode_job(data: bytes) -> Job:
             raise TypeError("queries is not a list")
         return Job(**members, queries=tuple((int(x), int(y)) for x, y in queries))  # type: ignore[arg-type]
 
-    return _decode(data, "job", build)
+    return decode(data, "job", build)
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,13 @@ def decode_reply(head: bytes, body: bytes) -> Reply:
         timings = members.pop("timings")
         if not isinstance(timings, dict):
             raise TypeError("timings is not an object")
-        return Reply(**members, timings=Timings(**timings), body=body)  # type: ignore[arg-type]
+        seconds = {stage: float(value) for stage, value in timings.items()}
+        reply = Reply(**members, timings=Timings(**seconds), body=body)  # type: ignore[arg-type]
+        if not isinstance(reply.job_id, str) or not isinstance(reply.batch_size, int):
+            raise TypeError("job_id is not a text or batch_size is not a number")
+        return reply
 
-    return _decode(head, "reply", build)
+    return decode(head, "reply", build)
 
 
 @dataclass(frozen=True)
@@ -186,10 +190,11 @@ def decode_card(data: bytes) -> ModelCard:
             attention_grids=tuple((int(h), int(w)) for h, w in grids),
         )
 
-    return _decode(data, "model card", build)
+    return decode(data, "model card", build)
 
 
-def _decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T:
+def decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T:
+    """What `build` makes of a JSON object's members; raises DecodeError when that fails."""
     try:
         members = json.loads(data)
         if not isinstance(members, dict):

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from redis.asyncio import Redis
 
+from app.background import background
 from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, RetiredCheckpointError
-from app.heartbeats import CARDS, CARDS_SEEN, WORKERS, WorkerStatus
-from app.jobs import DecodeError, ModelCard, decode_card
+from app.heartbeats import CARDS, CARDS_SEEN, WORKERS, WorkerStatus, decode_status
+from app.jobs import ModelCard, decode_card
 from app.redis_clients import redis_errors_told
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Snapshot:
-    cards: Mapping[str, ModelCard]  # by fingerprint, last seen first
-    unseen_s: Mapping[str, float]  # by fingerprint
+    cards: Mapping[str, ModelCard]  # by fingerprint, in no order
+    unseen_s: Mapping[str, float]  # by fingerprint: since its last heartbeat
     workers: Mapping[str, WorkerStatus]  # the live ones, by id
 
 
 class ModelCards:
-    """A copy of the cards and live workers, refreshed in the background; an async context manager.
+    """A copy of the cards and live workers, refreshed in the background while `running`.
 
     Lookups touch no Redis. When Redis is away the last copy stays, and `fresh` turns false.
     """
@@ -44,24 +44,12 @@ class ModelCards:
         self.retire_after_s = retire_after_s
         self._snapshot = _Snapshot({}, {}, {})
         self._refreshed_s = float("-inf")
-        self._refresher: asyncio.Task[None] | None = None
-        self._closing = False  # a cancel alone can get lost in Python 3.11's wait_for
 
-    async def __aenter__(self) -> Self:
-        self._refresher = asyncio.create_task(self._refresh_until_closed(), name="model cards")
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._closing = True
-        if self._refresher:
-            self._refresher.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._refresher
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Keeps the copy fresh inside the block."""
+        async with background(self._refresh_soon, "model cards"):
+            yield self
 
     @property
     def fresh(self) -> bool:
@@ -74,9 +62,12 @@ class ModelCards:
         return self.fresh and bool(self._snapshot.workers)
 
     def current(self) -> tuple[ModelCard, ...]:
-        """The cards of models that are served, by name; a dead worker's stay a while."""
+        """The cards of models that are served; a dead worker's stay a while.
+
+        By name; of one name first those with a live worker, then the last seen.
+        """
         cards = [c for f, c in self._snapshot.cards.items() if not self._retired(f)]
-        return tuple(sorted(cards, key=lambda card: card.name))
+        return tuple(sorted(cards, key=self._rank))
 
     def workers_ready(self, fingerprint: str | None = None) -> int:
         """How many live workers serve this model (none: any)."""
@@ -89,7 +80,9 @@ class ModelCards:
         return sum(w.images_per_s for w in workers if fingerprint in w.fingerprints)
 
     def named(self, name: str | None = None) -> ModelCard:
-        """The card of this name, or fingerprint or its first digits; none: the first by name.
+        """The card of this name, or fingerprint or its first digits.
+
+        No name means the first by name that has a live worker, or the first of all.
 
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
@@ -97,7 +90,7 @@ class ModelCards:
         if not cards:
             raise NotReadyError("no worker has shown a model yet")
         if name is None:
-            return cards[0]
+            return next((card for card in cards if self._live(card)), cards[0])
         for card in cards:
             if card.name == name:
                 return card
@@ -129,8 +122,8 @@ class ModelCards:
             (seconds, micros), workers, cards, seen = await pipe.execute()
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(
-            cards=self._read_cards(cards),
-            unseen_s={f.decode(): (now_ms - int(ms)) / 1000 for f, ms in seen.items()},
+            cards=_readable(cards, decode_card),
+            unseen_s={f: (now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
             workers=self._read_workers(workers, now_ms),
         )
         self._refreshed_s = time.monotonic()
@@ -141,25 +134,37 @@ class ModelCards:
         age_s = unseen_s.get(fingerprint, 0.0)
         return age_s - min(unseen_s.values(), default=0.0) > self.retire_after_s
 
-    def _read_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
-        cards = {}
-        for fingerprint, data in found.items():
-            try:
-                cards[fingerprint.decode()] = decode_card(data)
-            except DecodeError:
-                logger.warning("ignored a model card that cannot be read")
-        return cards
+    def _live(self, card: ModelCard) -> bool:
+        return self.workers_ready(card.fingerprint) > 0
+
+    def _rank(self, card: ModelCard) -> tuple[str, bool, float, str]:
+        live = self._live(card)
+        unseen_s = 0.0 if live else self._snapshot.unseen_s.get(card.fingerprint, 0.0)
+        return card.name, not live, unseen_s, card.fingerprint
 
     def _read_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
-        workers = {}
-        for worker_id, value in found.items():
-            seen_ms, _, status = value.partition(b" ")
-            if now_ms - int(seen_ms) < self.alive_s * 1000:
-                workers[worker_id.decode()] = WorkerStatus(**json.loads(status))
-        return workers
+        beats = _readable(found, _read_beat)
+        alive_ms = self.alive_s * 1000
+        return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}
 
-    async def _refresh_until_closed(self) -> None:
-        while not self._closing:
-            with suppress(QueueUnavailableError):
-                await self.refresh()
-            await asyncio.sleep(self.refresh_s)
+    async def _refresh_soon(self) -> None:
+        with suppress(QueueUnavailableError):
+            await self.refresh()
+        await asyncio.sleep(self.refresh_s)
+
+
+def _readable(found: Mapping[bytes, bytes], read: Callable[[bytes], T]) -> dict[str, T]:
+    """The members of a hash that can be read; what a foreign or newer worker wrote is skipped."""
+    members = {}
+    for name, value in found.items():
+        try:
+            members[name.decode()] = read(value)
+        except ValueError as error:
+            logger.warning("ignored what a worker tells of itself: %s", error)
+    return members
+
+
+def _read_beat(value: bytes) -> tuple[int, WorkerStatus]:
+    """When a worker was last seen, in ms by Redis's clock, and what it said; raises ValueError."""
+    seen_ms, _, status = value.partition(b" ")
+    return int(seen_ms), decode_status(status)

@@ -81,12 +81,12 @@ class ReplyStream:
         bodies = await self._large_bodies([f[b"body_key"] for _, f in entries if b"body_key" in f])
         replies = []
         for entry_id, fields in entries:
+            self._last_id = entry_id.decode()  # before anything can fail: no entry is read twice
             body = bodies.get(fields.get(b"body_key", b""), fields.get(b"body"))
             try:
                 replies.append(_reply(fields.get(b"head", b""), body))
             except DecodeError:
                 logger.exception("dropped a reply that cannot be read")
-            self._last_id = entry_id.decode()
         return replies
 
     async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
 
     heartbeat_s: float = Field(1.0, gt=0, le=30)
     claim_idle_s: float = Field(5.0, gt=0, le=600, description="silence after which jobs move on")
-    reply_ttl_s: float = Field(60.0, ge=1, le=3600)
+    reply_ttl_s: float = Field(60.0, ge=5, le=3600)
     retire_after_s: float = Field(300.0, ge=1)
     renderer_ttl_s: float = Field(30.0, ge=1)
     redis_timeout_s: float = Field(2.0, gt=0, le=60)
@@ -63,8 +63,13 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _has_a_known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        if url and urlsplit(url.get_secret_value()).scheme not in REDIS_SCHEMES:
+    def _can_be_connected_to(cls, url: SecretStr | None) -> SecretStr | None:
+        try:
+            parts = urlsplit(url.get_secret_value() if url else "redis:")
+            _ = parts.port
+        except ValueError:  # its message may have a part of a password
+            raise ValueError("its port is not one; in a password, write : / ? # @ as %XX") from None
+        if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("use a redis://, rediss:// or unix:// URL")
         return url
 

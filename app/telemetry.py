@@ -101,12 +101,6 @@ class Metrics:
             buckets=IMAGES,
             registry=self.registry,
         )
-        self.batch_fill_ratio = Histogram(
-            "sagan_batch_fill_ratio",
-            "Images in a batch over the most it may hold",
-            buckets=TENTHS,
-            registry=self.registry,
-        )
 
     def _add_gauges(self) -> None:
         self.queue_depth_images = self._gauge(
@@ -122,9 +116,6 @@ class Metrics:
         self.model_info = self._gauge(
             "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
         )
-        self.device_memory_bytes = self._gauge(
-            "sagan_device_memory_bytes", "Device memory this worker holds", ("device",)
-        )
 
     def _add_counters(self) -> None:
         self.images = self._counter("sagan_images_total", "Images answered", ("model",))
@@ -138,7 +129,6 @@ class Metrics:
         self.readmitted = self._counter(
             "sagan_readmitted_total", "Jobs admitted again after Redis came back"
         )
-        self.dead_lettered = self._counter("sagan_dead_lettered_total", "Jobs given up for good")
         self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
 
     def observe_job(
@@ -150,3 +140,13 @@ class Metrics:
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)
         self.batch_images.observe(batch_size)
+
+
+def batch_fill_ratio(metrics: Metrics) -> Histogram:
+    """A worker's own metric, beside those it has in common with the API."""
+    return Histogram(
+        "sagan_batch_fill_ratio",
+        "Images in a batch over the most it may hold",
+        buckets=TENTHS,
+        registry=metrics.registry,
+    )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
 from app.api.generate import QUEUE_ERRORS, card_of_image, required_class
-from app.api.negotiation import accepted_media_type
+from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
 from app.api.request_fields import query_fields
 from app.api.schemas import AttentionFields
@@ -59,9 +59,7 @@ async def attention_map(request: Request) -> Response:
     """
     services = services_of(request)
     fields = query_fields(request, AttentionFields)
-    output = (
-        fields.format or OUTPUTS[accepted_media_type(request.headers.get("accept"), tuple(OUTPUTS))]
-    )
+    output = fields.format or OUTPUTS[negotiated(request.headers, tuple(OUTPUTS))]
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     card, shown = image_of(services, fields)
     job = Job(

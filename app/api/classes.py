@@ -14,6 +14,7 @@ from app.api.schemas import (
     ClassFields,
     ClassOut,
     ModelOut,
+    ModelsFields,
     ModelsOut,
 )
 from app.api.services import Services, services_of
@@ -67,11 +68,12 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     "/models",
     summary="The checkpoints that are served",
     response_model=ModelsOut,
-    responses=problems(NotReadyError),
+    responses=problems(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> ModelsOut:
     """Every model, and which of them answers when a request names none."""
     services = services_of(request)
+    query_fields(request, ModelsFields)
     default = services.cards.named()
     return ModelsOut(
         default=default.name, models=[_model(services, card) for card in services.cards.current()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
@@ -93,7 +94,9 @@ def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
     if errors[0].status in (429, 503, 504):
-        text = "Whole seconds to wait, computed from the backlog"
+        text = "Whole seconds to wait"
+        if errors[0].status == HTTPStatus.TOO_MANY_REQUESTS:
+            text += ": the backlog over what the live workers were measured to make"
         response["headers"] = {"Retry-After": {"description": text, "schema": {"type": "integer"}}}
     return response
 

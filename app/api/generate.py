@@ -15,7 +15,7 @@ from app.api.documentation import (
     problems,
     query_parameters,
 )
-from app.api.negotiation import accepted_media_type
+from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, NO_STORE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.schemas import GenerateFields, ImageFields
@@ -29,6 +29,7 @@ from app.errors import (
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
+    RequestTimeoutError,
     RetiredCheckpointError,
     UnknownClassError,
     UnsupportedMediaTypeError,
@@ -58,6 +59,7 @@ QUEUE_ERRORS = (
         InvalidValueError,
         UnknownClassError,
         NotAcceptableError,
+        RequestTimeoutError,
         RetiredCheckpointError,
         UnsupportedMediaTypeError,
         *QUEUE_ERRORS,
@@ -74,7 +76,7 @@ async def generate(request: Request) -> Response:
     services = services_of(request)
     fields = await all_fields(request, GenerateFields)
     if fields.format is None:
-        accepted_media_type(request.headers.get("accept"), (PNG,))
+        negotiated(request.headers, (PNG,))
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
     card = services.model(fields.model)
@@ -116,7 +118,7 @@ async def image(request: Request, image_id: str) -> Response:
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     named = parse_image_id(image_id.removesuffix(".png"))
     if not image_id.endswith(".png"):
-        accepted_media_type(request.headers.get("accept"), (PNG,))
+        negotiated(request.headers, (PNG,))
     card = card_of_image(services, named)
     job = Job(
         fingerprint=card.fingerprint,

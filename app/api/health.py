@@ -75,6 +75,8 @@ def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
     """The reason that this replica should get no requests, if there is one."""
     if draining:
         return NotReadyError("the server is draining")
+    if (trouble := services.jobs.trouble) is not None:
+        return trouble
     if not services.cards.fresh:
         return QueueUnavailableError("Redis does not answer")
     if not services.cards.ready:

@@ -18,8 +18,14 @@ from app.api import attention, classes, generate, health
 from app.api.documentation import complete_openapi
 from app.api.middleware import BodyLimit, Requests
 from app.api.problems import add_problem_handlers
-from app.api.services import Services, open_services, redis_url
-from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, load_settings
+from app.api.services import Services, open_services
+from app.settings import (
+    CONFIGURATION_EXIT,
+    Settings,
+    SettingsError,
+    load_settings,
+    require_redis_url,
+)
 from app.telemetry import Metrics, configure_logging
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -44,7 +50,7 @@ def main(settings: Settings | None = None) -> int:
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; its lifespan connects to Redis. Raises SettingsError without a Redis URL."""
-    redis_url(settings)
+    require_redis_url(settings)
     metrics = Metrics()
 
     @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import crash_response, problem_response
-from app.errors import PayloadTooLargeError
+from app.errors import NotReadyError, PayloadTooLargeError
 from app.telemetry import Metrics, request_id
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class Requests:
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         try:
             await self.app(scope, receive, answer)
+        except asyncio.CancelledError:  # the server's time to drain is up
+            if answer.status:
+                raise
+            await problem_response(NotReadyError("the server is draining"))(scope, receive, answer)
         except Exception:
             if answer.status:
                 raise

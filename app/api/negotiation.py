@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from starlette.datastructures import Headers
+
 from app.errors import NotAcceptableError
 
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+
+
+def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
+    """The offer that all Accept headers of a request together like best.
+
+    Raises NotAcceptableError.
+    """
+    return accepted_media_type(", ".join(headers.getlist("accept")), offers)
 
 
 def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:

@@ -51,6 +51,8 @@ def problem_response(error: AppError) -> Response:
     headers = {"Cache-Control": "no-store"}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
+    if error.status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what is left of the body is no request
     return Response(json.dumps(document), error.status.value, headers, MEDIA_TYPE)
 
 

@@ -63,7 +63,7 @@ async def render(request: Request, card: ModelCard, job: Job, timeout_ms: int) -
     """What the job asks for, from the cache unless the client said `Cache-Control: no-cache`."""
     services = services_of(request)
     etag = entity_tag(job, card.renderer)
-    if "no-cache" not in request.headers.get("cache-control", ""):
+    if "no-cache" not in ", ".join(request.headers.getlist("cache-control")).lower():
         found = services.cache.get(etag)
         if found is not None:
             services.metrics.cache_hits.inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
-from app.errors import InvalidValueError, UnsupportedMediaTypeError
+from app.errors import InvalidValueError, RequestTimeoutError, UnsupportedMediaTypeError
 from app.image_ids import MAX_TRUNCATION_THOUSANDTHS
 
 SHOWN = 80  # characters of a bad value that an error repeats
 MAX_MESSAGES = 5
+BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3})0*)?", re.ASCII)
 
@@ -56,10 +58,11 @@ def query_fields(request: Request, model: type[F]) -> F:
 async def all_fields(request: Request, model: type[F]) -> F:
     """The fields in the query string and in the body, if there is one.
 
-    Raises InvalidValueError, UnsupportedMediaTypeError, PayloadTooLargeError.
+    Raises InvalidValueError, UnsupportedMediaTypeError, PayloadTooLargeError,
+    RequestTimeoutError.
     """
     fields = query_fields(request, model)
-    body = await request.body()
+    body = await whole_body(request)
     if not body:
         return fields
     content_type = request.headers.get("content-type", "")
@@ -68,6 +71,15 @@ async def all_fields(request: Request, model: type[F]) -> F:
             f"a body is read as application/json, not {content_type[:SHOWN]!r}"
         )
     return fields.merged(checked(model, read_object(body)))
+
+
+async def whole_body(request: Request) -> bytes:
+    """The body; raises PayloadTooLargeError, and RequestTimeoutError after BODY_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.body()
+    except TimeoutError:
+        raise RequestTimeoutError(f"the body was not whole after {BODY_TIMEOUT_S:g} s") from None
 
 
 def query_values(

@@ -100,6 +100,10 @@ class ClassFields(RequestFields):
     model: ModelName | None = None
 
 
+class ModelsFields(RequestFields):
+    """Nothing to choose."""
+
+
 class ClassOut(BaseModel):
     """One class of a model."""
 

@@ -18,7 +18,7 @@ from app.jobs import ModelCard
 from app.model_cards import ModelCards
 from app.redis_clients import connect, connect_blocking
 from app.reply_stream import ReplyStream
-from app.settings import Settings, SettingsError
+from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics
 
 CLIENT_NAME = "sagan-api"
@@ -63,29 +63,24 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
     """Connects to Redis, which may be away; closes everything in reverse order."""
-    url, timeout_s = redis_url(settings), settings.redis_timeout_s
+    url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
     blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
     queue = JobQueue(client, max_images=settings.max_queue_images)
+    cards = ModelCards(
+        client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
+    )
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
+    jobs = JobClient(queue, replies, metrics, cards)
     try:
         async with (
-            ModelCards(
-                client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
-            ) as cards,
-            JobClient(queue, replies, metrics, cards) as jobs,
+            cards.running(),
+            jobs.running(),
         ):
             yield Services(settings, metrics, cards, jobs, queue)
     finally:
         await blocking.aclose()
         await client.aclose()
-
-
-def redis_url(settings: Settings) -> str:
-    """Where Redis is; raises SettingsError when nobody said."""
-    if settings.redis_url is None:
-        raise SettingsError("SAGAN_REDIS_URL is not set: give the URL of a Redis, redis://HOST")
-    return settings.redis_url.get_secret_value()
 
 
 def services_of(request: Request) -> Services:

@@ -131,7 +131,7 @@ class Answering:
                     return await self.claims.finish(claimed, reply)
                 except QueueUnavailableError as error:
                     if time.monotonic() > claimed.give_up_s:
-                        logger.warning("gave up answering %s: %s", reply.job_id, error.detail)
+                        logger.warning("gave up answering %s: %s", reply.job_id, error.with_cause)
                         return False
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)

@@ -10,12 +10,13 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.errors import QueueUnavailableError
+from app.errors import QueueTooOldError, QueueUnavailableError
 from app.heartbeats import Heartbeats, WorkerStatus
 from app.job_claims import JobClaims, Launch
 from app.jobs import Claimed, take_batch
+from app.redis_clients import check_version
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import Metrics, batch_fill_ratio
 from app.worker.answering import Answering, Stages
 from app.worker.renderer import Renderer
 
@@ -43,6 +44,7 @@ class WorkerLoop:
         self.claims = claims
         self.heartbeats = heartbeats
         self.metrics = metrics
+        self.batch_fill_ratio = batch_fill_ratio(metrics)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
         encoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "encode")
@@ -62,7 +64,7 @@ class WorkerLoop:
         self._changed.set()
 
     async def run(self) -> None:
-        """Serves until `stop`; raises RendererMismatchError."""
+        """Serves until `stop`; raises RendererMismatchError, in a group when it has served."""
         await self._start()
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -84,11 +86,14 @@ class WorkerLoop:
         """Shows this worker and takes over from its predecessor, once Redis is there."""
         while not self.stopping.is_set():
             try:
+                await check_version(self.claims.client)
                 await self.claims.join()
                 await self._beat()
                 self._add(await self.claims.take_over())
+            except QueueTooOldError:
+                raise
             except QueueUnavailableError as error:
-                logger.warning("waiting for Redis: %s", error.detail)
+                logger.warning("waiting for Redis: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
             else:
                 logger.info("ready", extra={"consumer": self.claims.consumer})
@@ -104,7 +109,7 @@ class WorkerLoop:
                 room = max_images - len(self.backlog)
                 self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
             except QueueUnavailableError as error:
-                logger.warning("cannot claim: %s", error.detail)
+                logger.warning("cannot claim: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
 
     async def _draw_until_drained(self, claiming: asyncio.Task[None]) -> None:
@@ -208,7 +213,7 @@ class WorkerLoop:
         self._last_batch_images = num_images
         speed = num_images / max(model_s, 1e-6)
         self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
-        self.metrics.batch_fill_ratio.observe(num_images / self.settings.max_batch_images)
+        self.batch_fill_ratio.observe(num_images / self.settings.max_batch_images)
 
     async def _beat(self) -> None:
         cards = [renderer.card for renderer in self.renderers.values()]
@@ -219,8 +224,8 @@ class WorkerLoop:
             num_images=self._num_images,
             images_per_s=self._images_per_s,
         )
-        await self.heartbeats.beat(status, cards)
         await self.claims.refresh(self.answering.held.values())
+        await self.heartbeats.beat(status, cards)
 
     async def _beat_until_drained(self) -> None:
         while not self._drained:
@@ -228,7 +233,7 @@ class WorkerLoop:
             try:
                 await self._beat()
             except QueueUnavailableError as error:
-                logger.warning("no heartbeat: %s", error.detail)
+                logger.warning("no heartbeat: %s", error.with_cause)
 
     async def _reclaim_until_stopped(self) -> None:
         """Takes over the jobs of workers that fell silent, not all workers at one moment."""
@@ -240,5 +245,5 @@ class WorkerLoop:
                 self._add(jobs)
                 await self.claims.forget_dead(idle_s=FORGET_CONSUMER_S)
             except QueueUnavailableError as error:
-                logger.warning("cannot reclaim: %s", error.detail)
+                logger.warning("cannot reclaim: %s", error.with_cause)
             await asyncio.sleep(idle_s * random.uniform(0.2, 0.4))  # noqa: S311

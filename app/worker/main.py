@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from prometheus_client import start_http_server
 
+from app.errors import QueueTooOldError
 from app.heartbeats import Heartbeats, RendererMismatchError
 from app.job_claims import JobClaims
 from app.redis_clients import connect, connect_blocking
@@ -77,12 +78,15 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    status = 0
     try:
         await worker.run()
-    except* RendererMismatchError as errors:
-        status = _refuse(errors.exceptions[0])
-    return status
+    except (RendererMismatchError, QueueTooOldError) as error:
+        return _refuse(error)
+    except ExceptionGroup as errors:  # it has served: as a restarted one it may serve again
+        _, unforeseen = errors.split(RendererMismatchError)
+        logger.error("ended by %s", errors.exceptions[0], exc_info=unforeseen)
+        return 1
+    return 0
 
 
 def _abandon(drain_s: float) -> None:

@@ -7,6 +7,7 @@ from app.errors import (
     AppError,
     JobFailedError,
     QueueFullError,
+    QueueUnavailableError,
     UnknownClassError,
     from_slug,
 )
@@ -32,6 +33,14 @@ def test_a_workers_answer_becomes_the_error_it_names() -> None:
     """An unknown slug, of a newer worker perhaps, is a failed job."""
     assert all(type(from_slug(slug, "why")) is kind for slug, kind in ANSWERS.items())
     assert isinstance(from_slug("new", "why"), JobFailedError)
+
+
+def test_the_cause_of_an_error_is_for_the_log() -> None:
+    """By kind and words, where there is one."""
+    error = QueueUnavailableError("the queue does not answer")
+    assert error.with_cause == "the queue does not answer"
+    error.__cause__ = ConnectionError("refused")
+    assert error.with_cause == "the queue does not answer (ConnectionError: refused)"
 
 
 def test_an_unknown_class_comes_with_suggestions() -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
+from app.embedded_redis import EmbeddedRedis
 from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
-from app.heartbeats import CARDS_SEEN, Heartbeats, WorkerStatus
+from app.heartbeats import CARDS, CARDS_SEEN, WORKERS, Heartbeats, WorkerStatus
 from app.jobs import ModelCard
 from app.model_cards import ModelCards
+from app.redis_clients import connect
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 CARD = FakeRenderer().card
@@ -35,7 +38,7 @@ async def test_before_the_first_card_nothing_is_ready(client: Redis) -> None:
 
 
 async def test_a_heartbeat_makes_a_model_known_by_name_and_fingerprint(client: Redis) -> None:
-    """The first by name is the default."""
+    """The first by name that lives is the default."""
     await beat(client, "one", CARD, OTHER)
     await beat(client, "two", CARD)
     cards = ModelCards(client)
@@ -82,13 +85,62 @@ async def test_a_worker_that_withdraws_is_gone_at_once(client: Redis) -> None:
     assert cards.workers_ready() == 0
 
 
-async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away(client: Redis) -> None:
-    """Lookups go on with the last copy."""
-    async with ModelCards(client, heartbeat_s=0.02) as cards:
-        await beat(client, "one", CARD)
-        async with asyncio.timeout(2):
-            while not cards.ready:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-    await asyncio.sleep(0.1)
-    assert not cards.fresh
-    assert cards.named() == CARD
+async def test_a_retrained_checkpoint_takes_its_name_over_at_once(client: Redis) -> None:
+    """The dead one of that name keeps its fingerprint and loses the name, whatever sorts first."""
+    retrained = replace(CARD, fingerprint="ff" * 32)
+    third = replace(CARD, fingerprint="00" * 32)
+    for card in (third, CARD, retrained):
+        await beat(client, "one", card)  # the same slot: one worker after another
+    await client.hincrby(CARDS_SEEN, third.fingerprint, -20_000)
+    await client.hincrby(CARDS_SEEN, FINGERPRINT, -10_000)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.named("fake") == cards.named() == retrained
+    assert cards.of_fingerprint(FINGERPRINT[:12]) == CARD
+    assert cards.current() == (retrained, CARD, third)
+
+
+async def test_the_default_is_a_model_that_lives(client: Redis) -> None:
+    """The first by name, of those; with no worker at all, the first by name."""
+    await beat(client, "one", OTHER)
+    await beat(client, "one", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert (cards.named(), cards.named("aaa")) == (CARD, OTHER)
+    await Heartbeats(client, "one", renderer_ttl_s=30).withdraw()
+    await cards.refresh()
+    assert cards.named() == OTHER
+
+
+@pytest.mark.parametrize("value", ["", "x", "5", "5 {}", "9999999999999 [1]", "now {"])
+async def test_what_cannot_be_read_hides_nothing_else(client: Redis, value: str) -> None:
+    """A foreign or newer worker's heartbeat, card or time is passed over."""
+    await beat(client, "one", CARD)
+    for key in (WORKERS, CARDS, CARDS_SEEN):
+        await client.hset(key, "foreign", value)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert (cards.workers_ready(), cards.current()) == (1, (CARD,))
+    await beat(client, "one", CARD)
+
+
+async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away() -> None:
+    """Lookups go on with the last copy; with Redis, freshness comes back."""
+    with EmbeddedRedis() as server:
+        async with (
+            connect(server.url, "test", timeout_s=0.2) as client,
+            ModelCards(client, heartbeat_s=0.02).running() as cards,
+        ):
+            await beat(client, "one", CARD)
+            await until(lambda: cards.ready)
+            server.kill()
+            await until(lambda: not cards.fresh)
+            assert cards.named() == CARD
+            server.start()
+            await until(lambda: cards.fresh)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)

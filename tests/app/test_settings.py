@@ -34,6 +34,7 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_defaults(
         ("SAGAN_DEVICE", "gpu", "'auto', 'cuda', 'mps' or 'cpu'"),
         ("SAGAN_MODEL", "=x", "NAME=DIR"),
         ("SAGAN_MODEL", "a=x,a=y", "a name of its own"),
+        ("SAGAN_REPLY_TTL_S", "1", "greater than or equal to 5"),
         ("SAGAN_MAX_BATCH_IMAGES", "0", "greater than or equal to 1"),
     ],
 )
@@ -67,6 +68,15 @@ def test_the_password_of_redis_is_never_shown() -> None:
     with pytest.raises(SettingsError) as error:
         load_settings(redis_url="http://user:hunter2@db")
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["redis://h:abc", "redis://u:hunter2#1@h:6379", "redis://h:70000"])
+def test_a_port_of_redis_that_is_none_is_told_without_the_url(url: str) -> None:
+    """What stands where a port should may be part of a password."""
+    with pytest.raises(SettingsError, match=r"SAGAN_REDIS_URL=.hidden. .*port") as error:
+        load_settings(redis_url=url)
+    assert "hunter2" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_process_without_redis_says_what_to_do() -> None:

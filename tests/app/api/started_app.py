@@ -71,6 +71,13 @@ def template_of(app: FastAPI, request: httpx.Request) -> str | None:
     return None
 
 
+async def services_behind(client: httpx.AsyncClient) -> Any:
+    """What the lifespan yielded."""
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    return transport.app.state["services"]  # type: ignore[attr-defined]
+
+
 async def until_ready(client: httpx.AsyncClient) -> None:
     """Waits until the application has seen a live worker."""
 

@@ -43,7 +43,9 @@ async def test_an_unknown_class_is_not_found(ready_api: httpx.AsyncClient) -> No
     assert response.json()["suggestions"][0] == "golden_retriever"
 
 
-@pytest.mark.parametrize("query", ["classes?qq=x", "classes?model=x", "classes/0?q=x"])
+@pytest.mark.parametrize(
+    "query", ["classes?qq=x", "classes?model=x", "classes/0?q=x", "models?q=x"]
+)
 async def test_a_bad_parameter_is_refused(ready_api: httpx.AsyncClient, query: str) -> None:
     """422."""
     assert (await ready_api.get(f"/{query}")).status_code == 422

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import httpx
 import pytest
 from PIL import Image
 
+from app.api.main import create_app
 from app.api.rendering import IMMUTABLE
+from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.started_app import started, until_ready
 
 PREFIX = CARD.fingerprint[:12]
 
@@ -37,6 +41,18 @@ async def test_a_class_and_a_seed_give_a_png_with_its_names(ready_api: httpx.Asy
     assert {name: response.headers[name] for name in told} == told
 
 
+async def test_hundreds_of_requests_at_once_are_all_answered(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """More than there are connections to Redis, or than a pool of them has by default."""
+    async with started(create_app(settings.model_copy(update={"max_queue_images": 512}))) as api:
+        await until_ready(api)
+        asked = (api.post(f"/generate?class=0&seed={seed}") for seed in range(300))
+        responses = await asyncio.gather(*asked)
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.headers["x-image-id"] for response in responses}) == 300
+
+
 async def test_without_a_seed_the_server_picks_one_and_tells(
     ready_api: httpx.AsyncClient, worker: FakeWorker
 ) -> None:
@@ -59,7 +75,8 @@ async def test_the_same_picture_is_drawn_once_and_its_bytes_stay(
     second = await ready_api.post("/generate?class=Goldie&seed=3")
     assert len(worker.drawn) == 1
     assert "cache;desc=hit" in second.headers["server-timing"]
-    third = await ready_api.post("/generate?class=0&seed=3", headers={"Cache-Control": "no-cache"})
+    forgone = {"Cache-Control": "max-age=0, No-Cache"}
+    third = await ready_api.post("/generate?class=0&seed=3", headers=forgone)
     assert len(worker.drawn) == 2
     assert first.content == second.content == third.content
     assert first.headers["etag"] == third.headers["etag"]

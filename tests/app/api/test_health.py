@@ -7,7 +7,9 @@ import asyncio
 import httpx
 from fastapi import FastAPI
 
+from app.errors import QueueTooOldError
 from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.started_app import services_behind, until_ready
 
 
 async def test_it_lives_without_a_worker_but_is_not_ready(api: httpx.AsyncClient) -> None:
@@ -26,6 +28,18 @@ async def test_a_draining_server_is_not_ready(app: FastAPI, ready_api: httpx.Asy
     assert response.status_code == 503
     assert response.json()["detail"] == "the server is draining"
     assert (await ready_api.post("/generate?class=0")).status_code == 200
+
+
+async def test_without_its_replies_a_server_is_not_ready(
+    ready_api: httpx.AsyncClient, app: FastAPI
+) -> None:
+    """What it would queue, it could not answer."""
+    services = await services_behind(ready_api)
+    services.jobs.trouble = QueueTooOldError("Redis 6.0.16 is too old")
+    response = await ready_api.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["detail"] == "Redis 6.0.16 is too old"
+    await until_ready(ready_api)
 
 
 async def test_metrics_show_the_queue_as_it_is(

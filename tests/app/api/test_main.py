@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
@@ -62,8 +63,25 @@ async def test_told_to_stop_it_answers_what_it_has_begun_and_exits_with_0(
         assert await asyncio.to_thread(process.wait, 10) == 0
 
 
+async def test_what_is_not_done_when_the_drain_ends_is_told_to_come_back(
+    redis_url: str, worker: FakeWorker
+) -> None:
+    """503 as a problem, with Retry-After, and a clean exit."""
+    with api_process(redis_url, SAGAN_DRAIN_S="0") as (process, port):
+        await asyncio.to_thread(wait_until_ready, port)
+        worker.answering.clear()
+        asking = asyncio.create_task(asyncio.to_thread(answer, port, "/generate?class=0"))
+        await eventually(worker.has_claimed)
+        process.send_signal(signal.SIGTERM)
+        response, body = await asking
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert json.loads(body)["detail"] == "the server is draining"
+        assert await asyncio.to_thread(process.wait, 10) == 0
+
+
 @contextmanager
-def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def api_process(redis_url: str, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """`python -m app.api.main` on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -72,6 +90,7 @@ def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]
         "SAGAN_REDIS_URL": redis_url,
         "SAGAN_PORT": str(port),
         "SAGAN_HEARTBEAT_S": "0.1",
+        **settings,
     }
     command = [sys.executable, "-m", "app.api.main"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -83,11 +102,17 @@ def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]
 
 
 def status(port: int, path: str) -> int:
-    """The status of one request on a connection of its own."""
+    """The status of one request."""
+    return answer(port, path)[0].status
+
+
+def answer(port: int, path: str) -> tuple[HTTPResponse, bytes]:
+    """The response to one request on a connection of its own, and its body."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("POST" if path.startswith("/generate") else "GET", path)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response, response.read()
     finally:
         connection.close()
 

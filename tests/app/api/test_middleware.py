@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from app.api.middleware import usable_request_id
 from tests.app.api.fake_worker import FakeWorker
-from tests.app.api.started_app import eventually
+from tests.app.api.started_app import eventually, services_behind
 
 
 @pytest.mark.parametrize("wanted", ["a", "2f1c-9A_b.c~d", "x" * 128])
@@ -72,13 +72,6 @@ async def test_a_client_that_leaves_is_waited_for_no_more(
     assert services.jobs.in_flight == {}
     worker.answering.set()
     assert "sagan_cancelled_total 1.0" in (await ready_api.get("/metrics")).text
-
-
-async def services_behind(client: httpx.AsyncClient) -> Any:
-    """What the lifespan yielded."""
-    transport = client._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    return transport.app.state["services"]  # type: ignore[attr-defined]
 
 
 async def call_and_leave(app: FastAPI, services: Any, leave: asyncio.Event) -> list[int]:

@@ -7,8 +7,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
-from app.api.negotiation import accepted_media_type, client_has
+from app.api.negotiation import accepted_media_type, client_has, negotiated
 from app.errors import NotAcceptableError
 
 OFFERS = ("image/png", "application/json")
@@ -32,6 +33,13 @@ OFFERS = ("image/png", "application/json")
 def test_the_best_offer_is_chosen(accept: str | None, chosen: str) -> None:
     """By quality of the most specific range, then by the order of the offers."""
     assert accepted_media_type(accept, OFFERS) == chosen
+
+
+def test_several_accept_headers_are_one_list() -> None:
+    """RFC 9110, section 5.3; without any, every type is accepted."""
+    both = Headers(raw=[(b"accept", b"text/html"), (b"accept", b"application/json")])
+    assert negotiated(both, OFFERS) == "application/json"
+    assert negotiated(Headers(), OFFERS) == "image/png"
 
 
 @pytest.mark.parametrize("accept", ["text/html", "*/*;q=0", "image/png;q=0, image/*", ",", "png"])

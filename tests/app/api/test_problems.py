@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from app.api import request_fields
 from app.api.main import create_app
 from app.api.middleware import MAX_BODY_BYTES
 from app.embedded_redis import EmbeddedRedis
@@ -64,6 +65,23 @@ async def test_a_huge_body_is_refused(api: httpx.AsyncClient, told_length: bool)
     )
     assert response.status_code == 413
     assert response.json()["max_bytes"] == MAX_BODY_BYTES
+
+
+async def test_a_body_that_never_ends_is_waited_for_no_longer(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """408, and the connection with the rest of it is closed."""
+    monkeypatch.setattr(request_fields, "BODY_TIMEOUT_S", 0.05)
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async with asyncio.timeout(2):
+        response = await api.post("/generate", content=drip())
+    assert response.status_code == 408
+    assert response.json()["type"] == "/problems/request-timeout"
+    assert response.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,19 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
-from app.errors import DeadlineExceededError, JobFailedError, QueueFullError
+from app.errors import DeadlineExceededError, JobFailedError, QueueFullError, QueueTooOldError
 from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
 from app.job_claims import JobClaims
 from app.job_client import JobClient
 from app.job_queue import JobQueue
 from app.jobs import Job
 from app.model_cards import ModelCards
-from app.redis_clients import connect_blocking
+from app.redis_clients import connect, connect_blocking
 from app.reply_stream import ReplyStream
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
+from tests.app.old_redis import redis_of_version
 from tests.fake_renderer import FINGERPRINT, POISON_SEED, FakeRenderer
 
 Build = Callable[..., WorkerLoop]
@@ -58,7 +59,9 @@ async def running(worker: WorkerLoop) -> AsyncIterator[WorkerLoop]:
 async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
     queue = JobQueue(client, max_images=64)
     cards = ModelCards(client)
-    async with JobClient(queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards) as jobs:
+    async with JobClient(
+        queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards
+    ).running() as jobs:
         yield jobs
 
 
@@ -151,18 +154,56 @@ async def test_a_worker_with_another_renderer_refuses_to_serve(build: Build, cli
         await build(FakeRenderer()).run()
 
 
+async def test_a_redis_that_is_too_old_is_refused_at_the_start() -> None:
+    """In one sentence, instead of jobs that nobody ever reclaims."""
+    async with redis_of_version("6.0.16") as url, connect(url, "old", timeout_s=1) as client:
+        claims = JobClaims(client, client, consumer="one", fingerprints=[FINGERPRINT])
+        heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
+        worker = WorkerLoop(FAST, [FakeRenderer()], claims, heartbeats, Metrics())
+        with pytest.raises(QueueTooOldError, match=r"6\.0\.16 is too old"):
+            await worker.run()
+
+
 async def test_a_full_queue_says_when_to_come_back(build: Build, jobs: JobClient) -> None:
-    """Backlog over what the live workers were measured to make."""
-    async with running(build(FakeRenderer(draw_s=0.1))):
+    """Backlog over what the live workers were measured to make: ten a second."""
+    alone = FAST.model_copy(update={"max_batch_images": 1})
+    async with running(build(FakeRenderer(draw_s=0.1), settings=alone)):
         await asyncio.gather(*(jobs.submit(job(seed), 3000) for seed in range(2)))
         await asyncio.sleep(0.25)
         await jobs.cards.refresh()
-        jobs.queue.max_images = 29
+        jobs.queue.max_images = 40
+        filling = asyncio.create_task(jobs.submit_many([job(seed) for seed in range(40)], 9000))
+        await asyncio.sleep(0.05)
         with pytest.raises(QueueFullError) as refused:
-            await jobs.submit_many([job(seed) for seed in range(30)], 1000)
-    assert refused.value.retry_after_s == 1
+            await jobs.submit_many([job(seed) for seed in range(5)], 1000)
+        filling.cancel()
+        await asyncio.gather(filling, return_exceptions=True)
+    assert 36 <= refused.value.depth <= 40
+    assert refused.value.retry_after_s is not None
+    assert 3 < refused.value.retry_after_s < 10
     assert jobs.in_flight == {}
-    assert 5 < jobs.cards.images_per_s(FINGERPRINT) < 25
+    assert 5 < jobs.cards.images_per_s(FINGERPRINT) < 12
+
+
+async def test_in_a_full_redis_a_live_worker_keeps_its_jobs_and_answers_them(
+    build: Build, jobs: JobClient, client: Redis
+) -> None:
+    """At the memory limit heartbeats still count, so no other worker takes a slow batch."""
+    slow = FakeRenderer(draw_s=1.0)
+    async with running(build(slow)):
+        asking = asyncio.create_task(jobs.submit(job(7), 5000))
+        while not slow.batches:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        try:
+            await client.config_set("maxmemory", 1)
+            thief = JobClaims(client, client, consumer="two", fingerprints=[FINGERPRINT])
+            await asyncio.sleep(0.3)
+            assert await thief.reclaim(idle_s=0.25, max_images=4) == []
+            assert (await asking).ok
+            await jobs.cards.refresh()
+            assert jobs.cards.workers_ready(FINGERPRINT) == 1
+        finally:
+            await client.config_set("maxmemory", 0)
 
 
 async def test_what_is_in_flight_is_done_again_after_flushall(
@@ -175,5 +216,8 @@ async def test_what_is_in_flight_is_done_again_after_flushall(
         assert not any(task.done() for task in tasks)
         await client.flushall()
         replies = await asyncio.gather(*tasks)
-    assert all(reply.ok for reply in replies)
+        assert all(reply.ok for reply in replies)
+        await asyncio.sleep(0.5)  # whoever still holds a job would answer now
+        written = await client.xinfo_stream(jobs.replies.key)  # since the flush
+        assert written["entries-added"] == 8
     assert jobs.in_flight == {}

@@ -1,0 +1,82 @@
+"""Connections: bounded in number and time, and to a server that is new enough."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import QueueTooOldError, QueueUnavailableError
+from app.redis_clients import (
+    MAX_CONNECTIONS,
+    check_version,
+    connect,
+    redis_errors_told,
+)
+from tests.app.old_redis import redis_of_version
+
+
+async def test_calls_beyond_the_connections_wait_for_one_another(client: Redis) -> None:
+    """Three hundred at once: none is refused, and Redis sees few connections."""
+    assert await asyncio.gather(*(client.incr("calls") for _ in range(300)))
+    assert await client.get("calls") == b"300"
+    assert len(await client.client_list()) <= MAX_CONNECTIONS + 1
+
+
+async def test_a_connection_that_is_not_to_be_had_is_a_queue_that_does_not_answer(
+    redis_url: str,
+) -> None:
+    """Nobody waits for ever behind calls that hang."""
+    async with connect(redis_url, "test", timeout_s=0.05) as client:
+        pool = client.connection_pool
+        taken = [await pool.get_connection() for _ in range(MAX_CONNECTIONS)]  # type: ignore[no-untyped-call]
+        with pytest.raises(QueueUnavailableError), redis_errors_told():
+            await client.ping()
+        for connection in taken:
+            await pool.release(connection)
+        assert await client.ping()
+
+
+async def test_calls_that_are_given_up_cost_no_connection(client: Redis) -> None:
+    """A storm of clients that leave."""
+    for _ in range(5):
+        calls = [asyncio.ensure_future(client.incr("calls")) for _ in range(200)]
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+            for call in random.sample(calls, 10):
+                call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+    async with asyncio.timeout(1):
+        await asyncio.gather(*(client.ping() for _ in range(2 * MAX_CONNECTIONS)))
+
+
+@pytest.mark.parametrize("version", ["6.0.16", "5.0.7", "6.1"])
+async def test_an_old_redis_is_told_in_one_sentence(version: str) -> None:
+    """Instead of jobs that are never claimed."""
+    async with (
+        redis_of_version(version) as url,
+        connect(url, "test", timeout_s=1.0) as client,
+    ):
+        with pytest.raises(QueueTooOldError, match=rf"Redis {version} is too old: .* 6\.2"):
+            await check_version(client)
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "7.2.4", "10.0", "unstable"])
+async def test_any_newer_redis_will_do(version: str) -> None:
+    """So will one that tells no number."""
+    async with (
+        redis_of_version(version) as url,
+        connect(url, "test", timeout_s=1.0) as client,
+    ):
+        await check_version(client)
+
+
+async def test_what_is_wrong_with_redis_stands_in_the_log_alone(client: Redis) -> None:
+    """A client is told that the queue does not answer, an operator why."""
+    await client.set("text", "")
+    with pytest.raises(QueueUnavailableError) as error, redis_errors_told():
+        await client.xlen("text")
+    assert error.value.detail == "the queue does not answer"
+    assert "WRONGTYPE" in error.value.with_cause
