@@ -85,7 +85,7 @@ def train(*args: object) -> Result:
     return CliRunner().invoke(sagan.main, ["train", *map(str, [*args, *options])])
 
 
-def test_an_imported_or_own_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
+def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     pictures: Path, tmp_path: Path
 ) -> None:
     """The command line, a few steps, and a checkpoint of the new classes at the end."""
