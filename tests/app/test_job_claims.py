@@ -238,11 +238,12 @@ async def test_consumers_that_died_with_nothing_pending_are_forgotten(
     queue: JobQueue, replies: ReplyStream, worker: JobClaims, client: Redis, blocking: Redis
 ) -> None:
     """A consumer with pending jobs stays: removing it would lose them."""
-    await new_worker(client, blocking, "two")
-    await admit(queue, replies, 1)
+    await admit(queue, replies, 2)
     [claimed] = await worker.claim(1, wait_s=0)
     idle = JobClaims(client, blocking, consumer="idle", fingerprints=[FINGERPRINT])
-    await idle.claim(1, wait_s=0)
+    [done] = await idle.claim(1, wait_s=0)
+    assert await idle.finish(done, reply_to(done))
+    assert len(await client.xinfo_consumers(STREAM, GROUP)) == 2
     await asyncio.sleep(0.03)
     assert await worker.forget_dead(idle_s=0.02) == 1
     assert [c["name"] for c in await client.xinfo_consumers(STREAM, GROUP)] == [b"one"]
