@@ -37,8 +37,8 @@ class LazyGroup(click.Group):
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"`sagan {cmd_name}` needs the package {error.name}, which is not installed; "
-                "`pip install -c constraints.txt -e '.[serve,train]'` installs everything"
+                f"`sagan {cmd_name}` needs the package {error.name}, which is not installed: "
+                "`make install` installs everything"
             ) from error
         return command
 
