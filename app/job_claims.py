@@ -125,9 +125,12 @@ class JobClaims:
             now_us=int(now_us),
         )
 
-    async def finish(self, claimed: Claimed, reply: Reply) -> bool:
-        """Answers a job in one step; False when somebody else did, and then nothing is sent."""
-        return await self._answer(claimed.stream, claimed.entry_id, claimed.reply_to, reply)
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[bool]:
+        """Answers jobs in one round trip, each in one step.
+
+        False for each that somebody else did: then nothing is sent.
+        """
+        return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
     async def refresh(self, held: Iterable[Claimed]) -> None:
         """Shows that this worker still holds these jobs."""
@@ -178,29 +181,23 @@ class JobClaims:
         if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
             detail = "the worker cannot read this job: it is of another version"
             reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
-            await self._answer(stream, entry_id, reply_to, reply)
+            await self._answer([(stream, entry_id, reply_to, reply)])
             return
         with redis_errors_told():
             await self.client.xack(stream, GROUP, entry_id)
             await self.client.xdel(stream, entry_id)
 
     async def _answer(
-        self, stream: str | bytes, entry_id: str | bytes, reply_to: str | bytes, reply: Reply
-    ) -> bool:
+        self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
+    ) -> list[bool]:
+        """Answers what has this stream, entry id and reply stream."""
+        keys: list[str | bytes] = [LAUNCHES]
+        told: list[str | bytes | int] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms]
+        for stream, entry_id, reply_to, reply in answers:
+            keys += (stream, reply_to, body_key(reply.job_id))
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body)
         with redis_errors_told():
-            answered = await self._finish(
-                keys=[stream, reply_to, body_key(reply.job_id), LAUNCHES],
-                args=[
-                    GROUP,
-                    entry_id,
-                    reply.job_id,
-                    reply.encode_head(),
-                    reply.body,
-                    self.reply_max_bytes,
-                    self.reply_ttl_ms,
-                ],
-            )
-        return bool(answered)
+            return list(map(bool, await self._finish(keys=keys, args=told)))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:

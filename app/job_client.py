@@ -96,10 +96,10 @@ class JobClient:
         try:
             await self._admit(jobs, timeout_ms)
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
-                replies = await asyncio.gather(*(entry.answer for entry in entries))
+                replies = [await entry.answer for entry in entries]
         except TimeoutError:
-            unanswered = sum(entry.answer.cancelled() for entry in entries)  # by the timeout
-            self.metrics.expired.inc(unanswered)
+            answered = sum(e.answer.done() and not e.answer.cancelled() for e in entries)
+            self.metrics.expired.inc(len(entries) - answered)
             raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
         finally:
             for entry in entries:

@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     for module in (generate, attention, classes, health):
-        app.include_router(module.router)
+        app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
     app.add_middleware(BodyLimit)
     app.add_middleware(Requests, metrics=metrics)  # added last, so outermost

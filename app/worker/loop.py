@@ -47,8 +47,7 @@ class WorkerLoop:
         self.batch_fill_ratio = batch_fill_ratio(metrics)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
-        encoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "encode")
-        self.answering = Answering(claims, encoders, metrics)
+        self.answering = Answering(claims, metrics)
         self.backlog: list[Claimed] = []  # claimed, waiting for the device
         self._changed = asyncio.Event()  # the backlog, or whether to stop
         self._drained = False

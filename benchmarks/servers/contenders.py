@@ -1,0 +1,177 @@
+"""The servers that are compared: how each is started, asked for a seed, and read."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded_redis import EmbeddedRedis
+from benchmarks.load import Address, Write
+
+START_S = 120.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs; `pids` has the root of each of its process trees, by what it does."""
+
+    address: Address
+    pids: dict[str, int]
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each has taken so far, with its children."""
+        return {name: sum(map(_cpu_s, family(pid))) for name, pid in self.pids.items()}
+
+    def rss_mib(self) -> dict[str, float]:
+        """Resident memory of each, with its children."""
+        return {name: sum(map(_rss_mib, family(pid))) for name, pid in self.pids.items()}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`start` runs it on a port; `write` spells its request for a seed, `png` reads its answer."""
+
+    name: str
+    start: Callable[[int, ExitStack], dict[str, int]]
+    write: Write
+    png: Callable[[bytes], bytes] = bytes
+
+    @contextmanager
+    def running(self) -> Iterator[Running]:
+        """The server, once it listens; killed at the end."""
+        port = free_port()
+        with ExitStack() as stack:
+            yield Running(("127.0.0.1", port), self.start(port, stack))
+
+
+def sagan(worker_module: str = "benchmarks.servers.sagan_worker") -> Contender:
+    """This project: API, worker and Redis as `sagan serve` runs them."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        redis = stack.enter_context(EmbeddedRedis())
+        environment = {
+            "SAGAN_REDIS_URL": redis.url,
+            "SAGAN_PORT": str(port),
+            "SAGAN_DEVICE": "cpu",
+            "SAGAN_LOG_LEVEL": "warning",
+        }
+        api = run(stack, ["-m", "app.api.main"], environment)
+        worker = run(stack, ["-m", worker_module], environment)
+        if redis.process is None:
+            raise RuntimeError("the private Redis is gone")
+        return {"api": api, "worker": worker, "redis": redis.process.pid}
+
+    def write(seed: int) -> bytes:
+        return b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: bench\r\n\r\n" % seed
+
+    return Contender("sagan", start, write)
+
+
+def litserve() -> Contender:
+    """LitServe with its batching."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        return {"server": run(stack, ["-m", "benchmarks.servers.litserve_server", str(port)], {})}
+
+    def write(seed: int) -> bytes:
+        return post(b"/predict", b'{"seed": %d}' % seed)
+
+    return Contender("litserve", start, write)
+
+
+def triton(python: str = sys.executable) -> Contender:
+    """Triton's HTTP front and dynamic batcher; `python` is the interpreter that has pytriton."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        command = ["-m", "benchmarks.servers.triton_server", str(port)]
+        return {"server": run(stack, command, {}, python)}
+
+    def write(seed: int) -> bytes:
+        tensor = {"name": "seed", "shape": [1, 1], "datatype": "UINT32", "data": [seed]}
+        output = {"name": "png", "parameters": {"binary_data": True}}
+        return post(
+            b"/v2/models/pictures/infer",
+            json.dumps({"inputs": [tensor], "outputs": [output]}).encode(),
+        )
+
+    def png(body: bytes) -> bytes:
+        return body[body.index(b"\x89PNG") :]  # after a JSON header and its length
+
+    return Contender("triton", start, write, png)
+
+
+def post(path: bytes, body: bytes) -> bytes:
+    """A whole request with a JSON body."""
+    head = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n" % path
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def run(
+    stack: ExitStack,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    python: str = sys.executable,
+) -> int:
+    """Starts a Python process that `stack` kills with all its children; its process id."""
+    process = subprocess.Popen(  # noqa: S603
+        [python, *arguments], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+    )
+
+    def stop() -> None:
+        children = family(process.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pid in children:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+
+    stack.callback(stop)
+    return process.pid
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it that live."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and probably nobody on the next two."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Waits until the condition holds; raises TimeoutError."""
+    end_s = time.monotonic() + START_S
+    while not holds():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"{what} after {START_S:g} s")
+        time.sleep(0.05)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def _rss_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20
