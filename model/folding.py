@@ -50,6 +50,11 @@ class FoldedGenerator(nn.Module):
         self.stages = nn.ModuleList(stages).to(dtype)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return next(self.buffers()).dtype
+
     def forward(self, z: Tensor, classes: Tensor) -> Tensor:
         """(B, z_dim) and (B,) or (B, num_classes) -> (B, 3, H, W) float32 or better in [-1, 1]."""
         x = z

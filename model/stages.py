@@ -109,7 +109,7 @@ class FoldedAttention(Stage):
         return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
 
     def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What query positions attend to, as `SelfAttention.weights`: (B, Q, h, w) float32."""
+        """What query positions attend to, as `SelfAttention.weights`: (B, Q, h, w)."""
         query, key, _ = self._projected(x)
         rows = query.flatten(2) if positions is None else query.flatten(2)[:, :, positions]
         dtype = torch.promote_types(rows.dtype, torch.float32)
