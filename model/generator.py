@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from model.attention import SelfAttention
 from model.config import START_RESOLUTION, GeneratorConfig
 from model.layers import Conv2d, Linear, UpBlock, initialize
+from model.residual import residual_blocks
 
 
 class Generator(nn.Module):
@@ -36,6 +37,7 @@ class Generator(nn.Module):
                 for at in config.attention_layers
             }
         )
+        self.residual = residual_blocks(config)
         self.norm = nn.BatchNorm2d(widths[-1], eps=config.batch_norm_eps)
         self.to_rgb = Conv2d(widths[-1], 3, 3, spectral_norm=spectral_norm, eps=eps)
         initialize(self)
@@ -56,10 +58,15 @@ class Generator(nn.Module):
     def finish(self, x: Tensor, labels: Tensor) -> Tensor:
         """The rest of `forward`: what `start` gave, and the classes, to the picture."""
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
-            x = block(x, labels)
-            if str(resolution) in self.attention:
-                x = self.attention[str(resolution)](x)
+            x = self.mix_positions(block(x, labels), resolution)
         return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
+
+    def mix_positions(self, x: Tensor, resolution: int) -> Tensor:
+        """What follows the block of this resolution: attention, a residual block, or nothing."""
+        for modules in (self.attention, self.residual):
+            if str(resolution) in modules:
+                x = modules[str(resolution)](x)
+        return x
 
     def attention_weights(
         self, z: Tensor, labels: Tensor, layer: int = -1, positions: Tensor | None = None
@@ -77,8 +84,7 @@ class Generator(nn.Module):
             x = block(x, labels)
             if resolution == layers[layer]:
                 break
-            if str(resolution) in self.attention:
-                x = self.attention[str(resolution)](x)
+            x = self.mix_positions(x, resolution)
         attention = self.attention[str(layers[layer])]
         assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
         return attention.weights(x, positions)
