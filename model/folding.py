@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from model.attention import SelfAttention
 from model.generator import Generator
 from model.layers import UpBlock
+from model.residual import ResidualBlock
 from model.stages import (
     FoldedAttention,
     FoldedOutput,
+    FoldedResidual,
     FoldedStart,
     FoldedUpBlock,
     Stage,
@@ -39,13 +41,17 @@ class FoldedGenerator(nn.Module):
         source = copy.deepcopy(generator).requires_grad_(False).double()
         stages: list[Stage] = [FoldedStart(source.linear)]
         last = affine_of(source.norm)
-        foldable = not (source.attention and self.config.attention_at[-1] == self.config.resolution)
+        places = {*self.config.attention_at, *self.config.residual_at}
+        foldable = self.config.resolution not in places  # the last norm, into the last block
         for resolution, block in zip(self.config.block_resolutions, source.blocks, strict=True):
             final = resolution == self.config.resolution and foldable
             stages.append(FoldedUpBlock(_typed(block, UpBlock), after=last if final else None))
             if str(resolution) in source.attention:
                 attention = source.attention[str(resolution)]
                 stages.append(FoldedAttention(_typed(attention, SelfAttention)))
+            if str(resolution) in source.residual:
+                residual = source.residual[str(resolution)]
+                stages.append(FoldedResidual(_typed(residual, ResidualBlock)))
         stages.append(FoldedOutput(source.to_rgb, before=None if foldable else last))
         self.stages = nn.ModuleList(stages).to(dtype)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from model.attention import SelfAttention, fused_attention
 from model.config import START_RESOLUTION
 from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock, spread, upsample
+from model.residual import ResidualBlock
 
 Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
 
@@ -117,10 +118,26 @@ class FoldedAttention(Stage):
         return weights.view(*weights.shape[:2], *key.shape[2:])
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (B, C/8, H, W), key (B, C/8, h, w) and value (B, C/2, h, w)."""
         query, rest = F.conv2d(x, self.project.weight).split(self.widths, 1)
         rest = F.max_pool2d(rest, 2) if self.pooled else rest
         key, value = rest.split([self.widths[0], self.widths[1] - self.widths[0]], 1)
         return query, key, value
+
+
+class FoldedResidual(Stage):
+    """The residual block that stands where attention would."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.narrow = Weights(*_scaled(block.narrow, None))
+        self.mix = Weights(*_scaled(block.mix, None))
+        self.widen = Weights(*_scaled(block.widen, None))
+
+    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        h = F.conv2d(F.relu(x), self.narrow.weight, self.narrow.bias).relu_()
+        h = F.conv2d(h, self.mix.weight, self.mix.bias, padding=1).relu_()
+        return F.conv2d(h, self.widen.weight, self.widen.bias).add_(x)
 
 
 class FoldedOutput(Stage):

@@ -15,6 +15,8 @@ NETWORKS = [
     {"attention_form": "paper", "attention_at": (8, 16)},
     {"attention_at": (8, 32)},  # the last batch norm stands behind attention
     {"attention_at": ()},
+    {"attention_at": (), "residual_at": (16,)},
+    {"attention_at": (8,), "residual_at": (32,)},
     {"spectral_norm": False, "batch_norm_eps": 1e-4},
     {"resolution": 64, "base_channels": 8, "z_dim": 7},
     {"resolution": 128, "base_channels": 3, "num_classes": 1, "attention_at": (8,)},

@@ -119,7 +119,9 @@ def test_class_weights_draw_classes_and_mixtures_of_them(sampler: Sampler) -> No
 
 def test_the_renderer_tells_what_rounding_depends_on(sampler: Sampler) -> None:
     """Device, precision, torch, instructions and threads: another of these, other bytes."""
-    assert sampler.renderer.startswith(f"cpu-float32-folded1-torch{torch.__version__.split('+')[0]}-")
+    assert sampler.renderer.startswith(
+        f"cpu-float32-folded1-torch{torch.__version__.split('+')[0]}-"
+    )
     assert sampler.renderer.endswith(f"-{torch.get_num_threads()}threads")
 
 
