@@ -10,7 +10,7 @@ COMMANDS = {
     "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
     "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
     "train": ("training.cli", "train_command", "Train a SAGAN and export a checkpoint."),
-    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into PNG files."),
+    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into a file."),
     "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
     "import": (
         "model.importers.cli",
