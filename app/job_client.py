@@ -142,6 +142,7 @@ class JobClient:
                 await self._keep()
             for reply in await self.replies.read(READ_WAIT_S):
                 self._deliver(reply)
+            await asyncio.sleep(0)  # who waited answers before the next read
         except QueueUnavailableError as error:
             if self.trouble is None or self.trouble.detail != error.detail:
                 logger.warning("cannot read replies: %s", error.with_cause)

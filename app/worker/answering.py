@@ -67,19 +67,16 @@ class Answering:
         for claimed in jobs:
             self.held.pop(claimed.entry_id, None)
 
-    async def send_batch(
-        self,
-        renderer: Renderer,
-        batch: Sequence[Claimed],
-        drawings: Sequence[Drawing],
-        stages: Stages,
-    ) -> None:
-        """Encodes the drawings on all encoder threads; what is ready together leaves together."""
-        waiting = deque(zip(batch, drawings, strict=True))
-        encoding = Encoding(renderer, waiting, stages, len(drawings))
+    async def send(self, drawn: Drawn, answers: list[Answer]) -> None:
+        """Sends `answers`, and encodes what waits on all encoder threads.
+
+        What is ready together leaves together.
+        """
+        if answers:
+            self._observe(drawn.renderer, await self._finish(answers))
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(NUM_ENCODERS, len(drawings))):
-                group.create_task(self._send_while_any(encoding))
+            for _ in range(min(NUM_ENCODERS, len(drawn.waiting))):
+                group.create_task(self._send_while_any(drawn))
 
     async def refuse(self, jobs: Sequence[Claimed], error: AppError) -> None:
         """Answers `jobs` with an error."""
@@ -100,12 +97,12 @@ class Answering:
         self.metrics.failed.inc(len(jobs))
         await self.refuse(jobs, JobFailedError(why))
 
-    async def _send_while_any(self, encoding: Encoding) -> None:
+    async def _send_while_any(self, drawn: Drawn) -> None:
         loop = asyncio.get_running_loop()
-        while encoding.waiting:
-            answers = await loop.run_in_executor(self.encoders, encoding.encode_some)
+        while drawn.waiting:
+            answers = await loop.run_in_executor(self.encoders, drawn.encode_some)
             if answers:  # the other threads may have been faster
-                self._observe(encoding.renderer, await self._finish(answers))
+                self._observe(drawn.renderer, await self._finish(answers))
 
     async def _finish(self, answers: list[Answer]) -> list[Reply]:
         """Sends the replies, again and again while Redis is away; gives each up at its deadline.
@@ -143,7 +140,7 @@ class Answering:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class Drawn:
     """A batch that is drawn: each thread that encodes takes the next of what waits."""
 
     renderer: Renderer
@@ -179,6 +176,20 @@ class Encoding:
             batch_size=self.batch_size,
             renderer=self.renderer.card.renderer,
         )
+
+
+def draw(
+    renderer: Renderer, batch: Sequence[Claimed], now_us: int, encode_too: bool
+) -> tuple[Drawn, list[Answer]]:
+    """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
+
+    With `encode_too` the first answers come along: two hops between threads fewer.
+    """
+    launched_s = time.monotonic()
+    drawings = renderer.draw([claimed.job for claimed in batch])
+    stages = Stages(now_us, launched_s, time.monotonic() - launched_s)
+    drawn = Drawn(renderer, deque(zip(batch, drawings, strict=True)), stages, len(batch))
+    return drawn, drawn.encode_some() if encode_too else []
 
 
 def _in_time(answers: Sequence[Answer], error: QueueUnavailableError) -> list[Answer]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from uuid import uuid4
 
+import uvloop
 from prometheus_client import start_http_server
 
 from app.errors import QueueTooOldError
@@ -40,7 +41,7 @@ def main(settings: Settings | None = None) -> int:
         renderers = load_renderers(settings)
     except (SettingsError, ValueError, OSError) as error:  # a checkpoint or device is not there
         return _refuse(error)
-    return asyncio.run(serve(settings, url, renderers))
+    return uvloop.run(serve(settings, url, renderers))
 
 
 async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:

@@ -5,8 +5,9 @@ Run: python -m benchmarks.servers.sagan_worker, with the environment of any work
 
 from __future__ import annotations
 
-import asyncio
 import sys
+
+import uvloop
 
 from app.jobs import ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
@@ -30,4 +31,4 @@ if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings.log_level)
     renderer = SamplerRenderer(TrivialSampler(), pictures, CARD)
-    sys.exit(asyncio.run(serve(settings, require_redis_url(settings), [renderer])))
+    sys.exit(uvloop.run(serve(settings, require_redis_url(settings), [renderer])))
