@@ -14,10 +14,18 @@ from redis.exceptions import ResponseError
 from app.errors import JobFailedError
 from app.job_queue import GROUP, is_no_group, stream_key
 from app.jobs import Claimed, DecodeError, Reply, decode_job
-from app.redis_clients import KEY_PREFIX, MAX_BLOCK_S, load_script, redis_errors_told
+from app.redis_clients import (
+    KEY_PREFIX,
+    MAX_BLOCK_S,
+    Calls,
+    Entry,
+    Part,
+    Script,
+    read_entry,
+    redis_errors_told,
+)
 
 logger = logging.getLogger(__name__)
-Entry = tuple[bytes, dict[bytes, bytes]]
 LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
 
 
@@ -58,10 +66,11 @@ class JobClaims:
         self.streams = [stream_key(fingerprint) for fingerprint in fingerprints]
         self.reply_max_bytes = reply_max_bytes
         self.reply_ttl_ms = int(reply_ttl_s * 1000)
-        self._launch = load_script(client, "launch")
-        self._finish = load_script(client, "finish")
-        self._refresh = load_script(client, "refresh")
-        self._forget = load_script(client, "forget")
+        self._calls, self._blocking_calls = Calls(client), Calls(blocking)
+        self._launch = Script(self._calls, "launch")
+        self._finish = Script(self._calls, "finish")
+        self._refresh = Script(self._calls, "refresh")
+        self._forget = Script(self._calls, "forget")
 
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
@@ -75,15 +84,17 @@ class JobClaims:
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
         """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first."""
-        client = self.blocking if wait_s > 0 else self.client
-        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000)) if wait_s > 0 else None
         count = max(1, max_images // len(self.streams))  # COUNT is for each stream
-        found = await self._read(client, ">", count, block_ms)
+        if wait_s > 0:
+            block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
+            found = await self._read(self._blocking_calls, ">", "COUNT", count, "BLOCK", block_ms)
+        else:
+            found = await self._read(self._calls, ">", "COUNT", count)
         return await self._claimed(found)
 
     async def take_over(self) -> list[Claimed]:
         """What this consumer's predecessor, a process of the same slot, left unanswered."""
-        return await self._with_launches(await self._claimed(await self._read(self.client, "0")))
+        return await self._with_launches(await self._claimed(await self._read(self._calls, "0")))
 
     async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
         """Jobs that their worker has not shown to hold for `idle_s`."""
@@ -149,20 +160,17 @@ class JobClaims:
                 removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
         return removed
 
-    async def _read(
-        self, client: Redis, start: str, count: int | None = None, block_ms: int | None = None
-    ) -> list[tuple[bytes, list[Entry]]]:
+    async def _read(self, calls: Calls, start: str, *how: Part) -> list[tuple[bytes, list[Entry]]]:
+        group, starts = ("GROUP", GROUP, self.consumer), [start] * len(self.streams)
         with redis_errors_told():
             try:
-                found = await client.xreadgroup(
-                    GROUP, self.consumer, dict.fromkeys(self.streams, start), count, block_ms
-                )
+                found = await calls("XREADGROUP", *group, *how, "STREAMS", *self.streams, *starts)
             except ResponseError as error:
                 if not is_no_group(error):
                     raise
                 await self.join()
                 return []
-        return cast(list[tuple[bytes, list[Entry]]], found or [])
+        return [(stream, list(map(read_entry, entries))) for stream, entries in found or ()]
 
     async def _claimed(self, found: list[tuple[bytes, list[Entry]]]) -> list[Claimed]:
         now_s = time.monotonic()

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueFullError
 from app.jobs import Job, Priority
-from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
+from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 
 GROUP = "workers"
 NO_LIMIT = 0
@@ -74,7 +74,7 @@ class JobQueue:
     def __init__(self, client: Redis, *, max_images: int) -> None:
         self.client = client
         self.max_images = max_images
-        self._admit = load_script(client, "admit")
+        self._admit = Script(Calls(client), "admit")
         self._round: tuple[_Round, asyncio.Task[list[list[int]]]] | None = None  # the last one
 
     async def admit(self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str) -> int:
@@ -124,8 +124,8 @@ class JobQueue:
         self, stream: str, groups: Sequence[Group], limit: int, reply_to: str
     ) -> list[list[int]]:
         """For each group whether it was admitted, the depth, and how many were not known."""
-        keys = [stream]
-        told: list[str | int | bytes] = [limit, reply_to]
+        keys: list[Part] = [stream]
+        told: list[Part] = [limit, reply_to]
         for group in groups:
             told.append(len(group))
             for job, timeout_ms in group.items():

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
 
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)
-    max_wait_ms: float = Field(2.0, ge=0, le=1000)
+    max_wait_ms: float = Field(0.0, ge=0, le=1000)
     default_timeout_ms: int = Field(30_000, ge=1)
     max_timeout_ms: int = Field(120_000, ge=1)
     max_launches: int = Field(3, ge=1, le=100)

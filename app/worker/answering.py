@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -179,17 +179,21 @@ class Drawn:
 
 
 def draw(
-    renderer: Renderer, batch: Sequence[Claimed], now_us: int, encode_too: bool
+    renderer: Renderer,
+    batch: Sequence[Claimed],
+    now_us: int,
+    others_wait: Callable[[], bool],
 ) -> tuple[Drawn, list[Answer]]:
     """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
 
-    With `encode_too` the first answers come along: two hops between threads fewer.
+    Where no others wait for the device, the first answers come along: a few hops between threads
+    fewer.
     """
     launched_s = time.monotonic()
     drawings = renderer.draw([claimed.job for claimed in batch])
     stages = Stages(now_us, launched_s, time.monotonic() - launched_s)
     drawn = Drawn(renderer, deque(zip(batch, drawings, strict=True)), stages, len(batch))
-    return drawn, drawn.encode_some() if encode_too else []
+    return drawn, [] if others_wait() else drawn.encode_some()
 
 
 def _in_time(answers: Sequence[Answer], error: QueueUnavailableError) -> list[Answer]:

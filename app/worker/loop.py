@@ -177,11 +177,10 @@ class WorkerLoop:
         return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
 
     async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
-        """While others wait the device only draws; a lone picture is encoded where it is drawn."""
+        """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        alone = len(ready) == 1 and not self.backlog
         drawing = asyncio.get_running_loop().run_in_executor(
-            self.device, draw, renderer, ready, now_us, alone
+            self.device, draw, renderer, ready, now_us, lambda: bool(self.backlog)
         )
         await asyncio.wait([drawing])
         if (error := drawing.exception()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -46,6 +47,8 @@ def main(settings: Settings | None = None) -> int:
 
 async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
     """Serves jobs with warm `renderers` until SIGTERM or SIGINT; the exit status."""
+    gc.collect()
+    gc.freeze()  # the model and torch stay: they are not looked through again and again
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     consumer = consumer_name(settings)
