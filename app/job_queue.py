@@ -16,6 +16,7 @@ from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 GROUP = "workers"
 NO_LIMIT = 0
 MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
+MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
 Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
 
 
@@ -116,7 +117,7 @@ class JobQueue:
     ) -> list[list[int]]:
         """Admits the round once the one before it is through: others join meanwhile."""
         if before is not None and not before.done():
-            await asyncio.wait([before])
+            await asyncio.wait([before], timeout=MAX_HOLD_S)
         opened.left = True
         return await self._call(opened.stream, opened.groups, self.max_images, opened.reply_to)
 

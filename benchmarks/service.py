@@ -9,7 +9,6 @@ than the rest is refused. Every request has a seed of its own, so that nothing c
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import json
 import statistics
@@ -21,8 +20,16 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.load import Measurement, ask_once, closed_loop, open_loop
-from benchmarks.servers.contenders import Contender, Running, litserve, sagan, triton, until
+from benchmarks.load import Measurement, closed_loop, open_loop
+from benchmarks.servers.contenders import (
+    Contender,
+    Running,
+    answers,
+    litserve,
+    picture,
+    sagan,
+    triton,
+)
 from benchmarks.servers.trivial import TrivialSampler, draw_pngs
 
 WARM_S = 1.0
@@ -85,16 +92,10 @@ async def measure(
 def check_bytes(contender: Contender, server: Running) -> None:
     """Waits for the first answer; raises RuntimeError unless the pictures are the right ones."""
 
-    def draw(seed: int) -> tuple[int, bytes]:
-        try:
-            return asyncio.run(ask_once(server.address, contender.write(seed)))
-        except OSError:
-            return 0, b""
-
-    until(lambda: draw(0)[0] == 200, f"{contender.name} does not answer")
+    answers(contender, server)
     wanted = draw_pngs(TrivialSampler(), CHECKED_SEEDS)
     for seed, png in zip(CHECKED_SEEDS, wanted, strict=True):
-        if contender.png(draw(seed)[1]) != png:
+        if picture(contender, server, seed) != png:
             raise RuntimeError(f"{contender.name} draws seed {seed} otherwise than the rest")
 
 

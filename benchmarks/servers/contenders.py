@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,13 +10,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from app.embedded_redis import EmbeddedRedis
-from benchmarks.load import Address, Write
+from benchmarks.load import Address, Write, ask_once
 
 START_S = 120.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -55,8 +57,12 @@ class Contender:
             yield Running(("127.0.0.1", port), self.start(port, stack))
 
 
-def sagan(worker_module: str = "benchmarks.servers.sagan_worker") -> Contender:
-    """This project: API, worker and Redis as `sagan serve` runs them."""
+def sagan(
+    worker_module: str = "benchmarks.servers.sagan_worker",
+    settings: Mapping[str, str] = MappingProxyType({}),
+    num_workers: int = 1,
+) -> Contender:
+    """This project: API, workers and Redis as `sagan serve` runs them."""
 
     def start(port: int, stack: ExitStack) -> dict[str, int]:
         redis = stack.enter_context(EmbeddedRedis())
@@ -65,12 +71,14 @@ def sagan(worker_module: str = "benchmarks.servers.sagan_worker") -> Contender:
             "SAGAN_PORT": str(port),
             "SAGAN_DEVICE": "cpu",
             "SAGAN_LOG_LEVEL": "warning",
+            **settings,
         }
         api = run(stack, ["-m", "app.api.main"], environment)
-        worker = run(stack, ["-m", worker_module], environment)
+        workers = [run(stack, ["-m", worker_module], environment) for _ in range(num_workers)]
         if redis.process is None:
             raise RuntimeError("the private Redis is gone")
-        return {"api": api, "worker": worker, "redis": redis.process.pid}
+        names = ["worker", *(f"worker {i}" for i in range(2, num_workers + 1))]
+        return {"api": api, "redis": redis.process.pid} | dict(zip(names, workers, strict=True))
 
     def write(seed: int) -> bytes:
         return b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: bench\r\n\r\n" % seed
@@ -159,13 +167,22 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    """Waits until the condition holds; raises TimeoutError."""
+def picture(contender: Contender, server: Running, seed: int) -> bytes:
+    """The PNG file that the server draws for a seed; empty where it does not answer with 200."""
+    try:
+        status, body = asyncio.run(ask_once(server.address, contender.write(seed)))
+    except OSError:
+        return b""
+    return contender.png(body) if status == 200 else b""
+
+
+def answers(contender: Contender, server: Running) -> None:
+    """Waits until the server draws; raises TimeoutError."""
     end_s = time.monotonic() + START_S
-    while not holds():
+    while not picture(contender, server, 0):
         if time.monotonic() > end_s:
-            raise TimeoutError(f"{what} after {START_S:g} s")
-        time.sleep(0.05)
+            raise TimeoutError(f"{contender.name} draws nothing after {START_S:g} s")
+        time.sleep(0.02)
 
 
 def _cpu_s(pid: int) -> float:
