@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
@@ -53,36 +54,44 @@ def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> 
 
 
 class Calls:
-    """Commands for the hot path, at half of what the client's own methods cost.
+    """Commands for the hot path, at a third of what the client's own methods cost.
 
-    They run on connections of the client's pool that are held between calls, and give replies as
-    Redis sends them (RESP2). Raises what the client raises.
+    They run on connections of the client's pool that are held between calls, under one timeout for
+    both ways, and give replies as Redis sends them (RESP2). Raises what the client raises.
     """
 
     def __init__(self, client: Redis) -> None:
         self._pool = client.connection_pool
+        self._timeout_s: float = self._pool.connection_kwargs["socket_timeout"]
         self._idle: list[Connection] = []
 
     async def __call__(self, *command: Part) -> Any:
         """The reply to a command."""
-        if self._idle:
-            connection = self._idle.pop()
-        else:
-            connection = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        connection = self._idle.pop() if self._idle else await self._hold()
         try:
-            await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
-            reply = await connection.read_response()
+            async with asyncio.timeout(self._timeout_s):
+                await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
+                reply = await connection.read_response()
         except ResponseError:
             self._idle.append(connection)
             raise
-        except BaseException:  # it is disconnected, and those that are held may be dead as well
-            for dead in (connection, *self._idle):
-                await dead.disconnect(nowait=True)
-                await self._pool.release(dead)
-            self._idle.clear()
+        except BaseException:  # what comes now is nobody's, and the held ones may be dead as well
+            await self._drop(connection, *self._idle)
             raise
         self._idle.append(connection)
         return reply
+
+    async def _hold(self) -> Connection:
+        connection = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        connection.socket_timeout = None  # its own timeouts would each start a task
+        return connection
+
+    async def _drop(self, *connections: Connection) -> None:
+        self._idle.clear()
+        for connection in connections:
+            connection.socket_timeout = self._timeout_s
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
 
 
 def read_entry(raw: tuple[bytes, list[bytes] | None]) -> Entry:

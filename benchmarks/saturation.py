@@ -60,7 +60,7 @@ def compare(model: str, precision: Precision, rounds: int, seconds: float) -> Fi
     sampler = Sampler(load_checkpoint(model.rpartition("=")[2]), device="cpu", precision=precision)
     sampler.warm_up()
     num_workers = os.cpu_count() or 1
-    settings = {"SAGAN_MODEL": model, "SAGAN_PRECISION": precision, "OMP_NUM_THREADS": "1"}
+    settings = {"SAGAN_MODEL": model, "SAGAN_PRECISION": precision}
     service = sagan("app.worker.main", settings, num_workers)
     seeds = itertools.count(int(time.time()))
     figures: Figures = {}

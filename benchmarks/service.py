@@ -1,9 +1,11 @@
-"""The service beside the servers that people would pick instead, all with one forward function.
+"""The service beside the servers that people would pick instead.
 
 Run: python -m benchmarks.service [--servers sagan litserve triton] [--rounds 5] [--seconds 3].
 One server runs at a time, load and server on the same cores; servers alternate; medians and the
-range over the rounds are printed, and written as JSON with --json. A server that gives other bytes
-than the rest is refused. Every request has a seed of its own, so that nothing comes from a cache.
+range over the rounds are printed, and written as JSON with --json. With the trivial network, bytes
+are checked to be the same everywhere and the serving alone is measured; with --network small, a
+SAGAN of 32 px, this project draws with its sampler and the others with the plain module. Every
+request has a seed of its own, so that nothing comes from a cache.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import itertools
 import json
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,7 +33,7 @@ from benchmarks.servers.contenders import (
     sagan,
     triton,
 )
-from benchmarks.servers.trivial import TrivialSampler, draw_pngs
+from benchmarks.servers.networks import TRIVIAL, load_network, same_picture, save_small
 
 WARM_S = 1.0
 CHECKED_SEEDS = (1, 7, 2**32 - 1)
@@ -89,13 +92,11 @@ async def measure(
     return rows
 
 
-def check_bytes(contender: Contender, server: Running) -> None:
+def check_pictures(contender: Contender, server: Running, network: str) -> None:
     """Waits for the first answer; raises RuntimeError unless the pictures are the right ones."""
-
     answers(contender, server)
-    wanted = draw_pngs(TrivialSampler(), CHECKED_SEEDS)
-    for seed, png in zip(CHECKED_SEEDS, wanted, strict=True):
-        if picture(contender, server, seed) != png:
+    for seed, png in zip(CHECKED_SEEDS, load_network(network)(CHECKED_SEEDS), strict=True):
+        if not same_picture(picture(contender, server, seed), png):
             raise RuntimeError(f"{contender.name} draws seed {seed} otherwise than the rest")
 
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("sagan", "litserve", "triton")
     parser.add_argument("--servers", nargs="+", choices=names, default=["sagan", "litserve"])
+    parser.add_argument("--network", choices=(TRIVIAL, "small"), default=TRIVIAL)
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 64])
     parser.add_argument("--rates", type=float, nargs="*", default=[300.0], help="open loop, /s")
     parser.add_argument("--rounds", type=int, default=5)
@@ -135,17 +137,35 @@ def main() -> None:
     parser.add_argument("--triton-python", default=sys.executable, help="has nvidia-pytriton")
     parser.add_argument("--json", type=Path, help="where to write the rows")
     options = parser.parse_args()
-    made = {"sagan": sagan(), "litserve": litserve(), "triton": triton(options.triton_python)}
-    seeds = itertools.count(int(time.time()))
-    rows: list[Row] = []
-    for _, name in itertools.product(range(options.rounds), options.servers):
-        with made[name].running() as server:
-            check_bytes(made[name], server)
-            load = (options.clients, options.rates, options.seconds, seeds)
-            rows += uvloop.run(measure(made[name], server, *load))
+    with tempfile.TemporaryDirectory() as folder:
+        network = TRIVIAL if options.network == TRIVIAL else folder
+        if network != TRIVIAL:
+            save_small(Path(folder))
+        rows = compare(options, contenders(network, options.triton_python), network)
     print(table(rows))
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def contenders(network: str, triton_python: str) -> dict[str, Contender]:
+    """The servers by name; this project draws a checkpoint with its own sampler, in float32."""
+    settings = {"SAGAN_MODEL": f"small={network}", "SAGAN_PRECISION": "float32"}
+    ours = sagan() if network == TRIVIAL else sagan("app.worker.main", settings)
+    return {"sagan": ours, "litserve": litserve(network), "triton": triton(network, triton_python)}
+
+
+def compare(
+    options: argparse.Namespace, servers: Mapping[str, Contender], network: str
+) -> list[Row]:
+    """The rows of all rounds; the servers alternate."""
+    seeds = itertools.count(int(time.time()))
+    rows: list[Row] = []
+    for _, name in itertools.product(range(options.rounds), options.servers):
+        with servers[name].running() as server:
+            check_pictures(servers[name], server, network)
+            load = (options.clients, options.rates, options.seconds, seeds)
+            rows += uvloop.run(measure(servers[name], server, *load))
+    return rows
 
 
 if __name__ == "__main__":

@@ -86,11 +86,12 @@ def sagan(
     return Contender("sagan", start, write)
 
 
-def litserve() -> Contender:
+def litserve(network: str) -> Contender:
     """LitServe with its batching."""
 
     def start(port: int, stack: ExitStack) -> dict[str, int]:
-        return {"server": run(stack, ["-m", "benchmarks.servers.litserve_server", str(port)], {})}
+        command = ["-m", "benchmarks.servers.litserve_server", str(port), network]
+        return {"server": run(stack, command, {})}
 
     def write(seed: int) -> bytes:
         return post(b"/predict", b'{"seed": %d}' % seed)
@@ -98,11 +99,11 @@ def litserve() -> Contender:
     return Contender("litserve", start, write)
 
 
-def triton(python: str = sys.executable) -> Contender:
+def triton(network: str, python: str = sys.executable) -> Contender:
     """Triton's HTTP front and dynamic batcher; `python` is the interpreter that has pytriton."""
 
     def start(port: int, stack: ExitStack) -> dict[str, int]:
-        command = ["-m", "benchmarks.servers.triton_server", str(port)]
+        command = ["-m", "benchmarks.servers.triton_server", str(port), network]
         return {"server": run(stack, command, {}, python)}
 
     def write(seed: int) -> bytes:
@@ -133,7 +134,9 @@ def run(
 ) -> int:
     """Starts a Python process that `stack` kills with all its children; its process id."""
     process = subprocess.Popen(  # noqa: S603
-        [python, *arguments], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
+        [python, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},  # the same for all servers
+        stdout=subprocess.DEVNULL,
     )
 
     def stop() -> None:

@@ -1,6 +1,6 @@
 """The comparison's LitServe, as its documentation recommends: LitAPI, batches of 32 within 5 ms.
 
-Run: python -m benchmarks.servers.litserve_server PORT.
+Run: python -m benchmarks.servers.litserve_server PORT NETWORK.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import litserve
 from fastapi import Response
 
-from benchmarks.servers.trivial import TrivialSampler, draw_pngs
+from benchmarks.servers.networks import load_network
 
 
 class PictureAPI(litserve.LitAPI):
@@ -18,7 +18,7 @@ class PictureAPI(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Part of LitAPI."""
-        self.sampler = TrivialSampler()
+        self.draw = load_network(sys.argv[2])
 
     def decode_request(self, request: dict[str, int]) -> int:
         """Part of LitAPI."""
@@ -30,7 +30,7 @@ class PictureAPI(litserve.LitAPI):
 
     def predict(self, x: list[int]) -> list[bytes]:
         """Part of LitAPI."""
-        return draw_pngs(self.sampler, x)
+        return self.draw(x)
 
     def unbatch(self, output: list[bytes]) -> list[bytes]:
         """Part of LitAPI."""

@@ -1,6 +1,6 @@
 """The comparison's Triton, through nvidia-pytriton: its dynamic batcher, batches of 32 within 1 ms.
 
-Run: python -m benchmarks.servers.triton_server PORT.
+Run: python -m benchmarks.servers.triton_server PORT NETWORK.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 
-from benchmarks.servers.trivial import TrivialSampler, draw_pngs
+from benchmarks.servers.networks import load_network
 
 MAX_BATCH, MAX_DELAY_US = 32, 1000
 
 
 def main() -> None:
     """Serve until killed."""
-    sampler = TrivialSampler()
+    draw_pngs = load_network(sys.argv[2])
 
     @batch
     def draw(seed: NDArray[np.uint32]) -> dict[str, NDArray[np.bytes_]]:  # (B, 1) -> (B, 1)
-        pngs = draw_pngs(sampler, [int(one) for one in seed[:, 0]])
+        pngs = draw_pngs([int(one) for one in seed[:, 0]])
         return {"png": np.array([[png] for png in pngs], dtype=object)}
 
     port = int(sys.argv[1])

@@ -1,6 +1,6 @@
-"""The forward function of every server in the comparison: as good as no network at all.
+"""As good as no network at all, so that what is left to measure is the serving.
 
-What is left to measure is the serving: latents, a few elementwise steps, 32 px pictures as PNG.
+Latents and a few elementwise steps, to pictures of 32 px.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from model.latents import latents
-from model.pictures import encode_png
 
 Truncation = Sequence[float | None] | float | None
 RESOLUTION, COLOURS, NUM_CLASSES = 32, 4, 10
@@ -25,7 +24,6 @@ class TrivialSampler:
     renderer = "cpu-trivial"
 
     def __init__(self) -> None:
-        torch.set_num_threads(1)
         source = torch.Generator().manual_seed(0)
         texture = torch.randn(NUM_CLASSES, RESOLUTION, RESOLUTION, 3, generator=source)
         self._textures = 0.1 * texture
@@ -51,8 +49,3 @@ class TrivialSampler:
     ) -> NDArray[np.float32]:
         """There is no attention in it."""
         raise NotImplementedError
-
-
-def draw_pngs(sampler: TrivialSampler, seeds: Sequence[int]) -> list[bytes]:
-    """A PNG file for each seed, of class 0."""
-    return [encode_png(pixels) for pixels in sampler.sample([0] * len(seeds), seeds)]
