@@ -10,6 +10,7 @@ import torch
 
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.devices import pick_device
+from training.cli.dry_run import classes_of, print_dry_run
 from training.cli.options import HeadedCommand, config_options, option
 from training.config import TrainConfig
 from training.data import DataError, ImageSet, open_data
@@ -73,6 +74,12 @@ logger = logging.getLogger(__name__)
     show_default=True,
     help="Where pictures that are not prepared yet are prepared.",
 )
+@option(
+    "--dry-run",
+    heading="This machine",
+    is_flag=True,
+    help="Say what the run would be and cost, after timing a few steps; write nothing.",
+)
 def train_command(
     run: Path,
     preset_name: str | None,
@@ -80,6 +87,7 @@ def train_command(
     init: str | None,
     device: str,
     data_dir: Path,
+    dry_run: bool,
     **flags: object,
 ) -> None:
     """Train a SAGAN in the folder RUN.
@@ -101,6 +109,10 @@ def train_command(
             preset_name, config_file, _given(flags), networks_given=checkpoint is not None
         )
         asked = _config(values, checkpoint, num_classes=1)  # a bad value ends it before the data
+        if dry_run:
+            num_classes = len(classes_of(asked.data, asked.num_pictures))
+            print_dry_run(_config(values, checkpoint, num_classes), chosen)
+            return
         images = _open(asked, data_dir)
         config = _config(values, checkpoint, len(images.classes))
         state, finished = train(config, images, run, chosen, checkpoint)

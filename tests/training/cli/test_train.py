@@ -87,3 +87,18 @@ def test_a_prepared_folder_of_another_size_says_what_to_do(pictures: Path, tmp_p
     result = train(tmp_path / "run", "--data", prepared)
     assert result.exit_code == 1
     assert f"{prepared} is prepared at 32 px, the run is of 64: add --size 32" in result.output
+
+
+def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parameters, arithmetic, memory, steps and time; not even the pictures are prepared."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    options = ("--size", 32, "--base-channels", 8, "--batch-size", 4, "--total-images", 400)
+    result = train("run", "--data", pictures, *options, "--dry-run")
+    assert result.exit_code == 0, result.output
+    shown = " ".join(result.output.replace("│", " ").split())
+    for part in ("generator", "parameters", "GFLOP", "at least", "in 100 steps of 4", "images/s"):
+        assert part in shown
+    assert sorted(tmp_path.rglob("*")) == before
