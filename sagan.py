@@ -12,7 +12,7 @@ COMMANDS = {
     "prepare": ("training.cli.prepare", "prepare_command", "Prepare pictures for training."),
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),
     "train": ("training.cli.train", "train_command", "Train a SAGAN and export a checkpoint."),
-    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into PNG files."),
+    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into a file."),
     "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
     "import": (
         "model.importers.cli",
