@@ -20,7 +20,7 @@ COMMANDS = {
         "train_classifier_command",
         "Train the small classifier whose features `evaluate` can use.",
     ),
-    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into PNG files."),
+    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into a file."),
     "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
     "import": (
         "model.importers.cli",

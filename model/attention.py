@@ -51,14 +51,15 @@ class SelfAttention(nn.Module):
         """The explicit path: what each query position attends to.
 
         `x` is the (B, C, H, W) that `forward` gets; `positions` are (Q,) indices y·W + x into its
-        grid, all of them by default. Returns (B, Q, h, w) float32 over the key grid, each (h, w)
-        summing to 1 (β of equation 1).
+        grid, all of them by default. Returns (B, Q, h, w) over the key grid in float32 or better,
+        each (h, w) summing to 1 (β of equation 1).
         """
         query = self.query(x).flatten(2)
         key = self._pool(self.key(x))
         if positions is not None:
             query = query[:, :, positions]
-        logits = query.mT.float() @ key.flatten(2).float()  # (B, Q, hw)
+        dtype = torch.promote_types(query.dtype, torch.float32)
+        logits = query.mT.to(dtype) @ key.flatten(2).to(dtype)  # (B, Q, hw)
         weights: Tensor = logits.softmax(-1)
         return weights.view(*weights.shape[:2], *key.shape[2:])
 

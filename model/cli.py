@@ -9,7 +9,15 @@ import click
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.importers import describe
 from model.latents import NUM_SEEDS
-from model.pictures import QUERY_COLOURS, View, attention_picture, contact_sheet, encode_png
+from model.pictures import (
+    QUERY_COLOURS,
+    FileFormat,
+    Pixels,
+    View,
+    attention_picture,
+    contact_sheet,
+    encode,
+)
 from model.sampler import Sampler
 
 model_option = click.option(
@@ -20,9 +28,19 @@ class_option = click.option(
 )
 
 
-def _in_a_folder(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
+FORMATS: dict[str, FileFormat] = {
+    ".png": "png",
+    ".webp": "webp",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+}
+
+
+def _picture_file(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder {out.parent}")
+    if out.suffix.lower() not in FORMATS:
+        raise click.BadParameter(f"{out.name} does not end in {', '.join(FORMATS)}")
     return out
 
 
@@ -31,8 +49,8 @@ out_option = click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     required=True,
-    callback=_in_a_folder,
-    help="The PNG file to write.",
+    callback=_picture_file,
+    help="The file to write: .png, .webp or .jpg.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."
@@ -60,7 +78,7 @@ def generate(
     device: str,
     out: Path,
 ) -> None:
-    """Draw pictures of a class into a PNG file.
+    """Draw pictures of a class into a file.
 
     Example: sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
     """
@@ -73,7 +91,7 @@ def generate(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     columns = next(c for c in range(1, count + 1) if c * c >= count)
-    out.write_bytes(encode_png(contact_sheet(list(pixels), columns)))
+    _write(out, contact_sheet(list(pixels), columns))
     click.echo(f"{out}: {checkpoint.classes[label].name}, seed {first}")
 
 
@@ -134,7 +152,7 @@ def attention(
         pixels = sampler.sample([label], [seed], truncation)[0]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    out.write_bytes(encode_png(attention_picture(pixels, weights, queries, view, size)))
+    _write(out, attention_picture(pixels, weights, queries, view, size))
     click.echo(f"{out}: {checkpoint.classes[label].name}, seed {seed}")
 
 
@@ -180,6 +198,10 @@ def find_label(checkpoint: Checkpoint, text: str) -> int:
     names = ", ".join(c.name for c in checkpoint.classes[:20])
     more = "" if len(checkpoint.classes) <= 20 else ", …"
     raise click.UsageError(f"no class is called {text!r}; there are: {names}{more}")
+
+
+def _write(out: Path, pixels: Pixels) -> None:
+    out.write_bytes(encode(pixels, FORMATS[out.suffix.lower()]))
 
 
 def _plain(name: str) -> str:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Resolution = Literal[32, 64, 128, 256]
 AttentionForm = Literal["released", "paper"]
+Conditioning = Literal["projection", "classifier"]
 
 # Channels of the 4×4 input and of each block's output, in units of `base_channels`. 128 px is the
 # paper's network; the other sizes follow the same family (SNGAN, Miyato & Koyama 2018, appendix).
@@ -40,6 +41,7 @@ class _NetworkConfig(BaseModel):
     channel_multipliers: tuple[Positive, ...] = ()
     attention_at: tuple[int, ...] = ()
     attention_form: AttentionForm = "released"
+    residual_at: tuple[int, ...] = ()
     spectral_norm: bool = True
     spectral_norm_eps: Annotated[float, Field(gt=0)] = 1e-12
 
@@ -50,19 +52,27 @@ class _NetworkConfig(BaseModel):
                 f"{self.resolution} px needs {count}: {self.channel_multipliers}"
             )
 
-    def _require_attention_among(self, widths: dict[int, int]) -> None:
+    def _require_places_among(self, widths: dict[int, int]) -> None:
         """`widths` has the channels of the feature map at each resolution."""
-        for place in self.attention_at:
-            if place not in widths:
-                raise ValueError(
-                    f"attention_at={place}: no block ends at that resolution, these do: "
-                    f"{sorted(widths)}"
-                )
-            if widths[place] < MIN_ATTENTION_CHANNELS:
-                raise ValueError(
-                    f"attention_at={place}: attention needs at least {MIN_ATTENTION_CHANNELS} "
-                    f"channels (C/8 keys), there are {widths[place]}: raise base_channels"
-                )
+        for field, places in (
+            ("attention_at", self.attention_at),
+            ("residual_at", self.residual_at),
+        ):
+            for place in places:
+                if place not in widths:
+                    raise ValueError(
+                        f"{field}={place}: no block ends at that resolution, these do: "
+                        f"{sorted(widths)}"
+                    )
+                if widths[place] < MIN_ATTENTION_CHANNELS:
+                    raise ValueError(
+                        f"{field}={place}: attention needs at least {MIN_ATTENTION_CHANNELS} "
+                        f"channels (C/8 keys), there are {widths[place]}: raise base_channels"
+                    )
+        if both := sorted(set(self.attention_at) & set(self.residual_at)):
+            raise ValueError(
+                f"residual_at={both[0]}: attention_at has it too; a place takes one of the two"
+            )
 
 
 class GeneratorConfig(_NetworkConfig):
@@ -71,7 +81,8 @@ class GeneratorConfig(_NetworkConfig):
     `attention_at` lists the feature-map resolutions that self-attention follows; by default 32, or
     16 where the picture itself is 32 px. `attention_form` "released" pools keys and values 2×2 and
     gives the values C/2 channels, as the released code and every public checkpoint do; "paper" is
-    the form of the paper's equations. `conditional_gain` "direct" multiplies by the class's
+    the form of the paper's equations. `residual_at` lists the resolutions that a `ResidualBlock`
+    follows instead, the paper's control. `conditional_gain` "direct" multiplies by the class's
     embedding, "offset" by one plus it. Raises `pydantic.ValidationError` (a `ValueError`) naming
     the field and the value.
     """
@@ -90,7 +101,7 @@ class GeneratorConfig(_NetworkConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._require_multipliers(len(GENERATOR_MULTIPLIERS[self.resolution]))
-        self._require_attention_among(self.width_at)
+        self._require_places_among(self.width_at)
         return self
 
     @property
@@ -122,12 +133,15 @@ class GeneratorConfig(_NetworkConfig):
 
 
 class DiscriminatorConfig(_NetworkConfig):
-    """A projection discriminator (Miyato & Koyama 2018) with self-attention.
+    """A discriminator with self-attention, or with residual blocks in its place.
 
+    `conditioning` says how it comes to know of classes: "projection" (Miyato & Koyama 2018), or
+    "classifier", AC-GAN's auxiliary one (Odena et al. 2017).
     `skip_sees_relu`: in StudioGAN and mimicry an in-place ReLU at a block's entry also changes what
     its skip connection carries; checkpoints trained so need the same.
     """
 
+    conditioning: Conditioning = "projection"
     skip_sees_relu: bool = False
 
     @model_validator(mode="before")
@@ -138,7 +152,7 @@ class DiscriminatorConfig(_NetworkConfig):
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._require_multipliers(len(DISCRIMINATOR_MULTIPLIERS[self.resolution]))
-        self._require_attention_among(self.width_at)
+        self._require_places_among(self.width_at)
         return self
 
     @property
@@ -178,7 +192,8 @@ def _with_defaults(
         "attention_at": (32,) if resolution > 32 else (16,),
     }
     values = defaults | values
-    places = values["attention_at"]
-    if isinstance(places, list | tuple) and all(isinstance(place, int) for place in places):
-        values["attention_at"] = tuple(sorted(set(places)))  # one spelling a network
+    for field in ("attention_at", "residual_at"):
+        places = values.get(field)
+        if isinstance(places, list | tuple) and all(isinstance(place, int) for place in places):
+            values[field] = tuple(sorted(set(places)))  # one spelling a network
     return values

@@ -1,6 +1,7 @@
 """Devices: picking one, and what its rounding depends on."""
 
 import platform
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 import torch
@@ -31,6 +32,19 @@ def exact_kernels() -> AbstractContextManager[None]:
     )
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device has bfloat16 arithmetic; elsewhere that is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    found = cpu_capabilities() if device.type == "cpu" else {}
+    return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def cpu_capabilities() -> Mapping[str, object]:
+    """The processor's instruction sets, by name; empty where this torch cannot tell."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+
 def kernels_of(device: torch.device) -> str:
     """What decides which kernels run, and so how they round: instructions, threads, libraries."""
     if device.type == "cuda":
@@ -38,7 +52,7 @@ def kernels_of(device: torch.device) -> str:
         return f"{name}-cudnn{torch.backends.cudnn.version()}"
     if device.type != "cpu":
         return platform.machine()
-    found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    found = cpu_capabilities()
     extra = "".join(f"+{name}" for name in ("avx512_bf16", "amx_tile") if found.get(name))
     capability = torch.backends.cpu.get_cpu_capability().lower()
     return f"{capability}{extra}-{torch.get_num_threads()}threads"

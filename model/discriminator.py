@@ -1,15 +1,21 @@
-"""The projection discriminator: a picture and a class in, a realness score out."""
+"""The discriminator: a picture and a class in, a realness score out."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.attention import SelfAttention
 from model.config import NUM_DOWNSAMPLINGS, DiscriminatorConfig
 from model.layers import DownBlock, Embedding, Linear, initialize
+from model.residual import residual_blocks
 
 
 class Discriminator(nn.Module):
-    """φ(x)·w + b + φ(x)·e(y): Miyato & Koyama 2018, with the self-attention of SAGAN."""
+    """φ(x)·w + b + φ(x)·e(y): Miyato & Koyama 2018, with the self-attention of SAGAN.
+
+    With `conditioning="classifier"` the logit is φ(x)·w + b alone, and φ(x)·e(c) are the logits of
+    an auxiliary classifier over the classes c (AC-GAN, Odena et al. 2017), without a bias.
+    """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -39,6 +45,7 @@ class Discriminator(nn.Module):
                 for at in config.attention_layers
             }
         )
+        self.residual = residual_blocks(config)
         self.linear = Linear(widths[-1], 1, spectral_norm=spectral_norm, eps=eps)
         self.embedding = Embedding(
             config.num_classes, widths[-1], spectral_norm=spectral_norm, eps=eps
@@ -48,6 +55,7 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [-1, 1] and (B,) classes -> (B,) logits, positive for real.
 
+        With a classifier (B, 1 + num_classes): that logit, blind to `labels`, then a logit a class.
         Raises ValueError for shapes that do not fit.
         """
         side = self.config.resolution
@@ -57,16 +65,26 @@ class Discriminator(nn.Module):
                 f"(B, 3, {side}, {side}) and (B,)"
             )
         features = F.relu(self._features(images)).sum((2, 3))  # (B, C)
+        logits: Tensor = self.linear(features)  # (B, 1)
+        if self.config.conditioning == "classifier":
+            return torch.cat([logits, F.linear(features, self.embedding.normalized_weight())], 1)
         projection = (self.embedding(labels).to(features) * features).sum(1)
-        logits: Tensor = self.linear(features).squeeze(1) + projection
-        return logits
+        projected: Tensor = logits.squeeze(1) + projection
+        return projected
 
     def _features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, C, 4, 4)
         seen: set[int] = set()
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
             x = block(x)
             # Blocks that keep their resolution share it; attention follows the first of them.
-            if resolution not in seen and str(resolution) in self.attention:
-                x = self.attention[str(resolution)](x)
+            if resolution not in seen:
+                x = self._mix_positions(x, resolution)
             seen.add(resolution)
+        return x
+
+    def _mix_positions(self, x: Tensor, resolution: int) -> Tensor:
+        """What follows the block of this resolution: attention, a residual block, or nothing."""
+        for modules in (self.attention, self.residual):
+            if str(resolution) in modules:
+                x = modules[str(resolution)](x)
         return x

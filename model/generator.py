@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from model.attention import SelfAttention
 from model.config import START_RESOLUTION, GeneratorConfig
 from model.layers import Conv2d, Linear, UpBlock, initialize
+from model.residual import residual_blocks
 
 
 class Generator(nn.Module):
@@ -36,6 +37,7 @@ class Generator(nn.Module):
                 for at in config.attention_layers
             }
         )
+        self.residual = residual_blocks(config)
         self.norm = nn.BatchNorm2d(widths[-1], eps=config.batch_norm_eps)
         self.to_rgb = Conv2d(widths[-1], 3, 3, spectral_norm=spectral_norm, eps=eps)
         initialize(self)
@@ -46,20 +48,22 @@ class Generator(nn.Module):
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
         self.check(z, labels)
-        return self.finish(self.start(z), labels)
+        x = self._start(z)
+        for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
+            x = self._mix_positions(block(x, labels), resolution)
+        return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
 
-    def start(self, z: Tensor) -> Tensor:
+    def _start(self, z: Tensor) -> Tensor:
         """(B, z_dim) latents -> the (B, C, 4, 4) feature map that the first block gets."""
         x: Tensor = self.linear(z)
         return x.view(len(z), self.config.widths[0], START_RESOLUTION, START_RESOLUTION)
 
-    def finish(self, x: Tensor, labels: Tensor) -> Tensor:
-        """The rest of `forward`: what `start` gave, and the classes, to the picture."""
-        for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
-            x = block(x, labels)
-            if str(resolution) in self.attention:
-                x = self.attention[str(resolution)](x)
-        return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
+    def _mix_positions(self, x: Tensor, resolution: int) -> Tensor:
+        """What follows the block of this resolution: attention, a residual block, or nothing."""
+        for modules in (self.attention, self.residual):
+            if str(resolution) in modules:
+                x = modules[str(resolution)](x)
+        return x
 
     def attention_weights(
         self, z: Tensor, labels: Tensor, layer: int = -1, positions: Tensor | None = None
@@ -72,13 +76,12 @@ class Generator(nn.Module):
         layers = self.config.attention_layers
         if not -len(layers) <= layer < len(layers):
             raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
-        x = self.start(z)
+        x = self._start(z)
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
             x = block(x, labels)
             if resolution == layers[layer]:
                 break
-            if str(resolution) in self.attention:
-                x = self.attention[str(resolution)](x)
+            x = self._mix_positions(x, resolution)
         attention = self.attention[str(layers[layer])]
         assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
         return attention.weights(x, positions)

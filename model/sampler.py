@@ -1,42 +1,54 @@
 """The sampler: labels and seeds in, pixels out, the same bytes in whatever company.
 
-A forward pass of another batch size may pick other kernels and round otherwise. So the sampler runs
-a few fixed batch sizes only (buckets, padded), and warm-up proves for each that it gives the very
-numbers of the largest; a bucket that does not is dropped. The first linear layer, whose kernel
-depends on the batch most of all, always runs at one size.
+The generator is folded (`model.folding`) and run in batches of a few fixed sizes that warm-up
+proved to give the same numbers (`model.batching`).
 """
 
-import copy
-import logging
 import operator
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.batching import FixedBatches, plan, spans
 from model.checkpoint import Checkpoint
-from model.devices import exact_kernels, kernels_of, pick_device
+from model.cuda_graphs import GraphedBatches
+from model.devices import computes_bf16, exact_kernels, kernels_of, pick_device
+from model.folding import FoldedGenerator
 from model.latents import latents
+from model.levels import to_pixels
+from model.precision import settled
 
 Precision = Literal["float32", "bf16", "auto"]
 Truncation = Sequence[float | None] | float | None
 
-BUCKETS = (1, 2, 4, 8, 16)
-LARGEST_BUCKET = BUCKETS[-1]
-MIN_BF16_PSNR_DB = 40.0
+BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64)}
+MAX_MIXTURE_ERROR = 1e-3
+ARITHMETIC = "folded1"  # part of the renderer's name: other arithmetic, other name
 
-logger = logging.getLogger(__name__)
+
+class WholeAttention(NamedTuple):
+    """What every query attends to, small enough to send: about a byte a weight.
+
+    `grid` is (H, W, h, w): H×W queries, each with h×w weights. `maxima` (H·W,) float32 has the
+    largest weight of each query, `levels` (H·W, h·w) uint8 the weights with that one at 255.
+    """
+
+    grid: tuple[int, int, int, int]
+    maxima: NDArray[np.float32]
+    levels: NDArray[np.uint8]
 
 
 class Sampler:
     """Draws from a checkpoint on one device. Not for several threads at once.
 
-    `device` is "auto" or what `torch.device` takes; `precision` "auto" takes bf16 where its
-    pictures stay within 40 dB PSNR of float32's. Raises ValueError for an unknown precision or a
-    device that is not there. The first call warms up unless `warm_up` was called.
+    `device` is "auto" or what `torch.device` takes. `precision` "auto" takes bf16 where the device
+    has arithmetic for it and the pictures stay within 40 dB PSNR of float32's. Raises ValueError
+    for an unknown precision or a device that is not there. The first call warms up unless
+    `warm_up` was called.
     """
 
     def __init__(
@@ -48,47 +60,43 @@ class Sampler:
         self.config = checkpoint.config
         self.device = pick_device(device)
         self._asked = precision
-        self._bf16 = precision == "bf16"
-        # A copy: the checkpoint's own network stays where and as it is.
-        self._generator = copy.deepcopy(checkpoint.generator).requires_grad_(False).to(self.device)
-        self._generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._buckets: tuple[int, ...] = ()
+        self._network = FoldedGenerator(checkpoint.generator).to(self.device)
+        if precision == "bf16":
+            self._network.to(torch.bfloat16)
+        self._batches = FixedBatches(self._network, self._sizes())
+        self._graphs: GraphedBatches | None = None
+        self._warm = False
 
     @property
     def precision(self) -> Literal["float32", "bf16"]:
         """What it computes in; settled by `warm_up` where "auto" was asked for."""
-        return "bf16" if self._bf16 else "float32"
+        return "bf16" if self._network.dtype == torch.bfloat16 else "float32"
 
     @property
     def renderer(self) -> str:
         """What the bytes of a picture depend on besides the picture: device, precision, kernels."""
         torch_version = torch.__version__.split("+")[0]
-        return f"{self.device.type}-{self.precision}-torch{torch_version}-{kernels_of(self.device)}"
+        computed = f"{self.device.type}-{self.precision}-{ARITHMETIC}"
+        return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
 
     @property
-    def buckets(self) -> tuple[int, ...]:
-        """The batch sizes that warm-up proved to give the same numbers."""
-        return self._buckets
+    def costs_s(self) -> dict[int, float]:
+        """Seconds a batch takes, for each batch size that warm-up proved to give the same bytes."""
+        return dict((self._graphs or self._batches).costs_s)
 
     def warm_up(self) -> None:
-        """Run every bucket once, settle the precision, and keep the buckets that agree.
-
-        The largest group of buckets that give the same numbers is kept, and of equals the one
-        with the smaller buckets.
-        """
-        seeds = range(LARGEST_BUCKET)
-        z = torch.from_numpy(latents(seeds, self.config.z_dim)).to(self.device)
-        labels = torch.arange(LARGEST_BUCKET, device=self.device) % self.config.num_classes
-        if self._asked == "auto":
-            self._bf16 = self._bf16_is_close(z, labels)
-        outputs = {bucket: self._forward(z, labels, bucket) for bucket in BUCKETS}
-        groups = [
-            tuple(b for b, output in outputs.items() if torch.equal(output, reference))
-            for reference in outputs.values()
-        ]
-        self._buckets = max(groups, key=len)  # the first of equals: the one with smaller buckets
-        if dropped := sorted(set(BUCKETS) - set(self._buckets)):
-            logger.warning("batch sizes %s round otherwise on this device: not used", dropped)
+        """Settle the precision, prove the batch sizes against one another, and time them."""
+        count = max(self._sizes())
+        z = torch.from_numpy(latents(range(count), self.config.z_dim)).to(self.device)
+        labels = torch.arange(count, device=self.device) % self.config.num_classes
+        with exact_kernels():
+            if self._asked == "auto" and computes_bf16(self.device):
+                self._network = settled(self._network, z, labels)
+                self._batches = FixedBatches(self._network, self._sizes())
+            self._batches.prove(z, labels, self._synchronize)
+            if self.device.type == "cuda":
+                self._graphs = GraphedBatches(self._batches, z, labels)
+        self._warm = True
 
     def sample(
         self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
@@ -113,7 +121,8 @@ class Sampler:
         """
         rows = torch.from_numpy(np.ascontiguousarray(z, np.float32)).to(self.device)
         weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32)).to(self.device)
-        self._generator.check(rows, weights)
+        self.checkpoint.generator.check(rows, weights)
+        _require_mixtures(weights)
         return self._render(rows, weights)
 
     def attention(
@@ -131,41 +140,75 @@ class Sampler:
         figures. Raises ValueError for a query outside the picture or a layer that is not there.
         """
         positions = self._positions(queries, layer)
+        _, weights = self._attend(label, seed, truncation, layer, positions, picture=False)
+        return _as_array(weights[0])
+
+    def sample_with_attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The (H, W, 3) picture that `sample` gives and its `attention`, in one pass."""
+        positions = self._positions(queries, layer)
+        image, weights = self._attend(label, seed, truncation, layer, positions, picture=True)
+        if image is None:
+            raise RuntimeError("the pass ended before the picture")
+        return to_pixels(image)[0], _as_array(weights[0])
+
+    def whole_attention(
+        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+    ) -> WholeAttention:
+        """What every pixel attended to, for pages that follow the pointer; see `attention`."""
+        side = self._side(layer)
+        _, weights = self._attend(label, seed, truncation, layer, None, picture=False)
+        maxima = weights[0].amax((1, 2))
+        levels = (weights[0] / maxima[:, None, None] * 255).round().to(torch.uint8)
+        return WholeAttention(
+            (side, side, *self.config.key_grid(layer)),
+            _as_array(maxima),
+            np.asarray(levels.flatten(1).cpu().numpy()),
+        )
+
+    def _attend(
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None,
+        layer: int,
+        positions: Tensor | None,
+        *,
+        picture: bool,
+    ) -> tuple[Tensor | None, Tensor]:
+        self._warm_up_once()
         z = torch.from_numpy(latents([seed], self.config.z_dim, truncation)).to(self.device)
-        with torch.inference_mode(), exact_kernels():
-            weights = self._generator.attention_weights(z, self._checked([label]), layer, positions)
-        return np.asarray(weights[0].cpu().numpy(), np.float32)
+        classes = self._checked([label])
+        with exact_kernels():
+            return self._batches.run_with_attention(z, classes, layer, positions, picture=picture)
 
-    def _render(self, z: Tensor, labels: Tensor) -> NDArray[np.uint8]:
-        if not self._buckets:
+    def _render(self, z: Tensor, classes: Tensor) -> NDArray[np.uint8]:
+        self._warm_up_once()
+        sizes = plan(len(z), tuple(self.costs_s.items()))
+        with exact_kernels():
+            if self._graphs is not None and classes.dim() == 1:
+                return self._graphs.render(z, classes, sizes)
+            pixels = np.empty((len(z), *[self.config.resolution] * 2, 3), np.uint8)
+            for rows, size in spans(len(z), sizes):
+                pixels[rows] = to_pixels(self._batches.run(z[rows], classes[rows], size))
+            return pixels
+
+    def _warm_up_once(self) -> None:
+        if not self._warm:
             self.warm_up()
-        size = self.config.resolution
-        pixels = np.empty((len(z), size, size, 3), np.uint8)
-        for start, bucket in plan(len(z), self._buckets):
-            stop = min(start + bucket, len(z))
-            pixels[start:stop] = to_pixels(self._forward(z[start:stop], labels[start:stop], bucket))
-        return pixels
 
-    @torch.inference_mode()
-    def _forward(self, z: Tensor, labels: Tensor, bucket: int) -> Tensor:
-        """(N, 3, H, W) float32 of any N, run in batches of exactly `bucket`."""
-        parts = []
-        for rows, classes in zip(z.split(bucket), labels.split(bucket), strict=True):
-            autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
-            with autocast, exact_kernels():
-                start = self._generator.start(_padded(rows, LARGEST_BUCKET))[:bucket]
-                images = self._generator.finish(start, _padded(classes, bucket))
-            parts.append(images[: len(rows)].float())
-        return torch.cat(parts)
+    def _sizes(self) -> tuple[int, ...]:
+        return BATCH_SIZES.get(self.device.type, BATCH_SIZES["cpu"])
 
-    def _bf16_is_close(self, z: Tensor, labels: Tensor) -> bool:
-        self._bf16 = False
-        exact = self._forward(z, labels, LARGEST_BUCKET)
-        self._bf16 = True
-        error = (self._forward(z, labels, LARGEST_BUCKET) - exact).square().mean()
-        psnr_db = float(10 * torch.log10(4.0 / error.clamp_min(1e-12)))
-        logger.info("bf16 is within %.1f dB of float32", psnr_db)
-        return psnr_db >= MIN_BF16_PSNR_DB
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def _checked(self, labels: Sequence[int]) -> Tensor:
         for label in labels:
@@ -176,10 +219,7 @@ class Sampler:
         return torch.tensor(indices, dtype=torch.int64, device=self.device)
 
     def _positions(self, queries: Sequence[tuple[int, int]], layer: int) -> Tensor:
-        layers = self.config.attention_layers
-        if not -len(layers) <= layer < len(layers):
-            raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
-        side, size = layers[layer], self.config.resolution
+        side, size = self._side(layer), self.config.resolution
         positions = []
         for x, y in queries:
             if not (0 <= x < size and 0 <= y < size):
@@ -187,25 +227,19 @@ class Sampler:
             positions.append(y * side // size * side + x * side // size)
         return torch.tensor(positions, dtype=torch.int64, device=self.device)
 
-
-def to_pixels(images: Tensor) -> NDArray[np.uint8]:
-    """(B, 3, H, W) in [-1, 1], on any device -> (B, H, W, 3) uint8."""
-    levels = images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.asarray(levels.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def plan(count: int, buckets: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """(start, bucket) of the batches that cover `count` pictures; the last is the tightest fit."""
-    start = 0
-    while start < count:
-        fitting = [b for b in buckets if b >= count - start]
-        bucket = min(fitting, default=max(buckets))
-        yield start, bucket
-        start += bucket
+    def _side(self, layer: int) -> int:
+        """The side of an attention layer's grid of queries."""
+        layers = self.config.attention_layers
+        if not -len(layers) <= layer < len(layers):
+            raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
+        return layers[layer]
 
 
-def _padded(rows: Tensor, count: int) -> Tensor:
-    """`rows` with zero rows appended up to `count`."""
-    if len(rows) == count:
-        return rows
-    return torch.cat([rows, rows.new_zeros(count - len(rows), *rows.shape[1:])])
+def _require_mixtures(class_weights: Tensor) -> None:
+    for i, total in enumerate(class_weights.sum(1).tolist()):
+        if abs(total - 1) > MAX_MIXTURE_ERROR:
+            raise ValueError(f"class_weights[{i}] sums to {total:g}: a mix of classes sums to 1")
+
+
+def _as_array(weights: Tensor) -> NDArray[np.float32]:
+    return np.asarray(weights.float().cpu().numpy())

@@ -19,8 +19,8 @@ from rich.text import Text
 from model.attention import SelfAttention
 from model.generator import Generator
 from model.latents import latents
+from model.levels import to_pixels
 from model.pictures import contact_sheet, encode_png
-from model.sampler import to_pixels
 
 SAMPLE_ROWS = 6
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from model.discriminator import Discriminator
 from model.generator import Generator
 from model.layers import advance_power_iteration
-from training.losses import discriminator_loss, generator_loss
+from training.losses import discriminator_loss, generator_loss, realness
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ def discriminator_step(
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         with torch.no_grad():
             fakes = generator(z, labels).to(images)
-        logits = discriminator(torch.cat([images, fakes]), torch.cat([labels, labels]))
-    real_logits, fake_logits = logits.chunk(2)
-    loss = discriminator_loss(real_logits, fake_logits)
+        outputs = discriminator(torch.cat([images, fakes]), torch.cat([labels, labels]))
+    real, fake = outputs.chunk(2)
+    loss = discriminator_loss(real, fake, labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     return DiscriminatorStep(
-        loss.detach(), real_logits.detach().float().mean(), fake_logits.detach().float().mean()
+        loss.detach(), realness(real).detach().mean(), realness(fake).detach().mean()
     )
 
 
@@ -68,8 +68,8 @@ def generator_step(
     discriminator.requires_grad_(False)
     try:
         with torch.autocast(z.device.type, torch.bfloat16, enabled=bf16):
-            logits = discriminator(generator(z, labels), labels)
-        loss = generator_loss(logits)
+            outputs = discriminator(generator(z, labels), labels)
+        loss = generator_loss(outputs, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
     finally:

@@ -33,6 +33,7 @@ def test_every_resolution_makes_pictures_and_judges_them(resolution: int) -> Non
         {"attention_form": "paper"},
         {"attention_at": (8, 16, 32)},
         {"attention_at": ()},
+        {"attention_at": (), "residual_at": (8, 16)},
         {"spectral_norm": False},
         {"channel_multipliers": (2, 3, 1, 1)},
     ],
@@ -55,6 +56,25 @@ def test_a_class_weight_row_draws_the_class_it_names() -> None:
     generator = Generator(GeneratorConfig(resolution=32, base_channels=8, num_classes=3)).eval()
     z = torch.randn(3, 128)
     torch.testing.assert_close(generator(z, torch.arange(3)), generator(z, torch.eye(3)))
+
+
+@torch.no_grad()
+def test_a_classifying_discriminator_gives_a_logit_for_realness_and_one_a_class() -> None:
+    """AC-GAN: realness ignores the labels; the class logits are every class's projection."""
+    torch.manual_seed(0)
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": 3}
+    projecting = Discriminator(DiscriminatorConfig.model_validate(shape)).eval()
+    classifying = Discriminator(
+        DiscriminatorConfig.model_validate(shape | {"conditioning": "classifier"})
+    ).eval()
+    classifying.load_state_dict(projecting.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    outputs = classifying(images, torch.tensor([0, 1]))
+    assert outputs.shape == (2, 4)
+    assert torch.equal(outputs, classifying(images, torch.tensor([2, 2])))
+    for label in range(3):
+        projected = projecting(images, torch.full((2,), label))
+        torch.testing.assert_close(outputs[:, 0] + outputs[:, 1 + label], projected)
 
 
 def test_the_published_128_px_generator_has_its_published_widths() -> None:

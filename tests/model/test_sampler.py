@@ -8,7 +8,7 @@ from model.checkpoint import Checkpoint, load_checkpoint
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.latents import latents
-from model.sampler import BUCKETS, Sampler, plan
+from model.sampler import Sampler
 
 
 def tiny(**switches: object) -> Checkpoint:
@@ -56,22 +56,34 @@ def test_a_seed_gives_the_same_bytes_at_every_batch_size_and_position(precision:
     assert np.array_equal(sampler.sample(labels[::-1], seeds[::-1]), alone[::-1])
 
 
-def test_a_bucket_that_rounds_otherwise_is_not_used(
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_seed_is_the_same_at_every_position_of_every_batch_size(precision: str) -> None:
+    """Exhaustive: 200 seeds, batch sizes 1 to 64, each seed at each position of each."""
+    sampler = Sampler(tiny(base_channels=2, z_dim=8), "cpu", precision)  # type: ignore[arg-type]
+    seeds = np.arange(200)
+    alone = np.concatenate([sampler.sample([s % 3], [s]) for s in range(len(seeds))])
+    for size in range(1, 65):
+        for first in range(len(seeds)):
+            chosen = (first + np.arange(size)) % len(seeds)
+            pixels = sampler.sample(list(chosen % 3), list(chosen))
+            assert np.array_equal(pixels, alone[chosen]), (size, first)
+
+
+def test_a_batch_size_that_rounds_otherwise_is_not_used(
     sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Warm-up compares every bucket's numbers with the largest one's, to the last bit."""
+    """Warm-up compares every size's pictures with the largest one's, to the last bit."""
     broken = Sampler(tiny(), "cpu")
-    honest = broken._forward
+    honest = broken._batches.run
 
-    def rounds_otherwise(z: torch.Tensor, labels: torch.Tensor, bucket: int) -> torch.Tensor:
-        images = honest(z, labels, bucket)
-        return torch.nextafter(images, images + 1) if bucket == 4 else images
+    def rounds_otherwise(z: torch.Tensor, classes: torch.Tensor, size: int) -> torch.Tensor:
+        images = honest(z, classes, size)
+        return torch.nextafter(images, images + 1) if size == 4 else images
 
-    monkeypatch.setattr(broken, "_forward", rounds_otherwise)
+    monkeypatch.setattr(broken._batches, "run", rounds_otherwise)
     broken.warm_up()
-    assert 4 not in broken.buckets
-    assert set(broken.buckets) < set(BUCKETS)
-    assert len(broken.buckets) > 1
+    assert set(broken.costs_s) == set(sampler.costs_s) - {4}
 
 
 def test_precision_auto_settles_at_warm_up(sampler: Sampler) -> None:
@@ -101,19 +113,16 @@ def test_class_weights_draw_classes_and_mixtures_of_them(sampler: Sampler) -> No
     assert not np.array_equal(mixed, sampler.sample([0], [4])[0])
     with pytest.raises(ValueError, match="labels has shape"):
         sampler.render(z, weights[:, :2])
+    with pytest.raises(ValueError, match=r"class_weights\[1\] sums to 0.5"):
+        sampler.render(z, weights * np.array([[1], [0.5]], np.float32))
 
 
 def test_the_renderer_tells_what_rounding_depends_on(sampler: Sampler) -> None:
     """Device, precision, torch, instructions and threads: another of these, other bytes."""
-    assert sampler.renderer.startswith(f"cpu-float32-torch{torch.__version__.split('+')[0]}-")
+    assert sampler.renderer.startswith(
+        f"cpu-float32-folded1-torch{torch.__version__.split('+')[0]}-"
+    )
     assert sampler.renderer.endswith(f"-{torch.get_num_threads()}threads")
-
-
-def test_plan_covers_all_pictures_with_the_tightest_last_bucket() -> None:
-    """37 pictures in buckets of 1, 4 and 16: two full ones and one of 16 for five."""
-    assert list(plan(37, (1, 4, 16))) == [(0, 16), (16, 16), (32, 16)]
-    assert list(plan(36, (1, 4, 16))) == [(0, 16), (16, 16), (32, 4)]
-    assert list(plan(0, (1, 4))) == []
 
 
 def test_truncation_may_differ_picture_by_picture(sampler: Sampler) -> None:
@@ -140,6 +149,25 @@ def test_a_query_belongs_to_the_grid_cell_that_its_pixel_lies_in(sampler: Sample
     everything = sampler.checkpoint.generator.attention_weights(z, torch.tensor([1]))
     expected = everything[0, 5 * 16 + 3].detach().numpy()
     np.testing.assert_allclose(same[0], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_picture_with_its_attention_is_the_picture_and_the_attention(sampler: Sampler) -> None:
+    """One pass for both: the picture's bytes are `sample`'s, the weights `attention`'s."""
+    queries = [(0, 0), (30, 9)]
+    pixels, weights = sampler.sample_with_attention(2, 11, queries, truncation=0.7)
+    assert np.array_equal(pixels, sampler.sample([2], [11], 0.7)[0])
+    assert np.array_equal(weights, sampler.attention(2, 11, queries, truncation=0.7))
+
+
+def test_whole_attention_has_every_querys_map_in_a_byte_a_weight(sampler: Sampler) -> None:
+    """levels × maximum / 255 is the map of `attention`, within half a level."""
+    whole = sampler.whole_attention(1, 3)
+    assert whole.grid == (16, 16, 8, 8)
+    assert whole.levels.shape == (256, 64)
+    assert (whole.levels.max(1) == 255).all()
+    exact = sampler.attention(1, 3, [(2 * x, 2 * y) for y in range(16) for x in range(16)])
+    maps = whole.levels * (whole.maxima[:, None] / 255)
+    assert (np.abs(maps - exact.reshape(256, 64)) <= whole.maxima[:, None] / 509).all()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,11 @@ from torch.optim import Adam
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
-from model.layers import advance_power_iteration, spectral_norm_layers
+from model.layers import (
+    ConditionalBatchNorm2d,
+    advance_power_iteration,
+    spectral_norm_layers,
+)
 from training.steps import discriminator_step, generator_step
 
 
@@ -24,6 +28,31 @@ def networks() -> tuple[Generator, Discriminator]:
             if name.endswith("gamma"):
                 nn.init.constant_(parameter, 0.5)
     return generator, discriminator
+
+
+def test_a_classifier_teaches_both_networks_the_classes() -> None:
+    """AC-GAN in a few steps: D tells two plain classes apart, and G's gains get a gradient."""
+    torch.manual_seed(0)
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": 2}
+    generator = Generator(GeneratorConfig.model_validate(shape))
+    discriminator = Discriminator(
+        DiscriminatorConfig.model_validate(shape | {"conditioning": "classifier"})
+    )
+    optimizer = Adam(discriminator.parameters(), 2e-3, (0.0, 0.9))
+    labels = torch.arange(8) % 2
+    images = torch.tensor([-0.9, 0.9])[labels][:, None, None, None].expand(-1, 3, 32, 32)
+    for _ in range(30):
+        discriminator_step(
+            discriminator, generator, optimizer, images, labels, torch.randn(8, 128), bf16=False
+        )
+    with torch.no_grad():
+        assert (discriminator(images, labels)[:, 1:].argmax(1) == labels).all()
+    generator_step(
+        discriminator, generator, Adam(generator.parameters(), 1e-4), labels,
+        torch.randn(8, 128), bf16=False,
+    )  # fmt: skip
+    gains = [m for m in generator.modules() if isinstance(m, ConditionalBatchNorm2d)]
+    assert all(m.gain.weight.grad is not None and m.gain.weight.grad.any() for m in gains)
 
 
 def parameters(network: nn.Module) -> dict[str, Tensor]:

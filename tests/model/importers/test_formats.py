@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.folding import FoldedGenerator
 from model.importers import Imported, Overrides, import_files
 from model.latents import latents
 from model.sampler import Sampler
@@ -183,6 +184,17 @@ def test_a_discriminator_that_no_network_here_computes_is_left_out(tmp_path: Pat
     imported = import_files(save(tmp_path / "both.pth", state | judged))
     assert imported.checkpoint.discriminator is None
     assert any("discriminator left out" in line for line in imported.lines)
+
+
+@every_case
+def test_the_folded_network_equals_the_imported_one(case: Case, tmp_path: Path) -> None:
+    """In float64 to 1e-10, for every switch that a format brings."""
+    state, _ = write_generator(case.layout, SMALL, [1], CLASSES, Z)
+    generator = import_files(save(tmp_path / "G.pth", state)).checkpoint.generator.double()
+    z, y = inputs()
+    with torch.no_grad():
+        folded, plain = FoldedGenerator(generator)(z.double(), y), generator(z.double(), y)
+    torch.testing.assert_close(folded, plain, rtol=0, atol=1e-10)
 
 
 @every_case

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.folding import FoldedGenerator
 from model.importers import import_files
 
 ROOT = Path(os.environ.get("SAGAN_PEER_CHECKPOINTS", ""))
@@ -33,3 +34,9 @@ def test_an_imported_checkpoint_computes_what_its_own_code_does(folder: Path) ->
     logit_error = float((logit / expected["logit"].flatten() - 1).abs().max())
     print(f"{folder.name}: picture {picture_error:.1e}, logit {logit_error:.1e}")  # noqa: T201
     assert (picture_error < 1e-5, logit_error < 1e-4) == (True, True)
+    generator_in_float64 = checkpoint.generator.double()
+    with torch.no_grad():
+        z = expected["z"].double()
+        plain = generator_in_float64(z, expected["y"])
+        folded = FoldedGenerator(generator_in_float64)(z, expected["y"])
+    assert float((folded - plain).abs().max()) < 1e-10

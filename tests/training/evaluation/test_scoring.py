@@ -9,7 +9,7 @@ import torch
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.latents import latents
-from model.sampler import to_pixels
+from model.levels import to_pixels
 from training.data import ImageSet
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.moments import Moments, frechet_distance
