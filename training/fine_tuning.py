@@ -39,7 +39,7 @@ def start_from(
     Rows of class embeddings go by WordNet id or name; a class that the checkpoint does not know
     keeps its fresh row. Returns the names of those classes.
     """
-    rows = _known_rows(checkpoint.classes, classes)
+    rows = known_labels(checkpoint.classes, classes)
     _take_over(state.generator, checkpoint.generator, rows)
     _take_over(state.average, checkpoint.generator, rows)
     if checkpoint.discriminator is not None:
@@ -47,7 +47,7 @@ def start_from(
     return [info.name for label, info in enumerate(classes) if label not in rows]
 
 
-def _known_rows(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
+def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
     """New label -> the label of the same class in the checkpoint."""
     by_name = {info.name: label for label, info in enumerate(old)}
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}
