@@ -216,7 +216,8 @@ def spread(kernel: Tensor) -> Tensor:
     """
     shifts = torch.tensor(_SHIFTS, dtype=kernel.dtype, device=kernel.device)
     with torch.autocast(kernel.device.type, enabled=False):
-        return (kernel.flatten(2) @ shifts).unflatten(2, (4, 4))
+        spread_out: Tensor = (kernel.flatten(2) @ shifts).unflatten(2, (4, 4))
+    return spread_out
 
 
 def _shifts() -> list[list[float]]:

@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.checkpoint import IN_RUN, Checkpoint, CheckpointError, load_checkpoint
 from model.devices import pick_device
 from training.config import TrainConfig
 from training.data import DataError, ImageSet, open_picturebook
-from training.export import export_checkpoint
 from training.fine_tuning import configs_for
 from training.folder import open_folder
 from training.loop import train
+from training.processes import joined
 from training.resume import RunError
+from training.state import TrainState
 
 
 @click.command("train")
@@ -102,6 +103,27 @@ from training.resume import RunError
     help="How often to save the run and draw samples.",
 )
 @click.option(
+    "--accumulation",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Parts that each process runs its share of a batch in, where memory is short.",
+)
+@click.option(
+    "--kept-snapshots",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="How many of the newest snapshots to keep.",
+)
+@click.option(
+    "--on-trouble",
+    type=click.Choice(["stop", "rollback", "go-on"]),
+    default="stop",
+    show_default=True,
+    help="What to do when a loss is not finite, D saturated or the samples collapsed.",
+)
+@click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
@@ -120,30 +142,34 @@ def train_command(
 ) -> None:
     """Train a SAGAN in the folder RUN.
 
-    Ctrl-C saves and stops; the same command goes on from there. Samples appear in RUN/samples, the
-    log in RUN/log.jsonl, and at the end the checkpoint in RUN/checkpoint, ready for
-    `sagan serve --model RUN/checkpoint`.
+    Ctrl-C saves and stops; the same command goes on from there. At each snapshot samples appear in
+    RUN/samples, what they attend to in RUN/attention, and the newest checkpoint in RUN/checkpoint,
+    which `sagan serve --model RUN` serves while it trains. The log is RUN/log.jsonl, and
+    `tensorboard --logdir RUN` shows it.
 
     \b
     sagan train runs/first --total-images 100000
     sagan train runs/pets --data pictures/pets --init picturebook-64
+    torchrun --nproc-per-node 2 $(which sagan) train runs/first
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = _device(device)
-    try:
-        checkpoint = None if init is None else load_checkpoint(init)
-        side = int(size) if checkpoint is None else checkpoint.config.resolution
-        images = _open(data, data_dir, side, options)
-        shape = _shape(checkpoint, side, base_channels, len(images.classes))
-        config = _config(shape | {"data": data} | options)
-        state, finished = train(config, images, run, chosen, checkpoint)
-        if not finished:
-            click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
-            return
-        exported = export_checkpoint(state, config, images, run / "checkpoint", _command())
-    except (RunError, DataError, CheckpointError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    _announce(exported, run)
+    with joined(chosen) as (processes, chosen):
+        level = logging.INFO if processes.first else logging.ERROR
+        logging.basicConfig(level=level, format="%(message)s")
+        try:
+            checkpoint = None if init is None else load_checkpoint(init)
+            side = int(size) if checkpoint is None else checkpoint.config.resolution
+            with processes.one_a_machine_first():
+                images = _open(data, data_dir, side, options)
+            shape = _shape(checkpoint, side, base_channels, len(images.classes))
+            config = _config(shape | {"data": data} | options)
+            state, finished = train(
+                config, images, run, chosen, checkpoint, processes=processes, command=_command()
+            )
+        except (RunError, DataError, CheckpointError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        if processes.first:
+            _announce(state, finished, run)
 
 
 def _open(data: str, data_dir: Path, side: int, options: dict[str, object]) -> ImageSet:
@@ -185,6 +211,9 @@ def _command() -> str:
     return shlex.join(["sagan", *sys.argv[1:]])
 
 
-def _announce(checkpoint: Checkpoint, run: Path) -> None:
-    click.echo(f"{run / 'checkpoint'}: fingerprint {checkpoint.fingerprint[:12]}")
-    click.echo(f"serve it: sagan serve --model {run / 'checkpoint'}")
+def _announce(state: TrainState, finished: bool, run: Path) -> None:
+    if not finished:
+        click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
+        return
+    click.echo(f"{run / IN_RUN}: fingerprint {load_checkpoint(run).fingerprint[:12]}")
+    click.echo(f"serve it: sagan serve --model {run}")

@@ -9,6 +9,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+OnTrouble = Literal["stop", "rollback", "go-on"]
 
 
 class TrainConfig(BaseModel):
@@ -19,6 +20,9 @@ class TrainConfig(BaseModel):
     discriminator step a generator step. `ema_decay` is a step's; the average follows closely at
     first and reaches this decay as steps add up. `init` is the fingerprint of the checkpoint that
     the run starts from, if any.
+
+    `batch_size` is that of all processes together; each takes its share in `accumulation` parts.
+    `on_trouble` is what to do when health.py finds something wrong.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +43,9 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "bf16"] = "float32"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     snapshot_every_images: Positive = 20_000
+    accumulation: Positive = 1
+    kept_snapshots: Positive = 2
+    on_trouble: OnTrouble = "stop"
 
     @property
     def num_steps(self) -> int:
