@@ -9,6 +9,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+OnTrouble = Literal["stop", "rollback", "go-on"]
 
 
 class TrainConfig(BaseModel):
@@ -16,7 +17,7 @@ class TrainConfig(BaseModel):
 
     The recipe is the paper's (Zhang et al. 2018, section 4): Adam with β₁ = 0 and β₂ = 0.9, the
     discriminator's learning rate four times the generator's (TTUR, Heusel et al. 2017), one
-    discriminator step a generator step.
+    discriminator step a generator step. `batch_size` is that of all processes together.
 
     A described field is also a key of `--config` files and presets, and a flag of `sagan train`:
     `training.cli.options` puts it under a heading of the help.
@@ -56,6 +57,15 @@ class TrainConfig(BaseModel):
     )
     snapshot_every_images: Positive = Field(
         20_000, description="How often to save the run and draw samples."
+    )
+    kept_snapshots: Positive = Field(2, description="How many of the newest snapshots to keep.")
+    accumulation: Positive = Field(
+        1,
+        description="Parts that each process runs its share of a batch in, where memory is short.",
+    )
+    on_trouble: OnTrouble = Field(
+        "stop",
+        description="What to do when a loss is not finite, D saturated or the samples collapsed.",
     )
 
     @property

@@ -17,7 +17,9 @@ HEADINGS = {
         "batch_size", "generator_rate", "discriminator_rate", "adam_beta1", "adam_beta2",
         "ema_decay", "precision", "seed",
     ),
-    "Length": ("total_images", "snapshot_every_images"),
+    "The run": (
+        "total_images", "snapshot_every_images", "kept_snapshots", "accumulation", "on_trouble",
+    ),
 }  # fmt: skip
 
 

@@ -8,19 +8,20 @@ from pathlib import Path
 import click
 import torch
 
-from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.checkpoint import IN_RUN, Checkpoint, CheckpointError, load_checkpoint
 from model.devices import pick_device
 from training.cli.dry_run import classes_of, print_dry_run
 from training.cli.options import HeadedCommand, config_options, option
 from training.config import TrainConfig
 from training.data import DataError, ImageSet, open_data
 from training.data.suspicions import suspicions
-from training.export import export_checkpoint
 from training.fine_tuning import configs_for
 from training.loop import train
 from training.presets import PresetError, Values
+from training.processes import joined
 from training.recipe import RecipeError, config_of, config_with, read_recipe
 from training.resume import RunError
+from training.state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -92,39 +93,45 @@ def train_command(
 ) -> None:
     """Train a SAGAN in the folder RUN.
 
-    Ctrl-C saves and stops; the same command goes on from there. Samples appear in RUN/samples, the
-    log in RUN/log.jsonl, and at the end the checkpoint in RUN/checkpoint, ready for
-    `sagan serve --model RUN/checkpoint`.
+    Ctrl-C saves and stops; the same command goes on from there. At each snapshot samples appear in
+    RUN/samples, what they attend to in RUN/attention, and the newest checkpoint in RUN/checkpoint,
+    which `sagan serve --model RUN` serves. The log is RUN/log.jsonl, and `tensorboard --logdir RUN`
+    shows it.
 
     \b
     sagan train runs/first --total-images 100000
     sagan train runs/pets --data pictures/pets --init picturebook-64
     sagan train runs/imagenet --preset sagan-128 --data prepared/imagenet-128
+    torchrun --nproc-per-node 2 $(which sagan) train runs/first
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = _device(device)
     try:
-        checkpoint = None if init is None else load_checkpoint(init)
-        values = read_recipe(
-            preset_name, config_file, _given(flags), networks_given=checkpoint is not None
-        )
-        asked = _config(values, checkpoint, num_classes=1)  # a bad value ends it before the data
-        if dry_run:
-            num_classes = len(classes_of(asked.data, asked.num_pictures))
-            print_dry_run(_config(values, checkpoint, num_classes), chosen)
-            return
-        images = _open(asked, data_dir)
-        config = _config(values, checkpoint, len(images.classes))
-        state, finished = train(config, images, run, chosen, checkpoint)
-        if not finished:
-            click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
-            return
-        exported = export_checkpoint(state, config, images, run / "checkpoint", _command())
+        with joined(chosen) as (processes, own_device):
+            level = logging.INFO if processes.first else logging.ERROR
+            logging.basicConfig(level=level, format="%(message)s")
+            checkpoint = None if init is None else load_checkpoint(init)
+            values = read_recipe(
+                preset_name, config_file, _given(flags), networks_given=checkpoint is not None
+            )
+            asked = _config(
+                values, checkpoint, num_classes=1
+            )  # a bad value ends it before the data
+            if dry_run:
+                num_classes = len(classes_of(asked.data, asked.num_pictures))
+                print_dry_run(_config(values, checkpoint, num_classes), own_device)
+                return
+            with processes.one_a_machine_first():
+                images = _open(asked, data_dir)
+            config = _config(values, checkpoint, len(images.classes))
+            state, finished = train(
+                config, images, run, own_device, checkpoint, processes=processes, command=_command()
+            )
     except (RecipeError, PresetError) as error:
         raise click.UsageError(str(error)) from error
     except (RunError, DataError, CheckpointError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    _announce(exported, run)
+    if processes.first:
+        _announce(state, finished, run)
 
 
 def _given(flags: dict[str, object]) -> Values:
@@ -168,6 +175,9 @@ def _command() -> str:
     return shlex.join(["sagan", *sys.argv[1:]])
 
 
-def _announce(checkpoint: Checkpoint, run: Path) -> None:
-    click.echo(f"{run / 'checkpoint'}: fingerprint {checkpoint.fingerprint[:12]}")
-    click.echo(f"serve it: sagan serve --model {run / 'checkpoint'}")
+def _announce(state: TrainState, finished: bool, run: Path) -> None:
+    if not finished:
+        click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
+        return
+    click.echo(f"{run / IN_RUN}: fingerprint {load_checkpoint(run).fingerprint[:12]}")
+    click.echo(f"serve it: sagan serve --model {run}")
