@@ -104,27 +104,33 @@ def train_command(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = _device(device)
     try:
-        checkpoint = None if init is None else load_checkpoint(init)
+        source = None if init is None else load_checkpoint(init)
         values = read_recipe(
-            preset_name, config_file, _given(flags), networks_given=checkpoint is not None
+            preset_name, config_file, _given(flags), networks_given=source is not None
         )
-        asked = _config(values, checkpoint, num_classes=1)  # a bad value ends it before the data
+        asked = _config(values, source, num_classes=1)  # a bad value ends it before the data
         if dry_run:
             num_classes = len(classes_of(asked.data, asked.num_pictures))
-            print_dry_run(_config(values, checkpoint, num_classes), chosen)
-            return
-        images = _open(asked, data_dir)
-        config = _config(values, checkpoint, len(images.classes))
-        state, finished = train(config, images, run, chosen, checkpoint)
-        if not finished:
-            click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
-            return
-        exported = export_checkpoint(state, config, images, run / "checkpoint", _command())
-    except (RecipeError, PresetError) as error:
-        raise click.UsageError(str(error)) from error
-    except (RunError, DataError, CheckpointError, OSError) as error:
+            print_dry_run(_config(values, source, num_classes), chosen)
+        else:
+            images = _open(asked, data_dir)
+            config = _config(values, source, len(images.classes))
+            _train(config, images, run, chosen, source)
+    except (PresetError, RecipeError, RunError, DataError, CheckpointError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    _announce(exported, run)
+
+
+def _train(
+    config: TrainConfig, images: ImageSet, run: Path, device: torch.device, init: Checkpoint | None
+) -> None:
+    """Train to the end or to a signal; at the end export the checkpoint and say where it is."""
+    state, finished = train(config, images, run, device, init)
+    if not finished:
+        click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
+        return
+    exported = export_checkpoint(state, config, images, run / "checkpoint", _command())
+    click.echo(f"{run / 'checkpoint'}: fingerprint {exported.fingerprint[:12]}")
+    click.echo(f"serve it: sagan serve --model {run / 'checkpoint'}")
 
 
 def _given(flags: dict[str, object]) -> Values:
@@ -166,8 +172,3 @@ def _device(name: str) -> torch.device:
 
 def _command() -> str:
     return shlex.join(["sagan", *sys.argv[1:]])
-
-
-def _announce(checkpoint: Checkpoint, run: Path) -> None:
-    click.echo(f"{run / 'checkpoint'}: fingerprint {checkpoint.fingerprint[:12]}")
-    click.echo(f"serve it: sagan serve --model {run / 'checkpoint'}")
