@@ -62,7 +62,7 @@ def count_costs(config: TrainConfig) -> Costs:
     tensors that autograd keeps for the backward pass, in the half of a step that keeps more, as
     they grow from a batch of 2 to one of 4. What kernels use for a moment comes on top.
     """
-    with FakeTensorMode():
+    with FakeTensorMode():  # unlike the meta device it knows autocast
         state = _shapes(config)
         z, labels, images = _batch(config, 1, torch.device("cpu"))
         generator_flops = _flops(lambda: state.generator(z, labels))
@@ -179,5 +179,5 @@ def _size(network: nn.Module) -> int:
 
 
 def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -29,7 +29,7 @@ def print_dry_run(config: TrainConfig, device: torch.device) -> None:
         speed = measure_speed(config, device)
     except torch.OutOfMemoryError:
         speed = None
-    Console(soft_wrap=True).print(cost_table(config, device, costs, speed))
+    Console(soft_wrap=True, markup=False).print(cost_table(config, device, costs, speed))
 
 
 def cost_table(

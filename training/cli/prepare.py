@@ -45,15 +45,19 @@ def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> Non
     sagan prepare imagenet/train prepared/imagenet-128 --size 128
     sagan prepare cifar-10-python.tar.gz prepared/cifar-32 --size 32
     """
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
         found = find_source(source, num_pictures)
         for remark in found.remarks:
-            console.print(f"note: {remark}", style="yellow", markup=False)
+            console.print(f"note: {remark}", style="yellow")
         prepared = prepare(found, out, int(size))
     except (DataError, OSError) as error:
         raise click.ClickException(str(error)) from error
     console.print(class_table(prepared))
+    if len(prepared.classes) < len(found.classes):
+        kept = {info.name for info in prepared.classes}
+        empty = [info.name for info in found.classes if info.name not in kept]
+        console.print(f"no pictures, no classes: {', '.join(empty)}", style="bold red")
     _report(console, prepared, out)
 
 
@@ -71,7 +75,7 @@ def class_table(prepared: PreparedDescription) -> Table:
 def _report(console: Console, prepared: PreparedDescription, out: Path) -> None:
     counts = [info.count for info in prepared.classes]
     for suspicion in suspicions([info.name for info in prepared.classes], counts):
-        console.print(f"suspicious: {suspicion}", style="bold red", markup=False)
+        console.print(f"suspicious: {suspicion}", style="bold red")
     if prepared.num_unreadable:
         listed = out / UNREADABLE
         console.print(
@@ -80,7 +84,6 @@ def _report(console: Console, prepared: PreparedDescription, out: Path) -> None:
         )
     console.print(
         f"{out}: {prepared.num_pictures:,} pictures at {prepared.size} px in {len(counts):,} "
-        f"classes, {min(counts):,} to {max(counts):,} each",
-        highlight=False,
+        f"classes, {min(counts):,} to {max(counts):,} each"
     )
     console.print(f"train on it: sagan train RUN --data {out} --size {prepared.size}")

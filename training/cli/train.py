@@ -106,32 +106,40 @@ def train_command(
     """
     chosen = _device(device)
     try:
-        with joined(chosen) as (processes, own_device):
-            level = logging.INFO if processes.first else logging.ERROR
-            logging.basicConfig(level=level, format="%(message)s")
-            checkpoint = None if init is None else load_checkpoint(init)
-            values = read_recipe(
-                preset_name, config_file, _given(flags), networks_given=checkpoint is not None
-            )
-            asked = _config(
-                values, checkpoint, num_classes=1
-            )  # a bad value ends it before the data
-            if dry_run:
-                num_classes = len(classes_of(asked.data, asked.num_pictures))
-                print_dry_run(_config(values, checkpoint, num_classes), own_device)
-                return
-            with processes.one_a_machine_first():
-                images = _open(asked, data_dir)
-            config = _config(values, checkpoint, len(images.classes))
-            state, finished = train(
-                config, images, run, own_device, checkpoint, processes=processes, command=_command()
-            )
-    except (RecipeError, PresetError) as error:
-        raise click.UsageError(str(error)) from error
-    except (RunError, DataError, CheckpointError, OSError) as error:
+        source = None if init is None else load_checkpoint(init)
+        values = read_recipe(
+            preset_name, config_file, _given(flags), networks_given=source is not None
+        )
+        asked = _config(values, source, num_classes=1)  # a bad value ends it before the data
+        if dry_run:
+            num_classes = len(classes_of(asked.data, asked.num_pictures))
+            print_dry_run(_config(values, source, num_classes), chosen)
+        else:
+            _train(values, asked, run, chosen, source, data_dir)
+    except (PresetError, RecipeError, RunError, DataError, CheckpointError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    if processes.first:
-        _announce(state, finished, run)
+
+
+def _train(
+    values: Values,
+    asked: TrainConfig,
+    run: Path,
+    device: torch.device,
+    init: Checkpoint | None,
+    data_dir: Path,
+) -> None:
+    """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
+    with joined(device) as (processes, own_device):
+        level = logging.INFO if processes.first else logging.ERROR
+        logging.basicConfig(level=level, format="%(message)s")
+        with processes.one_a_machine_first():
+            images = _open(asked, data_dir)
+        config = _config(values, init, len(images.classes))
+        state, finished = train(
+            config, images, run, own_device, init, processes=processes, command=_command()
+        )
+        if processes.first:
+            _announce(state, finished, run)
 
 
 def _given(flags: dict[str, object]) -> Values:

@@ -77,8 +77,9 @@ def _layout_of(path: Path) -> _Layout | None:
     for layout in LAYOUTS:
         if path.is_file() and path.name.startswith(layout.archive):  # .tar, .tar.gz
             return layout
-        if (path / layout.meta).is_file() or (path / layout.folder / layout.meta).is_file():
-            return layout
+        for folder in (path, path / layout.folder):
+            if all((folder / name).is_file() for name in (layout.meta, layout.batches[0])):
+                return layout
     return None
 
 

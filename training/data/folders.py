@@ -1,7 +1,7 @@
 """Folders of pictures: a folder a class (ImageNet's layout), or one flat folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ def folder_source(root: Path) -> Source:
     return Source(
         name=str(root),
         digest=digest_of(f"{f.relative_to(root)} {f.stat().st_size}".encode() for f in files),
-        classes=tuple(_class_of(name) for name in filled),
+        classes=_classes_of(filled),
         labels=np.repeat(np.arange(len(filled)), [len(pictures) for pictures in filled.values()]),
         picture=lambda index: FilePicture(files[index]),
         remarks=remarks,
@@ -70,9 +70,9 @@ def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES
 
 
-def _class_of(folder: str) -> ClassInfo:
+def _classes_of(folders: Iterable[str]) -> tuple[ClassInfo, ...]:
     by_wnid = {info.wnid: info for info in imagenet_classes()}
-    return by_wnid.get(folder, ClassInfo(name=folder))
+    return tuple(by_wnid.get(name, ClassInfo(name=name)) for name in folders)
 
 
 def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:

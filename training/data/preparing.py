@@ -43,6 +43,8 @@ def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
     are left out and listed in `unreadable.txt`. Raises DataError where `out` holds something else,
     where no picture is readable or the disk too small.
     """
+    if not len(source):
+        raise DataError(f"{source.name}: no pictures")
     if is_prepared(out):
         return _require_same(out, source, size)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -50,10 +52,11 @@ def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
     partial = out.with_name(f".{out.name}.partial")
     task: dict[str, object] = {
         "version": VERSION, "digest": source.digest, "size": size, "pictures": len(source),
+        "chunk": CHUNK,
     }  # fmt: skip
     with open_journal(partial, task) as journal:
         if is_prepared(out):  # another process was quicker
-            shutil.rmtree(partial)
+            shutil.rmtree(partial, ignore_errors=True)  # it took this one for `out`
             return _require_same(out, source, size)
         array = _array_file(partial / IMAGES, len(source), size)
         _decode_missing(source, array, journal)
@@ -119,7 +122,7 @@ def _chunks(source: Source, array: ArrayFile, starts: list[int]) -> Iterator[Chu
 
 def _progress_bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

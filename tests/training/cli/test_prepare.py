@@ -47,6 +47,25 @@ def test_what_is_suspicious_is_said_loudly(tmp_path: Path) -> None:
     assert "suspicious: heavily unbalanced: many has 150 pictures, few 12" in result.output
 
 
+def test_a_class_may_be_called_anything(tmp_path: Path) -> None:
+    """Brackets are no markup: neither swallowed nor styled."""
+    write_pictures(tmp_path / "[p]" / "[red]ball", 12)
+    write_pictures(tmp_path / "[p]" / "[bold]", 12)
+    result = run("prepare", tmp_path / "[p]", tmp_path / "[out]", "--size", 32)
+    assert result.exit_code == 0, result.output
+    assert "[red]ball" in result.output
+    assert "[bold]" in result.output
+
+
+def test_a_class_that_lost_all_its_pictures_is_said_loudly(tmp_path: Path) -> None:
+    """It is no class of the prepared folder."""
+    write_pictures(tmp_path / "p" / "ship", 12)
+    write_pictures(tmp_path / "p" / "truck", 1)
+    (tmp_path / "p" / "truck" / "0000.png").write_bytes(b"")
+    result = run("prepare", tmp_path / "p", tmp_path / "out", "--size", 32)
+    assert "no pictures, no classes: truck" in result.output
+
+
 def test_a_missing_source_is_one_line(tmp_path: Path) -> None:
     """And an exit code."""
     result = run("prepare", tmp_path / "nowhere", tmp_path / "out", "--size", 32)

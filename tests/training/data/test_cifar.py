@@ -77,6 +77,12 @@ def test_the_archive_is_read_without_unpacking_it(tmp_path: Path) -> None:
     assert source.picture(0).read(64).shape == (64, 64, 3)
 
 
+def test_a_folder_that_only_looks_like_it_is_not_taken_for_cifar(tmp_path: Path) -> None:
+    """A file called meta is no data set."""
+    (tmp_path / "meta").write_text("mine")
+    assert not is_cifar(tmp_path)
+
+
 class Intruder:
     """Pickles as a call of os.system."""
 

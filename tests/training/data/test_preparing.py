@@ -15,6 +15,7 @@ from PIL import Image
 from model.checkpoint import ClassInfo
 from training import picturebook
 from training.data import DataError, open_data, open_picturebook
+from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
 from training.data.prepared import UNREADABLE, open_prepared, read_description
 from training.data.preparing import prepare
@@ -130,6 +131,25 @@ def wait_for(condition: object, limit_s: float = 60) -> None:
         time.sleep(0.02)
 
 
+def test_two_processes_prepare_the_same_folder_once(tmp_path: Path) -> None:
+    """Started together, as the processes of a training are: one works, one waits, both find it."""
+    command = [
+        sys.executable, "-m", "sagan", "prepare", "picturebook", "out",
+        "--size", "32", "--num-pictures", "600",
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(
+            command, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=100)[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert len(open_prepared(tmp_path / "out", 32)) == 600
+
+
 def test_going_on_decodes_only_what_is_missing(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +193,13 @@ def test_a_place_that_holds_something_else_is_not_touched(pictures: Path, tmp_pa
     (tmp_path / ".out.partial" / "journal.jsonl").write_text('{"version": 1, "size": 64}\n')
     with pytest.raises(DataError, match="from other pictures or at another size"):
         prepare(folder_source(pictures), tmp_path / "out", 32)
+
+
+def test_a_source_without_pictures_is_one_clear_line(tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(DataError, match="picturebook: no pictures"):
+        prepare(picturebook_source(0), tmp_path / "out", 32)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_too_small_is_said_before_anything_is_decoded(
