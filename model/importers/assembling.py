@@ -100,11 +100,16 @@ def _collect(source: Format, kind: Kind, tensors: Tensors) -> tuple[dict[str, st
             raise ImportRefusedError(f"{key} does not belong to a {source.name} SAGAN {kind}")
         if not torch.isfinite(tensor).all():
             raise ImportRefusedError(f"{key} holds NaN or infinity")
-    parts = {n: Part(k, tensors[k]) for n, k in names.items() if k in tensors}
+    parts = {n: Part(k, _single(tensors[k])) for n, k in names.items() if k in tensors}
     for name, key in names.items():
         if name not in parts and ".shortcut." not in name and not name.endswith(OPTIONAL):
             raise ImportRefusedError(f"{key} is missing")
     return names, source.convert(parts)
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """At least float32: what a format computes with its vectors, half precision would round."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _num_blocks(parts: Parts, known: Mapping[int, int], names: Mapping[str, str]) -> int:

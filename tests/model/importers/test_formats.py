@@ -211,9 +211,18 @@ def test_the_sampler_draws_the_same_pictures_as_the_plain_network(
     assert float((sampled - levels).abs().max()) <= 1.0
 
 
-def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
-    """The networks here keep float32 weights."""
-    state, _ = write_generator(layouts.STUDIOGAN, SMALL, [1], CLASSES, Z)
-    state = {k: t.half() if t.is_floating_point() else t for k, t in state.items()}
-    generator = import_files(save(tmp_path / "G.pth", state)).checkpoint.generator
-    assert {p.dtype for p in generator.parameters()} == {torch.float32}
+@every_case
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_draw_as_the_same_ones_in_float32(
+    case: Case, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """The networks here keep float32 weights, and nothing on the way to them is rounded again."""
+    state, _ = write_generator(case.layout, SMALL, [1], CLASSES, Z)
+    half = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
+    single = {k: t.float() if t.is_floating_point() else t for k, t in half.items()}
+    imported = import_files(save(tmp_path / "half.pth", half))
+    expected = import_files(save(tmp_path / "single.pth", single)).checkpoint.generator
+    assert {p.dtype for p in imported.checkpoint.generator.parameters()} == {torch.float32}
+    z, y = inputs()
+    with torch.no_grad():
+        assert picture_error(imported, expected(z, y), z, y) < 1e-6
