@@ -42,6 +42,8 @@ CASES = {
     "mmgeneration": Case(layouts.MMGENERATION, 1e-5, bgr=True),
     "mmgeneration-sn": Case(layouts.MMGENERATION_SN, 1e-4, bgr=True),
     "mmgeneration-ema": Case(layouts.MMGENERATION_EMA, 1e-5, bgr=True),
+    "mmgeneration-one-sided": Case(layouts.MMGENERATION_ONE_SIDED, 1e-4, bgr=True),
+    "mmgeneration-mixed": Case(layouts.MMGENERATION_MIXED, 1e-5, bgr=True),
     "biggan-pytorch": Case(layouts.BIGGAN, 1e-5),
     "mimicry": Case(layouts.MIMICRY, 1e-5, in_place=True, upsampling="bilinear"),
 }
@@ -114,6 +116,22 @@ def test_every_resolution_and_any_place_of_attention_is_read(
     assert config.attention_layers == tuple(8 << i for i in after)
     z, y = inputs(3)
     assert picture_error(imported, draw(truth, z, y, eps=1e-5), z, y) < 1e-5
+
+
+def test_attention_in_another_style_than_its_network_is_read(tmp_path: Path) -> None:
+    """mmgeneration's after the first block of a discriminator has u and v, later ones u alone."""
+    generator, _ = write_generator(layouts.MMGENERATION, (32, 32, 16, 8, 8, 8), [2], CLASSES, Z)
+    state, truth = write_discriminator(
+        layouts.MMGENERATION_MIXED, (8, 16, 16, 24, 24, 24), [0, 1], CLASSES
+    )
+    assert "discriminator.conv_blocks.0.theta.conv.weight_v" in state
+    assert "discriminator.conv_blocks.2.theta.conv.u0" in state
+    imported = import_files(save(tmp_path / "both.pth", generator | state)).checkpoint
+    x, y = torch.randn(2, 3, 128, 128), torch.tensor([0, 4])
+    assert imported.discriminator is not None
+    with torch.no_grad():
+        found = imported.discriminator(x, y)
+    torch.testing.assert_close(found, judge(truth, x.flip(1), y, in_place=False), atol=0, rtol=1e-4)
 
 
 def test_the_averaged_generator_is_preferred(tmp_path: Path) -> None:
