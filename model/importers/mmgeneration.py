@@ -45,18 +45,22 @@ UNREACHABLE_BLOCKS = 5  # of a 64 px discriminator, whose last block downsamples
 def split(tensors: Tensors) -> Split:
     """The networks of the prefixes, or the one network of a bare state dict."""
     if starts(tensors, *(p + k for p in PREFIXES for k in (*GENERATOR_KEYS, "conv_blocks."))):
-        chosen = "generator_ema." if starts(tensors, "generator_ema.") else "generator."
-        generator = {k: t for k, t in tensors.items() if k.startswith(chosen)}
-        discriminator = {k: t for k, t in tensors.items() if k.startswith("discriminator.")}
-        strays = {k: t for k, t in tensors.items() if not k.startswith(PREFIXES)}
-        if not generator:
-            return Split(discriminator=discriminator | strays)
-        return _without_unreachable(
-            Split(generator | strays, discriminator, (f"generator taken from {chosen[:-1]}",))
-        )
+        return _without_unreachable(_by_prefix(tensors))
     if starts(tensors, *GENERATOR_KEYS):
         return Split(generator=tensors)
-    return Split(discriminator=tensors) if starts(tensors, *DISCRIMINATOR_KEYS) else Split()
+    if starts(tensors, *DISCRIMINATOR_KEYS):
+        return _without_unreachable(Split(discriminator=tensors))
+    return Split()
+
+
+def _by_prefix(tensors: Tensors) -> Split:
+    chosen = "generator_ema." if starts(tensors, "generator_ema.") else "generator."
+    generator = {k: t for k, t in tensors.items() if k.startswith(chosen)}
+    discriminator = {k: t for k, t in tensors.items() if k.startswith("discriminator.")}
+    strays = {k: t for k, t in tensors.items() if not k.startswith(PREFIXES)}
+    if not generator:
+        return Split(discriminator=discriminator | strays)
+    return Split(generator | strays, discriminator, (f"generator taken from {chosen[:-1]}",))
 
 
 def _without_unreachable(found: Split) -> Split:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.folding import FoldedGenerator
-from model.importers import Imported, Overrides, import_files
+from model.importers import Imported, ImportRefusedError, Overrides, import_files
 from model.latents import latents
 from model.sampler import Sampler
 from tests.model.importers import layouts
@@ -202,6 +202,21 @@ def test_a_discriminator_that_no_network_here_computes_is_left_out(tmp_path: Pat
     imported = import_files(save(tmp_path / "both.pth", state | judged))
     assert imported.checkpoint.discriminator is None
     assert any("discriminator left out" in line for line in imported.lines)
+
+
+@pytest.mark.parametrize("prefix", ["discriminator.", ""])
+def test_a_discriminator_that_no_network_here_computes_is_refused_where_it_is_asked_for(
+    prefix: str, tmp_path: Path
+) -> None:
+    """In a file of its own, with its prefix or without."""
+    state, _ = write_generator(layouts.MMGENERATION, (16, 16, 8, 8, 8), [2], CLASSES, Z)
+    judged, _ = write_discriminator(layouts.MMGENERATION, (8, 8, 16, 16, 24), [1], CLASSES)
+    judged = {prefix + key.removeprefix("discriminator."): t for key, t in judged.items()}
+    generator, discriminator = save(tmp_path / "G.pth", state), save(tmp_path / "D.pth", judged)
+    with pytest.raises(ImportRefusedError, match=r"D\.pth: discriminator left out: at 64 px"):
+        import_files(generator, discriminator=discriminator)
+    with pytest.raises(ImportRefusedError, match=r"D\.pth: holds a discriminator and no gen"):
+        import_files(discriminator)
 
 
 @every_case
