@@ -75,7 +75,8 @@ def import_files(
         raise ImportRefusedError(f"{file}: holds a discriminator and no generator")
     other = found if discriminator is None else _find(discriminator, format_name, overrides)
     if discriminator is not None and not other.split.discriminator:
-        raise ImportRefusedError(f"{discriminator}: holds no discriminator")
+        remarks = "; ".join(other.split.remarks)
+        raise ImportRefusedError(f"{discriminator}: {remarks or 'holds no discriminator'}")
     generator = _assembled(assemble_generator, found, found.split.generator)
     judge = None
     if other.split.discriminator:
@@ -105,7 +106,7 @@ def _find(file: Path, format_name: str, overrides: Overrides | None) -> _Found:
     candidates = list(FORMATS.values()) if format_name == "auto" else [FORMATS[format_name]]
     for candidate in candidates:
         split = candidate.split(tensors)
-        if split.generator or split.discriminator:
+        if split != Split():
             rules = (overrides or Overrides()).apply(candidate.rules(tensors, file.name))
             return _Found(file, candidate, split, rules)
     asked = "any known" if format_name == "auto" else format_name

@@ -70,6 +70,8 @@ def _read_archive(file: Path) -> dict[str, Tensor]:
         raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
     if damaged is not None:
         raise ImportRefusedError(f"{file}: damaged: {damaged} does not match its checksum")
+    if any(name.endswith("/constants.pkl") for name in members):
+        raise ImportRefusedError(f"{file}: a TorchScript archive, not a state dict")
     if any(name.endswith("data.pkl") for name in members):
         return _flattened(_load(file, archive=True), file)
     if members and all(name.endswith(".npy") for name in members):
@@ -83,13 +85,18 @@ def _load(file: Path, *, archive: bool) -> object:
             warnings.simplefilter("ignore")  # what does not load is refused with a line of its own
             loaded: object = torch.load(file, "cpu", weights_only=True, mmap=archive)
     except DAMAGE as error:
-        asked = re.search(r"(?:GLOBAL|global|class|function):? +([\w.]+\.\w+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and asked:
-            raise ImportRefusedError(
-                f"{file}: asks for {asked[1]}, which is code: refused without running it"
-            ) from error
-        raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
+        raise ImportRefusedError(f"{file}: {_why_not_loaded(error)}") from error
     return loaded
+
+
+def _why_not_loaded(error: BaseException) -> str:
+    """In our words: PyTorch's advise to load the file without care."""
+    asked = re.search(r"GLOBAL ([\w.]+)|(?:class|function) ([\w.]+\.\w+)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and asked:
+        return f"asks for {asked[1] or asked[2]}, which is not a tensor: refused without running it"
+    if "weights only" in str(error).lower():
+        return "damaged, or a pickle of something else than a state dict"
+    return f"damaged or cut short: {_line(error)}"
 
 
 def _load_npz(file: Path) -> dict[str, Tensor]:

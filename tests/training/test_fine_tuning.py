@@ -62,6 +62,39 @@ def test_a_checkpoint_without_a_discriminator_gets_a_new_one() -> None:
     assert state.discriminator.config.num_classes == 3
 
 
+@pytest.mark.parametrize(
+    ("shape", "base", "attention_at", "residual_at"),
+    [
+        ({"resolution": 64, "base_channels": 4}, 8, (32,), ()),
+        ({"resolution": 64, "base_channels": 16, "attention_at": ()}, 16, (), ()),
+        ({"resolution": 64, "base_channels": 16, "attention_at": (16, 64)}, 16, (16,), ()),
+        (
+            {"resolution": 128, "base_channels": 8, "attention_at": (), "residual_at": (32,)},
+            8, (), (32,),
+        ),
+        ({"resolution": 32, "base_channels": 1, "attention_at": (),
+          "channel_multipliers": (64, 16, 24, 40)}, 10, (), ()),
+    ],
+)  # fmt: skip
+def test_a_generator_alone_gets_a_discriminator_like_itself(
+    shape: dict[str, object], base: int, attention_at: tuple[int, ...], residual_at: tuple[int, ...]
+) -> None:
+    """Attentive where it is, wide enough for that, with its spectral norm's epsilon."""
+    config = GeneratorConfig.model_validate(
+        {"num_classes": 2, "z_dim": 8, "spectral_norm_eps": 1e-6, **shape}
+    )
+    _, judge = configs_for(Checkpoint(Generator(config), None, OLD), 3)
+    assert judge == DiscriminatorConfig(
+        resolution=config.resolution,
+        base_channels=base,
+        num_classes=3,
+        attention_at=attention_at,
+        residual_at=residual_at,
+        spectral_norm_eps=1e-6,
+    )
+    Discriminator(judge)
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Three class folders of odd sizes and formats."""

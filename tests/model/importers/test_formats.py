@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.folding import FoldedGenerator
-from model.importers import Imported, Overrides, import_files
+from model.importers import Imported, ImportRefusedError, Overrides, import_files
 from model.latents import latents
 from model.sampler import Sampler
 from tests.model.importers import layouts
@@ -42,6 +42,8 @@ CASES = {
     "mmgeneration": Case(layouts.MMGENERATION, 1e-5, bgr=True),
     "mmgeneration-sn": Case(layouts.MMGENERATION_SN, 1e-4, bgr=True),
     "mmgeneration-ema": Case(layouts.MMGENERATION_EMA, 1e-5, bgr=True),
+    "mmgeneration-one-sided": Case(layouts.MMGENERATION_ONE_SIDED, 1e-4, bgr=True),
+    "mmgeneration-mixed": Case(layouts.MMGENERATION_MIXED, 1e-5, bgr=True),
     "biggan-pytorch": Case(layouts.BIGGAN, 1e-5),
     "mimicry": Case(layouts.MIMICRY, 1e-5, in_place=True, upsampling="bilinear"),
 }
@@ -116,6 +118,22 @@ def test_every_resolution_and_any_place_of_attention_is_read(
     assert picture_error(imported, draw(truth, z, y, eps=1e-5), z, y) < 1e-5
 
 
+def test_attention_in_another_style_than_its_network_is_read(tmp_path: Path) -> None:
+    """mmgeneration's after the first block of a discriminator has u and v, later ones u alone."""
+    generator, _ = write_generator(layouts.MMGENERATION, (32, 32, 16, 8, 8, 8), [2], CLASSES, Z)
+    state, truth = write_discriminator(
+        layouts.MMGENERATION_MIXED, (8, 16, 16, 24, 24, 24), [0, 1], CLASSES
+    )
+    assert "discriminator.conv_blocks.0.theta.conv.weight_v" in state
+    assert "discriminator.conv_blocks.2.theta.conv.u0" in state
+    imported = import_files(save(tmp_path / "both.pth", generator | state)).checkpoint
+    x, y = torch.randn(2, 3, 128, 128), torch.tensor([0, 4])
+    assert imported.discriminator is not None
+    with torch.no_grad():
+        found = imported.discriminator(x, y)
+    torch.testing.assert_close(found, judge(truth, x.flip(1), y, in_place=False), atol=0, rtol=1e-4)
+
+
 def test_the_averaged_generator_is_preferred(tmp_path: Path) -> None:
     """Where mmgeneration's file has both."""
     last, _ = write_generator(layouts.MMGENERATION, SMALL, [1], CLASSES, Z)
@@ -186,6 +204,21 @@ def test_a_discriminator_that_no_network_here_computes_is_left_out(tmp_path: Pat
     assert any("discriminator left out" in line for line in imported.lines)
 
 
+@pytest.mark.parametrize("prefix", ["discriminator.", ""])
+def test_a_discriminator_that_no_network_here_computes_is_refused_where_it_is_asked_for(
+    prefix: str, tmp_path: Path
+) -> None:
+    """In a file of its own, with its prefix or without."""
+    state, _ = write_generator(layouts.MMGENERATION, (16, 16, 8, 8, 8), [2], CLASSES, Z)
+    judged, _ = write_discriminator(layouts.MMGENERATION, (8, 8, 16, 16, 24), [1], CLASSES)
+    judged = {prefix + key.removeprefix("discriminator."): t for key, t in judged.items()}
+    generator, discriminator = save(tmp_path / "G.pth", state), save(tmp_path / "D.pth", judged)
+    with pytest.raises(ImportRefusedError, match=r"D\.pth: discriminator left out: at 64 px"):
+        import_files(generator, discriminator=discriminator)
+    with pytest.raises(ImportRefusedError, match=r"D\.pth: holds a discriminator and no gen"):
+        import_files(discriminator)
+
+
 @every_case
 def test_the_folded_network_equals_the_imported_one(case: Case, tmp_path: Path) -> None:
     """In float64 to 1e-10, for every switch that a format brings."""
@@ -211,9 +244,18 @@ def test_the_sampler_draws_the_same_pictures_as_the_plain_network(
     assert float((sampled - levels).abs().max()) <= 1.0
 
 
-def test_half_precision_weights_become_float32(tmp_path: Path) -> None:
-    """The networks here keep float32 weights."""
-    state, _ = write_generator(layouts.STUDIOGAN, SMALL, [1], CLASSES, Z)
-    state = {k: t.half() if t.is_floating_point() else t for k, t in state.items()}
-    generator = import_files(save(tmp_path / "G.pth", state)).checkpoint.generator
-    assert {p.dtype for p in generator.parameters()} == {torch.float32}
+@every_case
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weights_draw_as_the_same_ones_in_float32(
+    case: Case, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    """The networks here keep float32 weights, and nothing on the way to them is rounded again."""
+    state, _ = write_generator(case.layout, SMALL, [1], CLASSES, Z)
+    half = {k: t.to(dtype) if t.is_floating_point() else t for k, t in state.items()}
+    single = {k: t.float() if t.is_floating_point() else t for k, t in half.items()}
+    imported = import_files(save(tmp_path / "half.pth", half))
+    expected = import_files(save(tmp_path / "single.pth", single)).checkpoint.generator
+    assert {p.dtype for p in imported.checkpoint.generator.parameters()} == {torch.float32}
+    z, y = inputs()
+    with torch.no_grad():
+        assert picture_error(imported, expected(z, y), z, y) < 1e-6

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,22 +45,31 @@ def require_refusal(result: Result, out: Path, *fragments: str) -> None:
 class Malicious:
     """A pickle of it creates a file when it is loaded without care."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, function: Callable[[str], object] = os.system) -> None:
+        self.path, self.function = path, function
 
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, (f"touch {self.path}",)
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        script = f"touch {self.path}"
+        return self.function, (script if self.function is os.system else _python(self.path),)
+
+
+def _python(proof: Path) -> str:
+    return f"__import__('pathlib').Path({str(proof)!r}).touch()"
 
 
 @pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize(
+    ("function", "name"), [(os.system, "posix.system"), (eval, "eval"), (exec, "exec")]
+)
 def test_a_pickle_with_code_is_refused_without_running_it(
-    archive: bool, state: State, tmp_path: Path
+    function: Callable[[str], object], name: str, archive: bool, state: State, tmp_path: Path
 ) -> None:
     """In either of PyTorch's file forms, hidden beside good weights."""
     proof, file = tmp_path / "proof", tmp_path / "evil.pth"
-    payload = {"state_dict": state, "best": Malicious(proof)}
+    payload = {"state_dict": state, "best": Malicious(proof, function)}
     torch.save(payload, file, _use_new_zipfile_serialization=archive)
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "system")
+    said = f"asks for {name}, which is not a tensor"
+    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", said)
     assert not proof.exists()
     with file.open("rb") as opened:  # the pickle is a real one
         torch.load(opened, weights_only=False)
@@ -70,8 +80,27 @@ def test_a_bare_pickle_with_code_is_refused_without_running_it(tmp_path: Path) -
     """As Python's own module writes it."""
     proof, file = tmp_path / "proof", tmp_path / "evil.pth"
     file.write_bytes(pickle.dumps(Malicious(proof)))
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "evil.pth")
+    result = run("auto", file, "-o", tmp_path / "out")
+    require_refusal(result, tmp_path / "out", "evil.pth", "a pickle of something else")
     assert not proof.exists()
+
+
+def test_pytorchs_advice_to_load_without_care_is_not_passed_on(tmp_path: Path) -> None:
+    """A pickle that it cannot read."""
+    file = tmp_path / "old.pth"
+    file.write_bytes(b"\x80\x02I1\n.")
+    result = run("auto", file, "-o", tmp_path / "out")
+    require_refusal(result, tmp_path / "out", "damaged, or a pickle of something else")
+    assert "Weights only" not in result.output
+
+
+def test_a_torchscript_archive_is_called_by_its_name(tmp_path: Path) -> None:
+    """It holds a program and no state dict."""
+    file = tmp_path / "G.pth"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), file)
+    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "a TorchScript")
 
 
 def test_an_npz_with_code_is_refused_without_running_it(tmp_path: Path) -> None:
@@ -105,6 +134,60 @@ def _flat(state: State) -> State:
 
 def _with_nan(state: State) -> State:
     return state | {KEY: torch.full_like(state[KEY], float("nan"))}
+
+
+def _sparse(state: State) -> State:
+    return state | {KEY: state[KEY].to_sparse()}
+
+
+def _meta(state: State) -> State:
+    return state | {KEY: state[KEY].to("meta")}
+
+
+def _whole_numbers(state: State) -> State:
+    return state | {KEY: state[KEY].mul(10).to(torch.int64)}
+
+
+def _complex(state: State) -> State:
+    return state | {KEY: state[KEY].to(torch.complex64)}
+
+
+def _truths(state: State) -> State:
+    return state | {KEY: state[KEY] > 0}
+
+
+def _too_large(state: State) -> State:
+    return state | {KEY: state[KEY].double() * 1e300}
+
+
+def _nothing_but_zeros(state: State) -> State:
+    return state | {KEY: torch.zeros_like(state[KEY])}
+
+
+def _sigma_overflows(state: State) -> State:
+    return state | {KEY: torch.full_like(state[KEY], 3e38)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _sparse, _meta, _whole_numbers, _complex, _truths, _too_large, _nothing_but_zeros,
+        _sigma_overflows,
+    ],
+)  # fmt: skip
+def test_a_tensor_that_no_layer_can_compute_with_is_named(
+    change: Callable[[State], State], state: State, tmp_path: Path
+) -> None:
+    """Of another kind than a dense one of numbers, or without a spectral norm to divide by."""
+    torch.save({"state_dict": change(state)}, tmp_path / "G.pth")
+    require_refusal(run("auto", tmp_path / "G.pth", "-o", tmp_path / "out"), tmp_path / "out", KEY)
+
+
+def test_a_variance_below_zero_is_named(state: State, tmp_path: Path) -> None:
+    """Its square root would make every picture NaN."""
+    key = "blocks.1.0.bn1.bn.running_var"
+    torch.save({"state_dict": state | {key: -state[key]}}, tmp_path / "G.pth")
+    require_refusal(run("auto", tmp_path / "G.pth", "-o", tmp_path / "out"), tmp_path / "out", key)
 
 
 @pytest.mark.parametrize("change", [_without, _misshapen, _flat, _with_nan])
