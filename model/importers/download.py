@@ -33,7 +33,7 @@ def download(url: str, folder: Path, report: Report = lambda _done, _total: None
     then stays for the next call (RFC 9110, section 14). A name that ends in 8 hexadecimal digits
     promises the beginning of the file's sha256. Raises DownloadError.
     """
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    name = file_name(url)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https") or not name:
         raise DownloadError(f"{url}: not the http(s) address of a file")
     promised = promised_sha256(name)
@@ -50,6 +50,11 @@ def download(url: str, folder: Path, report: Report = lambda _done, _total: None
             f"{url}: sha256 begins {found[:8]}, its name promises {promised}: not kept, try again"
         )
     return partial.replace(file)
+
+
+def file_name(url: str) -> str:
+    """What the file of an address is called: without its query, %XX decoded."""
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
 
 
 def promised_sha256(name: str) -> str | None:
