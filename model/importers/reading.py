@@ -25,7 +25,13 @@ DAMAGE = (
 
 
 class _Inert:
-    """Stands for a NumPy scalar that a training script left beside the tensors: never looked at."""
+    """Stands for what a training script left beside the tensors: never looked at.
+
+    It takes whatever a pickle gives to the object that it stands for, and does nothing with it.
+    """
+
+    def __new__(cls, *_args: object) -> "_Inert":
+        return super().__new__(cls)
 
     def __init__(self, *args: object) -> None:
         pass
@@ -34,11 +40,29 @@ class _Inert:
         pass
 
 
-# Scores and step counts are pickled as NumPy scalars; the tensors do not need them.
-SCALARS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
-    (_Inert, "numpy.core.multiarray.scalar"),
-    (_Inert, "numpy._core.multiarray.scalar"),
-    (_Inert, "numpy.dtype"),
+def _empty_list(*_args: object) -> list[object]:
+    """Stands for a deque: the unpickler appends to lists alone."""
+    return []
+
+
+def _empty_dict(*_args: object) -> dict[object, object]:
+    """Stands for a defaultdict, whose factory is not kept: items go into dicts alone."""
+    return {}
+
+
+# Scores, options and dates, by the names that pickles have for them: none of these is called.
+BESIDE_TENSORS = (
+    "argparse.Namespace", "builtins.dict", "builtins.float", "builtins.int", "builtins.list",
+    "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone",
+    "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+)  # fmt: skip
+STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_empty_list, "collections.deque"),
+    (_empty_dict, "collections.defaultdict"),
+    *((_Inert, name) for name in BESIDE_TENSORS),
 ]
 
 
@@ -81,7 +105,7 @@ def _read_archive(file: Path) -> dict[str, Tensor]:
 
 def _load(file: Path, *, archive: bool) -> object:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(SCALARS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
             warnings.simplefilter("ignore")  # what does not load is refused with a line of its own
             loaded: object = torch.load(file, "cpu", weights_only=True, mmap=archive)
     except DAMAGE as error:
