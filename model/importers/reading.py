@@ -15,6 +15,7 @@ from torch import Tensor
 from model.importers.naming import ImportRefusedError
 
 ZIP_MAGIC, PICKLE_MAGIC = b"PK", b"\x80"
+WRAPPERS = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")  # of data-parallel and compiled modules
 STATE_DICT_KEYS = ("state_dict", "model_state_dict")
 # What damaged pickles and archives make the readers raise.
 DAMAGE = (
@@ -69,7 +70,7 @@ STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` file's state dict, or of an `.npz`, by their keys in file order.
 
-    `module.`, which data-parallel training puts before names, is taken off. Raises
+    `module.` and `_orig_mod.`, which wrappers put before names, are taken off. Raises
     ImportRefusedError with the reason in one line: no such file, damaged, or a pickle that asks
     for code, which is refused without running it.
     """
@@ -145,7 +146,7 @@ def _flattened(loaded: object, file: Path) -> dict[str, Tensor]:
         if isinstance(inner, Mapping):
             tensors = {str(k): t for k, t in inner.items() if isinstance(t, Tensor)}
             if tensors:
-                return {re.sub(r"(^|\.)module\.", r"\1", key): t for key, t in tensors.items()}
+                return {WRAPPERS.sub(r"\1", key): t for key, t in tensors.items()}
     raise ImportRefusedError(f"{file}: holds no state dict of tensors")
 
 

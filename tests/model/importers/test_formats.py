@@ -140,13 +140,14 @@ def test_what_no_shape_tells_can_be_overridden_and_is_named(tmp_path: Path) -> N
     assert "skip_sees_relu  no" in said
 
 
+@pytest.mark.parametrize("prefix", ["module.", "module.module.", "_orig_mod.", "module._orig_mod."])
 @pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", None])
 def test_prefixes_of_parallel_training_and_wrappers_do_not_matter(
-    wrapper: str | None, tmp_path: Path
+    wrapper: str | None, prefix: str, tmp_path: Path
 ) -> None:
-    """`module.` before every key, in any of the ways in which scripts save."""
+    """`module.` or `_orig_mod.` before every key, in any of the ways in which scripts save."""
     state, truth = write_generator(layouts.MIMICRY, SMALL, [1], CLASSES, Z)
-    state = {f"module.{key}": tensor for key, tensor in state.items()}
+    state = {f"{prefix}{key}": tensor for key, tensor in state.items()}
     file = tmp_path / "G.pth"
     torch.save({wrapper: state} if wrapper else state, file)
     z, y = inputs()

@@ -97,3 +97,11 @@ def test_a_folder_that_is_no_checkpoint_is_not_replaced(state: State, tmp_path: 
     result = run("auto", tmp_path / "G.pth", "-o", tmp_path / "photos")
     assert result.exit_code == 1
     assert (tmp_path / "photos" / "one.jpg").exists()
+
+
+def test_a_number_of_blocks_that_no_network_has_is_said(state: State, tmp_path: Path) -> None:
+    """No single key is at fault."""
+    first = {k: t for k, t in state.items() if not k.startswith(("blocks.2.", "blocks.3."))}
+    torch.save(first, tmp_path / "G.pth")
+    result = run("auto", tmp_path / "G.pth", "-o", tmp_path / "out")
+    require_refusal(result, tmp_path / "out", "G.pth: 2 blocks found, expected 3, 4, 5, 6")
