@@ -73,3 +73,19 @@ def test_a_discriminator_that_no_network_here_computes_is_refused_where_it_is_as
         import_files(generator, discriminator=discriminator)
     with pytest.raises(ImportRefusedError, match=r"D\.pth: holds a discriminator and no gen"):
         import_files(discriminator)
+
+
+def test_a_discriminator_of_its_own_file_has_its_generators_colours(tmp_path: Path) -> None:
+    """Whatever the file's name says; one of another format is refused."""
+    state, _ = write_generator(layouts.MMGENERATION, SMALL, [1], CLASSES, Z)
+    judged, truth = write_discriminator(layouts.MMGENERATION, (8, 16, 16, 24), [1], CLASSES)
+    generator, file = save(tmp_path / "G_rgb.pth", state), save(tmp_path / "D.pth", judged)
+    imported = import_files(generator, discriminator=file).checkpoint
+    x, y = torch.randn(2, 3, 32, 32), torch.tensor([0, 4])
+    assert imported.discriminator is not None
+    with torch.no_grad():
+        found = imported.discriminator(x, y)
+    torch.testing.assert_close(found, judge(truth, x, y, in_place=False), atol=0, rtol=1e-4)
+    other, _ = write_discriminator(layouts.BIGGAN, (8, 16, 16, 24), [1], CLASSES)
+    with pytest.raises(ImportRefusedError, match=r"D\.pth: of biggan-pytorch, the generator of mm"):
+        import_files(generator, discriminator=save(file, other))
