@@ -38,7 +38,7 @@ def assemble_generator(source: Format, tensors: Tensors, rules: Rules) -> Genera
     names, parts = _collect(source, "generator", tensors)
     if rules.colour_order == "BGR":
         parts = swap_red_and_blue("generator", parts)
-    count = _num_blocks(parts, GENERATOR_RESOLUTIONS, names)
+    count = _num_blocks(parts, GENERATOR_RESOLUTIONS)
     resolution = GENERATOR_RESOLUTIONS[count]
     places = [START_RESOLUTION * 2 ** (i + 1) for i in range(count)]
     parts, attention_at = _place_attention(parts, places)
@@ -70,7 +70,7 @@ def assemble_discriminator(source: Format, tensors: Tensors, rules: Rules) -> Di
     if rules.colour_order == "BGR":
         parts = swap_red_and_blue("discriminator", parts)
     parts = widen_hidden(parts)
-    count = _num_blocks(parts, DISCRIMINATOR_RESOLUTIONS, names)
+    count = _num_blocks(parts, DISCRIMINATOR_RESOLUTIONS)
     resolution = DISCRIMINATOR_RESOLUTIONS[count]
     places = DiscriminatorConfig(resolution=resolution, num_classes=1).block_resolutions
     parts, attention_at = _place_attention(parts, places)
@@ -114,13 +114,12 @@ def _single(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _num_blocks(parts: Parts, known: Mapping[int, int], names: Mapping[str, str]) -> int:
+def _num_blocks(parts: Parts, known: Mapping[int, int]) -> int:
     count = sum(name.endswith(".conv1.weight") for name in parts)
     if count not in known:
         raise ImportRefusedError(
-            f"{list(names.values())[-1]}: {count} blocks, where SAGANs of "
-            f"{', '.join(str(size) for size in known.values())} px have "
-            f"{', '.join(str(n) for n in known)}"
+            f"{count} blocks found, expected {', '.join(str(n) for n in known)} "
+            f"for {', '.join(str(size) for size in known.values())} px"
         )
     return count
 

@@ -77,13 +77,18 @@ def import_files(
     if discriminator is not None and not other.split.discriminator:
         remarks = "; ".join(other.split.remarks)
         raise ImportRefusedError(f"{discriminator}: {remarks or 'holds no discriminator'}")
+    if other.format is not found.format:
+        raise ImportRefusedError(
+            f"{other.file}: of {other.format.name}, the generator of {found.format.name}"
+        )
+    other = replace(other, rules=found.rules)  # the file's name may say less than the generator's
     generator = _assembled(assemble_generator, found, found.split.generator)
     judge = None
     if other.split.discriminator:
         judge = _assembled(assemble_discriminator, other, other.split.discriminator)
         _require_a_pair(generator, judge, other.file)
     named = _classes(classes, generator.config.num_classes)
-    files = [found] if other is found else [found, other]
+    files = [found] if discriminator is None else [found, other]
     facts = {"imported": {"format": found.format.name, **_provenance(files)}}
     checkpoint = Checkpoint(generator, judge, named, facts)
     lines = [*_lines(found, generator, judge), _classes_line(classes, named)]
