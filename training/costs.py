@@ -64,9 +64,14 @@ def count_costs(config: TrainConfig) -> Costs:
     """
     with FakeTensorMode():  # unlike the meta device it knows autocast
         state = _shapes(config)
-        z, labels, images = _batch(config, 1, torch.device("cpu"))
-        generator_flops = _flops(lambda: state.generator(z, labels))
-        discriminator_flops = _flops(lambda: state.discriminator(images, labels))
+        ones, twos = (_batch(config, n, torch.device("cpu")) for n in (1, 2))
+        # What two images take and one does not: weights are prepared once for any batch.
+        generator_flops = _flops(lambda: state.generator(*twos[:2])) - _flops(
+            lambda: state.generator(*ones[:2])
+        )
+        discriminator_flops = _flops(lambda: state.discriminator(*twos[:0:-1])) - _flops(
+            lambda: state.discriminator(*ones[:0:-1])
+        )
         step_flops = _flops(lambda: _step(config, state, 2)) // 2
         kept = [_kept_bytes(config, state, batch) for batch in (2, 4)]
     num_generator, num_discriminator = map(_size, (state.generator, state.discriminator))

@@ -18,7 +18,7 @@ State = dict[str, torch.Tensor]
 
 
 def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
-    """The folder of a run of six steps, by that many real processes."""
+    """The folder of a run of three steps, by that many real processes."""
     launcher = (
         ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "sagan"]
         if processes > 1
@@ -27,7 +27,7 @@ def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
     command = [
         sys.executable, "-m", *launcher, "train", name, "--size", "32", "--base-channels", "8",
         "--batch-size", "8", "--num-pictures", "20", "--data-dir", "data", "--device", "cpu",
-        "--precision", "float32", "--total-images", "48", "--flip", *options,
+        "--precision", "float32", "--total-images", "24", "--flip", *options,
     ]  # fmt: skip
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=100)
@@ -41,7 +41,7 @@ def weights(run: Path, network: str) -> State:
     A constant before batch norm is subtracted again, so such biases have gradients of rounding
     noise, which Adam scales up to its full rate; the running means that follow contain them.
     """
-    loaded = torch.load(run / "snapshot-000000000048.pt", weights_only=True)
+    loaded = torch.load(run / "snapshot-000000000024.pt", weights_only=True)
     state: State = loaded[network]
     if network == "discriminator":
         return state
@@ -50,13 +50,13 @@ def weights(run: Path, network: str) -> State:
 
 
 def losses(run: Path) -> list[float]:
-    """The run's mean losses over its six steps."""
+    """The run's mean losses over its three steps."""
     record = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     return [record["discriminator_loss"], record["generator_loss"]]
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """Six steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4."""
+    """Three steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4."""
     one = trained(tmp_path, "one")
     two = trained(tmp_path, "two", processes=2)
     assert losses(two) == pytest.approx(losses(one), abs=1e-4)
