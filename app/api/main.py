@@ -45,7 +45,7 @@ def main(settings: Settings | None = None) -> int:
     configure_logging(settings.log_level)
     server = DrainingServer(app, settings)
     gc.collect()
-    gc.freeze()  # what is there for good is not looked through again: that takes 30 ms
+    gc.freeze()  # what is there for good is not looked through again: the p99 would show it
     with server.stopped_by_signals():
         server.run()
     return 0
