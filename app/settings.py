@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(None, description="redis://, rediss:// or unix:// URL")
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    precision: Literal["float32", "bf16", "auto"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] = Field(
+        "auto", description="auto: bf16 where the device has it and it is close to float32"
+    )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     data_dir: Path | None = Field(None, description="where the private Redis keeps its data")

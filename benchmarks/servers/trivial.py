@@ -49,3 +49,14 @@ class TrivialSampler:
     ) -> NDArray[np.float32]:
         """There is no attention in it."""
         raise NotImplementedError
+
+    def sample_with_attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """There is no attention in it."""
+        raise NotImplementedError

@@ -26,17 +26,22 @@ class DownloadError(ImportRefusedError):
     """A file that could not be fetched, or is not the one that was promised."""
 
 
-def download(url: str, folder: Path, report: Report = lambda _done, _total: None) -> Path:
+def download(
+    url: str,
+    folder: Path,
+    report: Report = lambda _done, _total: None,
+    promised: str | None = None,
+) -> Path:
     """The file of `url` in `folder`, fetched unless it is there already.
 
     A cut connection is taken up again for as long as each brings bytes, and the part that is there
-    then stays for the next call (RFC 9110, section 14). A name that ends in 8 hexadecimal digits
-    promises the beginning of the file's sha256. Raises DownloadError.
+    then stays for the next call (RFC 9110, section 14). `promised` is how the file's sha256 begins;
+    a name that ends in 8 hexadecimal digits promises it too. Raises DownloadError.
     """
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    name = file_name(url)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https") or not name:
         raise DownloadError(f"{url}: not the http(s) address of a file")
-    promised = promised_sha256(name)
+    promised = promised or promised_sha256(name)
     file, partial = folder / name, folder / f"{name}.part"
     if promised and file.exists() and sha256(file).startswith(promised):
         return file
@@ -47,9 +52,14 @@ def download(url: str, folder: Path, report: Report = lambda _done, _total: None
     if promised and not (found := sha256(partial)).startswith(promised):
         partial.unlink()
         raise DownloadError(
-            f"{url}: sha256 begins {found[:8]}, its name promises {promised}: not kept, try again"
+            f"{url}: sha256 begins {found[:8]}, promised is {promised[:8]}: not kept, try again"
         )
     return partial.replace(file)
+
+
+def file_name(url: str) -> str:
+    """What the file of an address is called: without its query, %XX decoded."""
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
 
 
 def promised_sha256(name: str) -> str | None:

@@ -96,6 +96,34 @@ def test_without_a_folder_it_goes_to_the_users_models(generator: Path, home: Pat
     assert home in models_folder().parents
 
 
+def test_another_model_of_the_same_name_is_not_overwritten(generator: Path, home: Path) -> None:
+    """Where the user has not named the folder; the same one again is no harm."""
+    run("auto", generator)
+    first = load_checkpoint(models_folder() / "model-G-best").fingerprint
+    run("auto", generator)
+    state, _ = write_generator(layouts.STUDIOGAN, (16, 8, 24, 16), [1], 3, 6)
+    torch.save({"state_dict": state}, generator)
+    result = CliRunner().invoke(import_command, ["auto", str(generator)])
+    assert result.exit_code == 1
+    assert f"holds another model (fingerprint {first}): give another place with -o" in result.output
+    assert load_checkpoint(models_folder() / "model-G-best").fingerprint == first
+    out = ("-o", models_folder() / "model-G-best")
+    assert first not in run("auto", generator, *out).output
+
+
+def test_the_name_of_an_address_is_without_its_query(address: str) -> None:
+    """Its scheme in capitals, a percent sign's letters decoded."""
+    run("auto", address.replace("http", "HTTP").replace("sagan_", "s%61gan_") + "?download=a/b")
+    name = address.rpartition("/")[2].removesuffix(".pth")
+    assert load_checkpoint(models_folder() / name).config.num_classes == 1000
+
+
+def test_a_failed_download_is_one_line(address: str) -> None:
+    """No bar before anything came."""
+    result = CliRunner().invoke(import_command, ["auto", address + ".none"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+
+
 def test_imagenet_128_is_fetched_checked_converted_and_named(address: str) -> None:
     """Under its own name, with ImageNet's classes, its source and its licence."""
     run("imagenet-128", address)

@@ -137,7 +137,7 @@ def test_a_whole_part_only_needs_its_name(server: Server, tmp_path: Path) -> Non
 def test_a_corrupted_file_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
     """Its name promises how its sha256 begins."""
     server.content = CONTENT[:-1] + b"!"
-    with pytest.raises(DownloadError, match=f"promises {NAME[8:16]}"):
+    with pytest.raises(DownloadError, match=f"promised is {NAME[8:16]}"):
         download(server.url, tmp_path)
     assert not list(tmp_path.iterdir())
     server.content = CONTENT

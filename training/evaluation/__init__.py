@@ -1,0 +1,1 @@
+"""Measures checkpoints against data: feature networks, their statistics, and distances of those."""

@@ -1,0 +1,170 @@
+"""`sagan evaluate`: how good a checkpoint's samples are."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.latents import MAX_TRUNCATION
+from model.sampler import Sampler
+from training.data import DataError, ImageSet, open_data
+from training.evaluation import report
+from training.evaluation.data_options import (
+    PICTUREBOOK,
+    data_dir_option,
+    data_option,
+    device_option,
+    num_pictures_option,
+)
+from training.evaluation.data_statistics import data_statistics
+from training.evaluation.evaluating import (
+    METRICS,
+    DrawnPictures,
+    Evaluation,
+    class_counts,
+    evaluate,
+    require_samples_of_each_class,
+)
+from training.evaluation.features import FeatureError, FeatureExtractor
+from training.evaluation.opening import INCEPTION, open_features, shipped_classifiers
+from training.evaluation.statistics import Advance
+from training.fine_tuning import known_labels
+
+PICTUREBOOK_FEATURES = "picturebook-64"
+
+
+def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for name in names:
+        if name not in METRICS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(METRICS)}")
+    return names
+
+
+@click.command("evaluate")
+@click.argument("checkpoint_name", metavar="CHECKPOINT")
+@data_option
+@click.option(
+    "--samples",
+    "num_samples",
+    type=click.IntRange(2, 1_000_000),
+    default=10_000,
+    show_default=True,
+    help="How many pictures to draw, classes in the data's proportions, seeds from 0.",
+)
+@click.option(
+    "--metrics",
+    callback=_metrics,
+    default=",".join(METRICS),
+    show_default=True,
+    help="Any of these, with commas between.",
+)
+@click.option(
+    "--features",
+    metavar="NAME-or-PATH",
+    help=f"{', '.join(shipped_classifiers())}; {INCEPTION}, fetched once; a folder written by "
+    "`sagan train-classifier`; or a TorchScript file, which is a program that will be run. "
+    "For the picturebook its own classifier is the default, for other data Inception.",
+)
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, MAX_TRUNCATION, min_open=True),
+    help="Of the latents; none if not given.",
+)
+@num_pictures_option
+@data_dir_option
+@device_option
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report as JSON too.",
+)
+def evaluate_command(
+    checkpoint_name: str,
+    data: str,
+    num_samples: int,
+    metrics: tuple[str, ...],
+    features: str | None,
+    truncation: float | None,
+    num_pictures: int,
+    data_dir: Path,
+    device: torch.device,
+    out: Path | None,
+) -> None:
+    """Measure CHECKPOINT, a folder or a name, against real pictures.
+
+    \b
+    sagan evaluate picturebook-64
+    sagan evaluate runs/pets/checkpoint --data pictures/pets --metrics fid,pr -o report.json
+    """
+    if out is not None and not out.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no folder {out.parent}")
+    source = features or (PICTUREBOOK_FEATURES if data == PICTUREBOOK else INCEPTION)
+    try:
+        checkpoint = load_checkpoint(checkpoint_name)
+        extractor = open_features(source, device)
+        images = open_data(data, data_dir, checkpoint.config.resolution, num_pictures)
+        samples = _samples(checkpoint, images, num_samples, truncation, device)
+        found = _compare(samples, images, extractor, metrics, data_dir / "statistics")
+    except (CheckpointError, DataError, FeatureError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for line in report.lines(found, extractor.name):
+        click.echo(line)
+    if out is not None:
+        written = report.as_json(found, checkpoint, images, extractor, samples)
+        written |= {"truncation": truncation}
+        out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def _samples(
+    checkpoint: Checkpoint,
+    data: ImageSet,
+    num_samples: int,
+    truncation: float | None,
+    device: torch.device,
+) -> DrawnPictures:
+    labels = known_labels(checkpoint.classes, data.classes)
+    if unknown := [c.name for label, c in enumerate(data.classes) if label not in labels]:
+        raise DataError(
+            f"the checkpoint has no class {', '.join(unknown[:5])}: evaluate it on data of its own "
+            "classes (by name or WordNet id)"
+        )
+    sampler = Sampler(checkpoint, str(device))
+    return DrawnPictures(
+        draw=lambda classes, seeds: sampler.sample(classes, seeds, truncation),
+        counts=class_counts(data, num_samples),
+        labels=[labels[label] for label in range(len(data.classes))],
+    )
+
+
+def _compare(
+    samples: DrawnPictures,
+    data: ImageSet,
+    extractor: FeatureExtractor,
+    metrics: Sequence[str],
+    cache: Path,
+) -> Evaluation:
+    if "is" in metrics:
+        extractor.features_and_probabilities(data.images[:1])  # rather now than after all data
+    by_class = "intra-fid" in metrics
+    if by_class:
+        require_samples_of_each_class(data, samples.counts)
+    with _progress(f"{len(data):,} real pictures", len(data)) as advance:
+        real = data_statistics(data, extractor, cache, by_class=by_class, advance=advance)
+    with _progress("samples", sum(samples.counts)) as advance:
+        return evaluate(samples, real, extractor, metrics, advance)
+
+
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Advance]:
+    """A bar in pictures with the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,111 @@
+"""From a generator and a data set to the metrics that compare them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data import DataError, ImageSet
+from training.evaluation.data_statistics import DataStatistics
+from training.evaluation.features import FeatureExtractor
+from training.evaluation.inception_score import InceptionScore
+from training.evaluation.kernel_distance import kernel_distance
+from training.evaluation.moments import Moments, frechet_distance
+from training.evaluation.precision_recall import precision_recall
+from training.evaluation.statistics import BATCH_SIZE, Advance, Statistics, collect
+
+METRICS = ("fid", "kid", "is", "intra-fid", "pr")
+
+# (B,) labels and (B,) seeds -> (B, H, W, 3) pictures
+Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPictures:
+    """Samples of a generator: `counts` of each label of the data, seeds that count up.
+
+    `labels` has the generator's own label for each of the data's.
+    """
+
+    draw: Draw
+    counts: Sequence[int]
+    labels: Sequence[int]
+    first_seed: int = 0
+
+    def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
+        """The samples of `label`, drawn now."""
+        start = self.first_seed + sum(self.counts[:label])
+        stop = start + self.counts[label]
+        for seed in range(start, stop, BATCH_SIZE):
+            seeds = range(seed, min(seed + BATCH_SIZE, stop))
+            yield self.draw([self.labels[label]] * len(seeds), seeds)
+
+
+@dataclass
+class Evaluation:
+    """The value of each metric, and with intra-FID that of each of the data's labels."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    fid_by_label: dict[int, float] = field(default_factory=dict)
+
+
+def evaluate(
+    samples: DrawnPictures,
+    real: DataStatistics,
+    extractor: FeatureExtractor,
+    metrics: Sequence[str],
+    advance: Advance | None = None,
+) -> Evaluation:
+    """Draw the samples and compare them with the data, both through `extractor`.
+
+    `metrics` are among `METRICS`; intra-FID takes statistics by class. Raises ValueError where a
+    metric takes more pictures than there are, FeatureError where it takes logits that there are
+    not.
+    """
+    found = Evaluation()
+
+    def compare_class(label: int, moments: Moments) -> None:
+        found.fid_by_label[label] = frechet_distance(real.of_class(label), moments)
+
+    score = InceptionScore() if "is" in metrics else None
+    on_class = compare_class if "intra-fid" in metrics else None
+    drawn = collect(samples, extractor, on_class=on_class, score=score, advance=advance)
+    found.metrics |= _distances(real.whole, drawn, metrics)
+    if score is not None:
+        found.metrics["is"], found.metrics["is_std"] = score.result()
+    if found.fid_by_label:
+        found.metrics["intra_fid"] = float(np.mean(list(found.fid_by_label.values())))
+    return found
+
+
+def class_counts(data: ImageSet, num_samples: int) -> list[int]:
+    """`num_samples` shared among the classes as the data are, by largest remainder."""
+    shares = np.bincount(data.labels, minlength=len(data.classes)) * (num_samples / len(data))
+    counts = np.floor(shares).astype(int)
+    left = num_samples - counts.sum()
+    counts[np.argsort(counts - shares, kind="stable")[:left]] += 1
+    shared: list[int] = counts.tolist()
+    return shared
+
+
+def require_samples_of_each_class(data: ImageSet, counts: Sequence[int]) -> None:
+    """Raises DataError naming a class too small for a Fréchet distance of its own."""
+    there = np.bincount(data.labels, minlength=len(data.classes))
+    for info, drawn, pictures in zip(data.classes, counts, there, strict=True):
+        if min(drawn, pictures) < 2:
+            raise DataError(
+                f"intra-fid takes at least 2 pictures and 2 samples of each class; {info.name} has "
+                f"{pictures} and {drawn}: more --samples, or leave it out of --metrics"
+            )
+
+
+def _distances(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> dict[str, float]:
+    found = {}
+    if "fid" in metrics:
+        found["fid"] = frechet_distance(real.moments, drawn.moments)
+    if "kid" in metrics:
+        found["kid"] = kernel_distance(real.kept, drawn.kept)
+    if "pr" in metrics:
+        found["precision"], found["recall"] = precision_recall(real.kept, drawn.kept)
+    return found

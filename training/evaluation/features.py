@@ -1,0 +1,69 @@
+"""A feature extractor: pictures in, features and class probabilities out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.devices import exact_kernels
+
+# (N, 3, H, W) uint8 RGB, and whether probabilities are wanted -> (N, D), and (N, classes) or None
+Forward = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+
+
+class FeatureError(ValueError):
+    """A feature network that is not there, not readable, or does not give what it should."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureExtractor:
+    """A network that turns pictures into D features, and perhaps into class probabilities.
+
+    `name` is what reports call the features; `key` names the network's weights for good. Distances
+    of features compare only where both are the same.
+    """
+
+    name: str
+    key: str
+    device: torch.device
+    forward: Forward
+
+    @torch.inference_mode()
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(N, D) of (N, H, W, 3) pictures. Raises FeatureError where the network gives no such."""
+        values, _ = self._run(pixels, classify=False)
+        return values
+
+    @torch.inference_mode()
+    def features_and_probabilities(
+        self, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(N, D) and (N, classes) of (N, H, W, 3) pictures.
+
+        Raises FeatureError where the network gives no such.
+        """
+        values, probabilities = self._run(pixels, classify=True)
+        if probabilities is None:
+            raise FeatureError(
+                f"{self.name} gives features but no logits: an Inception score takes both"
+            )
+        return values, probabilities.float().cpu().numpy()
+
+    def _run(
+        self, pixels: NDArray[np.uint8], *, classify: bool
+    ) -> tuple[NDArray[np.float32], Tensor | None]:
+        images = torch.from_numpy(np.array(pixels)).to(self.device)  # a copy: a map is read-only
+        with exact_kernels():
+            values, probabilities = self.forward(images.permute(0, 3, 1, 2).contiguous(), classify)
+        if values.shape[0] != len(pixels) or values.dim() < 2:
+            raise FeatureError(
+                f"{self.name} gave {tuple(values.shape)} for {len(pixels)} pictures, "
+                f"expected ({len(pixels)}, D)"
+            )
+        found = values.flatten(1).float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise FeatureError(f"{self.name} gave features that are not finite")
+        return found, probabilities

@@ -1,0 +1,52 @@
+"""A score of a generator while it trains: its FID from a few thousand samples."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.generator import Generator
+from model.latents import latents
+from model.levels import to_pixels
+from training.data import ImageSet
+from training.evaluation.data_statistics import data_statistics
+from training.evaluation.evaluating import DrawnPictures, class_counts, evaluate
+from training.evaluation.features import FeatureExtractor
+
+Score = Callable[[Generator], Mapping[str, float]]
+
+
+def fid_score(
+    data: ImageSet, extractor: FeatureExtractor, cache: Path, num_samples: int = 2_000
+) -> Score:
+    """What gives a generator in eval mode its FID against `data`, always from the same seeds.
+
+    The data's statistics are computed now, or read from the folder `cache`. The metric's name has
+    the features in it: `fid_picturebook-64`.
+    """
+    real = data_statistics(data, extractor, cache)
+    counts = class_counts(data, num_samples)
+    labels = range(len(data.classes))
+
+    def score(generator: Generator) -> Mapping[str, float]:
+        samples = DrawnPictures(_draw_from(generator), counts, labels)
+        found = evaluate(samples, real, extractor, ["fid"])
+        return {f"fid_{extractor.name}": found.metrics["fid"]}
+
+    return score
+
+
+def _draw_from(
+    generator: Generator,
+) -> Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]:
+    """The generator itself, where it is: unlike the sampler it is neither copied nor warmed up."""
+    device = generator.linear.weight.device
+
+    @torch.inference_mode()
+    def draw(labels: Sequence[int], seeds: Sequence[int]) -> NDArray[np.uint8]:
+        z = torch.from_numpy(latents(seeds, generator.config.z_dim)).to(device)
+        return to_pixels(generator(z, torch.tensor(labels, device=device)))
+
+    return draw
