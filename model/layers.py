@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import GeneratorConfig
+from model.resampling import spread, upsample
 
 INITIAL_POWER_ITERATIONS = 15
 
@@ -199,34 +200,6 @@ class DownBlock(nn.Module):
         h = self.conv2.forward_pooled(h) if self.downsample else self.conv2(h)
         skip = F.avg_pool2d(skip, 2) if self.downsample else skip
         return h + (skip if self.shortcut is None else self.shortcut(skip))
-
-
-def upsample(x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
-    """(B, C, H, W) -> (B, C, 2H, 2W)."""
-    if mode == "nearest":
-        return F.interpolate(x, scale_factor=2.0, mode="nearest")
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def spread(kernel: Tensor) -> Tensor:
-    """(out, in, 3, 3) -> (out, in, 4, 4): the kernel added up at its four shifts by 0 or 1.
-
-    One matrix product: padding and adding went over the kernel a dozen times, which on small
-    feature maps took longer than the convolution.
-    """
-    shifts = torch.tensor(_SHIFTS, dtype=kernel.dtype, device=kernel.device)
-    with torch.autocast(kernel.device.type, enabled=False):
-        spread_out: Tensor = (kernel.flatten(2) @ shifts).unflatten(2, (4, 4))
-    return spread_out
-
-
-def _shifts() -> list[list[float]]:
-    """(9, 16): a 1 where an entry of the 3×3 kernel is one of the four that a 4×4 entry adds."""
-    near = [[float(0 <= place - tap <= 1) for place in range(4)] for tap in range(3)]
-    return [[a * b for a in row for b in column] for row in near for column in near]
-
-
-_SHIFTS = _shifts()
 
 
 def spectral_norm_layers(network: nn.Module) -> Iterator[SpectralNorm]:

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from model.attention import SelfAttention, fused_attention
 from model.config import START_RESOLUTION
-from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock, spread, upsample
+from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock
+from model.resampling import spread, upsample
 from model.residual import ResidualBlock
 
 Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel

@@ -17,8 +17,8 @@ from model.layers import (
     UpBlock,
     advance_power_iteration,
     spectral_norm_layers,
-    upsample,
 )
+from model.resampling import upsample
 
 
 def conv(width_in: int = 3, width_out: int = 5, kernel: int = 3) -> Conv2d:
