@@ -48,8 +48,19 @@ class SpectralNorm(nn.Module):
             return torch.dot(self.u.to(matrix), torch.mv(matrix, self.v.to(matrix)))
 
     def normalized_weight(self) -> Tensor:
-        """The weight that the layer computes with: W/σ."""
-        return self.weight if self.u is None else self.weight / self.sigma()
+        """The weight that the layer computes with: W/σ.
+
+        In eval mode σ is a constant, and one rounding in every layer is spared: it is found and
+        divided out in float64 where the device has that, so that imported networks come as close
+        to their own code's pictures as float32 lets them.
+        """
+        if self.u is None or self.v is None:
+            return self.weight
+        if self.training or self.weight.device.type == "mps":
+            return self.weight / self.sigma()
+        weight, u, v = self.weight.double(), self.u.double(), self.v.double()
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return (weight / torch.dot(u, torch.mv(weight.flatten(1), v))).to(self.weight)
 
     @torch.no_grad()
     def power_iterate(self, num_iterations: int = 1) -> None:
