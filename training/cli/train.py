@@ -15,6 +15,9 @@ from training.cli.options import HeadedCommand, config_options, option
 from training.config import TrainConfig
 from training.data import DataError, ImageSet, open_data
 from training.data.suspicions import suspicions
+from training.evaluation.features import FeatureError
+from training.evaluation.opening import open_features
+from training.evaluation.scoring import fid_score
 from training.fine_tuning import configs_for
 from training.loop import train
 from training.presets import PresetError, Values
@@ -23,6 +26,10 @@ from training.recipe import RecipeError, config_of, config_with, read_recipe
 from training.resume import RunError
 from training.state import TrainState
 
+REFUSALS = (
+    PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,
+)  # fmt: skip
+STATISTICS = "statistics"  # of data sets, in the data folder
 logger = logging.getLogger(__name__)
 
 
@@ -76,6 +83,13 @@ logger = logging.getLogger(__name__)
     help="Where pictures that are not prepared yet are prepared.",
 )
 @option(
+    "--score-with",
+    heading="This machine",
+    metavar="NAME-or-PATH",
+    help="Measure each snapshot's FID in these features (those of `sagan evaluate --features`), "
+    "and keep the best.",
+)
+@option(
     "--dry-run",
     heading="This machine",
     is_flag=True,
@@ -88,6 +102,7 @@ def train_command(
     init: str | None,
     device: str,
     data_dir: Path,
+    score_with: str | None,
     dry_run: bool,
     **flags: object,
 ) -> None:
@@ -115,8 +130,8 @@ def train_command(
             num_classes = len(classes_of(asked.data, asked.num_pictures))
             print_dry_run(_config(values, source, num_classes), chosen)
         else:
-            _train(values, asked, run, chosen, source, data_dir)
-    except (PresetError, RecipeError, RunError, DataError, CheckpointError, OSError) as error:
+            _train(values, asked, run, chosen, source, data_dir, score_with)
+    except REFUSALS as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -127,6 +142,7 @@ def _train(
     device: torch.device,
     init: Checkpoint | None,
     data_dir: Path,
+    score_with: str | None,
 ) -> None:
     """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
     with joined(device) as (processes, own_device):
@@ -135,9 +151,13 @@ def _train(
         with processes.one_a_machine_first():
             images = _open(asked, data_dir)
         config = _config(values, init, len(images.classes))
+        score = None
+        if score_with is not None and processes.first:
+            score = fid_score(images, open_features(score_with, own_device), data_dir / STATISTICS)
         state, finished = train(
-            config, images, run, own_device, init, processes=processes, command=_command()
-        )
+            config, images, run, own_device, init,
+            processes=processes, score=score, command=_command(),
+        )  # fmt: skip
         if processes.first:
             _announce(state, finished, run)
 
