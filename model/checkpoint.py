@@ -117,6 +117,8 @@ class Checkpoint:
             self._write(partial)
             partial.chmod(0o755)
             replace_folder(partial, path)
+        except SafetensorError as error:  # its way to tell what the disk says
+            raise OSError(f"{path}: {error}; what was there before is untouched") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return path

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from model.checkpoint import Checkpoint, load_checkpoint
 from training.config import TrainConfig
 from training.resume import (
     Best,
@@ -103,3 +104,16 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint-abc").mkdir()
     claim_run_folder(tmp_path, CONFIG)
     assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_an_export_that_finds_no_room_leaves_the_older_checkpoint(
+    state: TrainState, tmp_path: Path
+) -> None:
+    """It is an OSError, which the command tells in a line; nothing half written stays."""
+    path = Checkpoint(state.average).save(tmp_path / "checkpoint")
+    fingerprint = load_checkpoint(path).fingerprint
+    torch.nn.init.ones_(state.average.norm.weight)
+    with files_up_to(1_000), pytest.raises(OSError, match=r"checkpoint: .*File too large"):
+        Checkpoint(state.average).save(path)
+    assert load_checkpoint(path).fingerprint == fingerprint
+    assert [found.name for found in tmp_path.iterdir()] == ["checkpoint"]
