@@ -17,7 +17,7 @@ from training.config import TrainConfig
 from training.state import TrainState
 
 BEST_SNAPSHOT, BEST_FILE = "best.pt", "best.json"
-FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "on_trouble"}
+FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "compile", "on_trouble"}
 UNREADABLE = (
     EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError,
     pickle.UnpicklingError, zipfile.BadZipFile,
