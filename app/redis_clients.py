@@ -76,7 +76,9 @@ class Calls:
             self._idle.append(connection)
             raise
         except BaseException:  # what comes now is nobody's, and the held ones may be dead as well
-            await asyncio.shield(self._drop(connection, *self._idle))
+            dropped = [connection, *self._idle]
+            self._idle.clear()  # at once: another call may run before the shielded task does
+            await asyncio.shield(self._drop(dropped))
             raise
         self._idle.append(connection)
         return reply
@@ -86,9 +88,8 @@ class Calls:
         connection.socket_timeout = None  # its own timeouts would each start a task
         return connection
 
-    async def _drop(self, *connections: Connection) -> None:
+    async def _drop(self, connections: Sequence[Connection]) -> None:
         """Gives them back to the pool as it gave them; they connect anew when they are used."""
-        self._idle.clear()
         for connection in connections:
             connection.socket_timeout = self._timeout_s
             await connection.disconnect(nowait=True)

@@ -4,7 +4,7 @@
     .venv/bin/python -m benchmarks.saturation --soak 100000       # memory, with the trivial network
 
 Throughput: rounds of the bare sampler (batches of 16 made PNG files, all cores, in this process)
-alternate with rounds of the service under 64 clients, and under an open loop at 80 % of what the
+alternate with rounds of the service under 64 clients, and under an open loop at 90 % of what the
 64 clients got. On a CPU the service runs a worker of one thread a core: threads that share a batch
 wait for one another whenever the API takes a core for a moment.
 """
@@ -31,7 +31,7 @@ from model.sampler import Precision
 
 BATCH = 16
 CLIENTS = 64
-OFFERED = 0.8  # of what the closed loop got
+OFFERED = 0.9  # of what the closed loop got
 SOAK_SLICES = 20
 WARM_S = 1.0
 Figures = dict[str, list[float]]

@@ -90,7 +90,7 @@ class Conv2d(nn.Conv2d, SpectralNorm):
 
     def forward_upsampled(self, x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
         """`forward(upsample(x))` for a 3×3 kernel: (B, C, H, W) -> (B, C', 2H, 2W)."""
-        if mode == "bilinear":
+        if mode == "bilinear" or not self.training:  # in eval as published, to its very rounding
             return self.forward(upsample(x, mode))
         kernel = spread(self.normalized_weight().flip(2, 3)).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)

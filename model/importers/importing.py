@@ -144,7 +144,9 @@ def _classes(given: Sequence[ClassInfo] | None, count: int) -> Sequence[ClassInf
     if given is None:
         return imagenet_classes() if count == NUM_IMAGENET_CLASSES else ()
     if len(given) != count:
-        raise ImportRefusedError(f"{len(given)} class names for a generator of {count} classes")
+        raise ImportRefusedError(
+            f"--classes: {len(given)} class names for a generator of {count} classes"
+        )
     return given
 
 
@@ -180,14 +182,20 @@ def _lines(
     return [
         *lines,
         *(f"remark          {remark}" for remark in found.split.remarks),
-        "no shape tells  (assumed, as the format goes)",
-        f"batch_norm_eps  {rules.batch_norm_eps:g} (or --batch-norm-eps)",
-        f"colour_order    {rules.colour_order}{converted} (or --colour-order)",
-        f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (or --[no-]skip-sees-relu)",
-        f"class gain      {rules.conditional_gain}",
-        f"upsampling      {rules.upsampling}",
+        "no shape tells  (assumed, as the format goes; flags of `sagan import` override)",
+        f"batch_norm_eps  {rules.batch_norm_eps:g} (--batch-norm-eps)",
+        f"colour_order    {rules.colour_order}{converted} (--colour-order)",
+        f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (--[no-]skip-sees-relu)",
+        *([] if generator is None else _generator_lines(rules)),
         f"spectral eps    {rules.spectral_norm_eps:g}",
         *([f"because         {rules.because}"] if rules.because else []),
+    ]
+
+
+def _generator_lines(rules: Rules) -> list[str]:
+    return [
+        f"class gain      {rules.conditional_gain}",
+        f"upsampling      {rules.upsampling}",
     ]
 
 

@@ -105,8 +105,8 @@ class TrainedClassifier:
 
     @property
     def key(self) -> str:
-        """What names its weights: the beginning of a sha256."""
-        digest = hashlib.sha256()
+        """What names its network and weights: the beginning of a sha256."""
+        digest = hashlib.sha256(self.network.config.model_dump_json().encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.latents import MAX_TRUNCATION
 from model.sampler import Sampler
+from training import picturebook
 from training.data import DataError, ImageSet, open_data
 from training.evaluation import report
 from training.evaluation.data_options import (
-    PICTUREBOOK,
     data_dir_option,
     data_option,
     device_option,
@@ -69,7 +69,7 @@ def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     metavar="NAME-or-PATH",
     help=f"{', '.join(shipped_classifiers())}; {INCEPTION}, fetched once; a folder written by "
     "`sagan train-classifier`; or a TorchScript file, which is a program that will be run. "
-    "For the picturebook its own classifier is the default, for other data Inception.",
+    "The default is the picturebook's own classifier for its checkpoints, else Inception.",
 )
 @click.option(
     "--truncation",
@@ -105,10 +105,9 @@ def evaluate_command(
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise click.UsageError(f"there is no folder {out.parent}")
-    source = features or (PICTUREBOOK_FEATURES if data == PICTUREBOOK else INCEPTION)
     try:
         checkpoint = load_checkpoint(checkpoint_name)
-        extractor = open_features(source, device)
+        extractor = open_features(features or _default_features(checkpoint), device)
         images = open_data(data, data_dir, checkpoint.config.resolution, num_pictures)
         samples = _samples(checkpoint, images, num_samples, truncation, device)
         found = _compare(samples, images, extractor, metrics, data_dir / "statistics")
@@ -120,6 +119,12 @@ def evaluate_command(
         written = report.as_json(found, checkpoint, images, extractor, samples)
         written |= {"truncation": truncation}
         out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+def _default_features(checkpoint: Checkpoint) -> str:
+    drawn = [info.name for info in picturebook.CLASSES]
+    known = [info.name for info in checkpoint.classes] == drawn
+    return PICTUREBOOK_FEATURES if known else INCEPTION
 
 
 def _samples(

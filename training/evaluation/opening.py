@@ -7,7 +7,7 @@ from rich.progress import DownloadColumn, Progress
 from torch import Tensor
 
 from model.folders import downloads_folder
-from model.importers.download import download
+from model.importers.download import DownloadError, download
 from training.evaluation.classifier import CONFIG_FILE, TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.torchscript import INCEPTION_SHA256, INCEPTION_URL, open_torchscript
@@ -56,12 +56,18 @@ def classifier_features(
 
 
 def fetch_inception() -> Path:
-    """Inception as StyleGAN's metrics use it, from its own site or from the user's cache."""
+    """Inception as StyleGAN's metrics use it, from its own site or from the user's cache.
+
+    Raises DownloadError, which says what to do without internet.
+    """
     with Progress(*Progress.get_default_columns(), DownloadColumn()) as progress:
         task = progress.add_task("Inception", total=None)
-        return download(
-            INCEPTION_URL,
-            downloads_folder(),
-            lambda done, total: progress.update(task, completed=done, total=total),
-            promised=INCEPTION_SHA256,
-        )
+        try:
+            return download(
+                INCEPTION_URL,
+                downloads_folder(),
+                lambda done, total: progress.update(task, completed=done, total=total),
+                promised=INCEPTION_SHA256,
+            )
+        except DownloadError as error:
+            raise DownloadError(f"{error}; or give a copy's path as --features") from error

@@ -163,6 +163,18 @@ def test_progress_counts_bytes_of_the_whole_file(server: Server, tmp_path: Path)
     assert {total for _, total in seen} == {len(CONTENT)}
 
 
+def test_a_checksum_may_be_given_where_the_name_has_none(server: Server, tmp_path: Path) -> None:
+    """Then too a cut file goes on, a whole one is used, and another one is refused."""
+    url, whole = server.url.replace(NAME, "weights.pt"), hashlib.sha256(CONTENT).hexdigest()
+    (tmp_path / "weights.pt.part").write_bytes(CONTENT[:1000])
+    file = download(url, tmp_path, promised=whole)
+    assert file.read_bytes() == CONTENT
+    assert download(url, tmp_path, promised=whole) == file
+    assert server.ranges == ["bytes=1000-"]
+    with pytest.raises(DownloadError, match="promised is 00000000"):
+        download(url, tmp_path, promised="0" * 64)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x.pth", "http://host/"])
 def test_only_http_addresses_of_files_are_fetched(url: str, tmp_path: Path) -> None:
     """Others may read what they should not."""

@@ -1,6 +1,7 @@
 """Feature networks in TorchScript files: the contract, and what breaks it."""
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,24 @@ def test_features_alone_have_no_probabilities(tmp_path: Path) -> None:
     extractor = open_torchscript(script(Quadrants(), tmp_path), CPU)
     with pytest.raises(FeatureError, match="Quadrants gives features but no logits"):
         extractor.features_and_probabilities(grey(0))
+
+
+def test_any_network_is_traced_into_such_a_module(tmp_path: Path) -> None:
+    """As docs/evaluation.md has it: the batch that it was traced with does not bind it."""
+
+    class Features(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            x = nn.functional.interpolate(
+                images.float() / 255, size=(24, 24), mode="bilinear", antialias=True
+            )
+            return x.flatten(1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(Features(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+        traced.save(tmp_path / "features.pt")
+    features = open_torchscript(tmp_path / "features.pt", CPU).features(grey(51, count=5))
+    np.testing.assert_allclose(features, np.full((5, 3 * 24 * 24), 0.2), rtol=1e-5)
 
 
 class OneForAll(nn.Module):
