@@ -82,6 +82,17 @@ class JobClaims:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
 
+    async def add(self, fingerprint: str) -> None:
+        """Claims jobs of this model too."""
+        if (stream := stream_key(fingerprint)) not in self.streams:
+            self.streams.append(stream)
+        await self.join()
+
+    def remove(self, fingerprint: str) -> None:
+        """Claims no more jobs of this model; those that are claimed stay so."""
+        stream = stream_key(fingerprint)
+        self.streams = [other for other in self.streams if other != stream]
+
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
         """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first."""
         count = max(1, max_images // len(self.streams))  # COUNT is for each stream

@@ -40,6 +40,7 @@ CPU = torch.device("cpu")
 ATTENTION_AT = {32: 16, 64: 32, 128: 32}
 # Its 64 px generator begins as wide as it goes on; ours by default has no 2 × 16 first.
 GENERATOR_MULTIPLIERS = {64: (16, 16, 8, 4, 2)}
+WARM_UP_STEPS = 4  # not timed: allocations, and compiling where asked for
 PEER = "BigGAN-PyTorch"
 Step = Callable[[], tuple[float, float]]
 
@@ -72,7 +73,7 @@ def main() -> None:
         for contender in contenders.values():
             contender.run()
     machine = f"torch {torch.__version__}, {kernels_of(CPU)}"
-    step_s = {name: quartiles(c.seconds[1:]) for name, c in contenders.items()}
+    step_s = {name: quartiles(c.seconds[WARM_UP_STEPS:]) for name, c in contenders.items()}
     losses = {name: windows(c.losses, options.windows) for name, c in contenders.items()}
     print(f"{machine}; {options.size} px, batch {options.batch_size}; parameters: {counts}")
     show(step_s, losses, options.batch_size)
@@ -100,13 +101,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--windows", type=int, default=4, help="parts of the curve to average over")
     parser.add_argument("--precision", choices=["float32", "bf16"], default="bf16")
+    parser.add_argument("--compile", action="store_true", help="ours also compiled, in bf16")
     parser.add_argument("--num-pictures", type=int, default=2000)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser.parse_args()
 
 
-def config_of(options: argparse.Namespace, num_classes: int, precision: str) -> TrainConfig:
+def config_of(
+    options: argparse.Namespace, num_classes: int, precision: str, compiled: bool = False
+) -> TrainConfig:
     """The run: the peer's architecture at this size, the paper's recipe."""
     shared = {
         "resolution": options.size,
@@ -126,6 +130,7 @@ def config_of(options: argparse.Namespace, num_classes: int, precision: str) -> 
             "discriminator": discriminator,
             "batch_size": options.batch_size,
             "precision": precision,
+            "compile": compiled,
         }
     )
 
@@ -140,10 +145,13 @@ def prepare(
     config = config_of(options, len(data.classes), "float32")
     peer = BigGanPyTorch(options.peer, config)
     contenders = {f"{PEER} float32": Measured(peer_step(peer, config, data))}
-    for precision in ("float32", "bf16"):
-        own = config_of(options, len(data.classes), precision)
+    variants = {"float32": ("float32", False), "bf16": ("bf16", False)}
+    if options.compile:
+        variants["bf16 compiled"] = ("bf16", True)
+    for name, (precision, compiled) in variants.items():
+        own = config_of(options, len(data.classes), precision, compiled)
         trainer = Trainer(own, data, state_like(peer, own))
-        contenders[f"ours {precision}"] = Measured(own_step(trainer))
+        contenders[f"ours {name}"] = Measured(own_step(trainer))
     sides = {
         PEER: (peer.generator, peer.discriminator),
         "ours": (trainer.state.generator, trainer.state.discriminator),

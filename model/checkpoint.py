@@ -22,7 +22,7 @@ from torch import nn
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.fingerprint import fingerprint_of, tensors_of
-from model.folders import models_folder
+from model.folders import models_folder, replace_folder
 from model.generator import Generator
 
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -32,7 +32,7 @@ CONFIG_FILE = "config.json"
 GENERATOR_FILE = "model.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
-IN_RUN = "checkpoint"  # where a training run keeps its newest checkpoint
+RUN_FILE, IN_RUN = "train.json", "checkpoint"  # a training run, and its newest checkpoint
 
 
 class CheckpointError(ValueError):
@@ -117,6 +117,8 @@ class Checkpoint:
             self._write(partial)
             partial.chmod(0o755)
             replace_folder(partial, path)
+        except SafetensorError as error:  # its way to tell what the disk says
+            raise OSError(f"{path}: {error}; what was there before is untouched") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return path
@@ -170,17 +172,6 @@ def shipped_names() -> list[str]:
     return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
 
 
-def replace_folder(partial: Path, path: Path) -> None:
-    """Move the finished folder `partial` to `path`, putting aside what was there."""
-    if path.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
-        path.replace(old)
-        partial.replace(path)
-        shutil.rmtree(old)
-    else:
-        partial.replace(path)
-
-
 def _is_replaceable(path: Path) -> bool:
     """Whether `path` is an empty folder or has nothing but a checkpoint in it."""
     ours = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, CARD_FILE, SAMPLES_FILE}
@@ -203,6 +194,10 @@ def checkpoint_folder(source: str | Path | None) -> Path:
             f"shipped: {', '.join(names) or 'none'}"
         )
     in_run = folder / IN_RUN
+    if (folder / RUN_FILE).exists() and not in_run.is_dir():
+        raise CheckpointError(
+            f"{folder}: a run without a checkpoint yet; its first snapshot makes one"
+        )
     return in_run if not (folder / CONFIG_FILE).exists() and in_run.is_dir() else folder
 
 

@@ -1,10 +1,15 @@
-"""Folders: where imported models and downloaded files are kept when the user names no place."""
+"""Folders: where models and downloads are kept when the user names no place; replacing one."""
 
+import ctypes
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import platformdirs
 
 APP = "sagan"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
 def models_folder() -> Path:
@@ -15,3 +20,29 @@ def models_folder() -> Path:
 def downloads_folder() -> Path:
     """Where foreign files are downloaded to; everything in it can be fetched again."""
     return platformdirs.user_cache_path(APP, appauthor=False) / "downloads"
+
+
+def replace_folder(partial: Path, path: Path) -> None:
+    """Move the finished folder `partial` to `path` in place of what was there.
+
+    On Linux the two are exchanged in one step, so that `path` is there at every moment, whenever
+    the process is killed; elsewhere it is missing for the time between two renames.
+    """
+    if not path.exists():
+        partial.replace(path)
+    elif _exchange(partial, path):
+        shutil.rmtree(partial)
+    else:
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+        path.replace(old)
+        partial.replace(path)
+        shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths in one step; false where the system or the file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(rename(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0)

@@ -63,6 +63,9 @@ class TrainConfig(BaseModel):
         1,
         description="Parts that each process runs its share of a batch in, where memory is short.",
     )
+    compile: bool = Field(
+        False, description="Compile both networks first: takes minutes and a C++ compiler."
+    )
     on_trouble: OnTrouble = Field(
         "stop",
         description="What to do when a loss is not finite, D saturated or the samples collapsed.",

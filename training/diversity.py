@@ -4,6 +4,7 @@ The measure is the mean distance of pairs, root mean square over pixels, after a
 8×8: what differs is then what stands where and in which colour, not noise or a line's course.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -69,6 +70,6 @@ class Diversity:
         return {name: ours / theirs for name, ours, theirs in triples if theirs > 0}
 
 
-def mean_diversity(diversity: Mapping[str, float]) -> float:
-    """The mean over classes."""
-    return sum(diversity.values()) / len(diversity)
+def median_diversity(diversity: Mapping[str, float]) -> float:
+    """The median over classes: small once half of them have collapsed, whatever the others do."""
+    return statistics.median(diversity.values())

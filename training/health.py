@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from training.diversity import mean_diversity
+from training.diversity import median_diversity
 from training.readings import Readings
 
 CHECK_EVERY_STEPS = 10
@@ -53,14 +53,15 @@ class Watch:
 
     def look_at_diversity(self, diversity: Mapping[str, float], num_images: int) -> Trouble | None:
         """What a snapshot's samples show, if anything; `diversity` as `Diversity.of` gives it."""
-        if not diversity or (mean := mean_diversity(diversity)) >= COLLAPSED:
+        if not diversity or (median := median_diversity(diversity)) >= COLLAPSED:
             self._diverse_at = num_images
             return self._passed("collapsed")
         least = min(diversity, key=diversity.__getitem__)
         return self._tell(
             "collapsed",
-            f"the samples have collapsed: within a class they differ {mean:.2f} times as much as "
-            f"the pictures do (limit {COLLAPSED}), least in {least} ({diversity[least]:.2f})",
+            f"the samples have collapsed: within half of the classes they differ at most "
+            f"{median:.2f} times as much as the pictures do (limit {COLLAPSED}), least in {least} "
+            f"({diversity[least]:.2f})",
             self._diverse_at,
         )
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import BinaryIO
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from model.checkpoint import IN_RUN, RUN_FILE
 from training.config import TrainConfig
 from training.state import TrainState
 
-CONFIG_FILE = "train.json"
 BEST_SNAPSHOT, BEST_FILE = "best.pt", "best.json"
-FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "on_trouble"}
+FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "compile", "on_trouble"}
 UNREADABLE = (
     EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError,
     pickle.UnpicklingError, zipfile.BadZipFile,
@@ -49,7 +50,9 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
         raise RunError(f"{folder}: {error.strerror}: choose another folder") from error
     for left in folder.glob("*.partial"):
         left.unlink(missing_ok=True)
-    file = folder / CONFIG_FILE
+    for left in folder.glob(f".{IN_RUN}-*"):  # a checkpoint that was being exported
+        shutil.rmtree(left, ignore_errors=True)
+    file = folder / RUN_FILE
     if file.exists():
         try:
             recorded = TrainConfig.model_validate_json(file.read_text("utf-8"))

@@ -7,7 +7,7 @@ from model.checkpoint import IN_RUN
 from model.generator import Generator
 from training.config import TrainConfig
 from training.data import ImageSet
-from training.diversity import Diversity, mean_diversity
+from training.diversity import Diversity, median_diversity
 from training.ema import calibrated
 from training.export import export_checkpoint
 from training.report import Report
@@ -45,7 +45,8 @@ class Showing:
         diversity = self.diversity.of(generator)
         scores = dict(self.score(generator)) if self.score is not None else {}
         if diversity:
-            scores["diversity"] = mean_diversity(diversity)
+            scores["diversity"] = median_diversity(diversity)
+            scores["diversity_least"] = min(diversity.values())
         sheets = {SAMPLES: sample_sheet(generator)}
         if (attention := attention_sheet(generator)) is not None:
             sheets[ATTENTION] = attention

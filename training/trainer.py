@@ -33,6 +33,9 @@ class Trainer:
         self.loader = Loader(config, data, state.device, processes)
         if processes.count > 1:
             sync_batch_norm(state.generator)
+        if config.compile:
+            state.generator.compile()
+            state.discriminator.compile()
         self._generator = processes.wrap(state.generator)
         self._discriminator = processes.wrap(state.discriminator)
 

@@ -41,6 +41,7 @@ class WorkerLoop:
     ) -> None:
         self.settings = settings
         self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
+        self.retiring: set[str] = set()  # fingerprints that are drawn but no longer shown
         self.claims = claims
         self.heartbeats = heartbeats
         self.metrics = metrics
@@ -215,9 +216,9 @@ class WorkerLoop:
         self.batch_fill_ratio.observe(num_images / self.settings.max_batch_images)
 
     async def _beat(self) -> None:
-        cards = [renderer.card for renderer in self.renderers.values()]
+        cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]
         status = WorkerStatus(
-            fingerprints=tuple(self.renderers),
+            fingerprints=tuple(card.fingerprint for card in cards),
             device=self.settings.device,
             pid=os.getpid(),
             num_images=self._num_images,

@@ -15,6 +15,7 @@ from uuid import uuid4
 import uvloop
 from prometheus_client import start_http_server
 
+from app.background import background
 from app.errors import QueueTooOldError
 from app.heartbeats import Heartbeats, RendererMismatchError
 from app.job_claims import JobClaims
@@ -28,6 +29,7 @@ from app.settings import (
 )
 from app.telemetry import Metrics, configure_logging
 from app.worker.loop import WorkerLoop
+from app.worker.reloading import Reloading
 from app.worker.renderer import Renderer, load_renderers
 
 logger = logging.getLogger(__name__)
@@ -65,8 +67,10 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, registry=metrics.registry)
+    reloading = Reloading(settings, worker, renderers)
     try:
-        return await _run_until_signalled(worker, settings.drain_s)
+        async with background(reloading.look, "reloading"):
+            return await _run_until_signalled(worker, settings.drain_s)
     finally:
         await client.aclose()
         await blocking.aclose()

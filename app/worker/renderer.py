@@ -157,10 +157,11 @@ def load_renderers(settings: Settings) -> list[SamplerRenderer]:
 
     Raises ValueError or OSError when a checkpoint or the device is not there.
     """
-    return [_load(source, settings) for source in settings.models]
+    return [load_renderer(source, settings) for source in settings.models]
 
 
-def _load(source: ModelSource, settings: Settings) -> SamplerRenderer:
+def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
+    """The warm renderer of one model; raises as `load_renderers`."""
     from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
     from model.checkpoint import DEFAULT_NAME
 

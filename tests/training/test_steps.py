@@ -1,11 +1,15 @@
 """A step changes the network it is meant to change, and nothing else."""
 
 import copy
+import shutil
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
+from model.checkpoint import ClassInfo
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
@@ -14,7 +18,11 @@ from model.layers import (
     advance_power_iteration,
     spectral_norm_layers,
 )
+from training.config import TrainConfig
+from training.data import ImageSet
+from training.state import TrainState
 from training.steps import discriminator_step, generator_step
+from training.trainer import Trainer
 
 
 def networks() -> tuple[Generator, Discriminator]:
@@ -174,3 +182,28 @@ def test_a_generator_step_in_parts_sees_each_with_batch_norm_of_its_own() -> Non
         results.append(generator.state_dict())
     for name, tensor in results[0].items():
         torch.testing.assert_close(results[1][name], tensor, rtol=0, atol=1e-5, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_networks_take_the_same_step() -> None:
+    """Two steps compiled and two not, in float32: the same losses to rounding."""
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": 3, "attention_at": (16,)}
+    data = ImageSet(
+        np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), np.uint8),
+        np.arange(12) % 3,
+        tuple(ClassInfo(name=name) for name in "abc"),
+    )
+    losses = []
+    for compiled in (False, True):
+        config = TrainConfig.model_validate(
+            {"generator": shape, "discriminator": shape, "batch_size": 4, "compile": compiled}
+        )
+        trainer = Trainer(config, data, TrainState.start(config, torch.device("cpu")))
+        steps = [trainer.step() for _ in range(2)]
+        losses.append(
+            [float(loss) for s in steps for loss in (s.discriminator.loss, s.generator_loss)]
+        )
+        trainer.loader.close()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

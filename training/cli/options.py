@@ -18,7 +18,8 @@ HEADINGS = {
         "ema_decay", "precision", "seed",
     ),
     "The run": (
-        "total_images", "snapshot_every_images", "kept_snapshots", "accumulation", "on_trouble",
+        "total_images", "snapshot_every_images", "kept_snapshots", "accumulation", "compile",
+        "on_trouble",
     ),
 }  # fmt: skip
 

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.checkpoint import ClassInfo, replace_folder
+from model.checkpoint import ClassInfo
+from model.folders import replace_folder
 from training.evaluation.features import FeatureError
 
 FORMAT = 1

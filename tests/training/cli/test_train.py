@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import sagan
+from tests.training.evaluation.networks import Colours, script
 from training.config import TrainConfig
 
 
@@ -102,3 +103,27 @@ def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(
     for part in ("generator", "parameters", "GFLOP", "at least", "in 100 steps of 4", "images/s"):
         assert part in shown
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_each_snapshot_is_scored_and_the_best_is_kept(pictures: Path, tmp_path: Path) -> None:
+    """With features of a file: an FID a snapshot in the log, the lowest in best.json, best.pt."""
+    features = script(Colours(), tmp_path)
+    run = tmp_path / "run"
+    result = train(
+        run, "--data", pictures, "--data-dir", tmp_path / "data", "--size", 32,
+        "--base-channels", 8, "--batch-size", 4, "--total-images", 12,
+        "--snapshot-every-images", 4, "--score-with", features,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    scores = {r["images"]: r["fid_Colours"] for r in records if "fid_Colours" in r}
+    assert sorted(scores) == [4, 8, 12]
+    best = json.loads((run / "best.json").read_text())
+    assert best["value"] == min(scores.values()) == scores[best["images"]]
+    assert (run / "best.pt").is_file()
+    facts = json.loads((run / "checkpoint/config.json").read_text())["facts"]
+    assert facts["scores"]["fid_Colours"] == pytest.approx(scores[12], abs=1e-4)
+    refused = train(tmp_path / "other", "--data", pictures, "--data-dir", tmp_path / "data",
+                    "--size", 32, "--base-channels", 8, "--score-with", "nothing")  # fmt: skip
+    assert refused.exit_code == 1
+    assert "nothing: neither a file nor a classifier's folder" in refused.output

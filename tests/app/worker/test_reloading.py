@@ -1,0 +1,104 @@
+"""A folder that changes is served anew, and what was asked of the older model is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.job_client import JobClient
+from app.settings import ModelSource, Settings
+from app.worker.reloading import MAX_RETIRING, Reloading
+from model import Checkpoint, Generator, GeneratorConfig
+from tests.app.worker.started_worker import FAST, Build, job, running
+from tests.fake_renderer import FINGERPRINT, FakeRenderer
+
+
+def renderer_of(fingerprint: str) -> FakeRenderer:
+    renderer = FakeRenderer()
+    renderer.card = replace(renderer.card, fingerprint=fingerprint)
+    return renderer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run with a checkpoint in it."""
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=4, num_classes=2))
+    Checkpoint(generator).save(tmp_path / "run" / "checkpoint")
+    return tmp_path / "run"
+
+
+def touch(folder: Path, times: int) -> None:
+    """Make the checkpoint a newer one, by its clock."""
+    os.utime(folder / "checkpoint/config.json", (times, times))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.worker.reloading.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("app.worker.reloading.RETIRED_MARGIN_S", -1.0)
+
+
+async def test_a_newer_checkpoint_is_shown_and_the_older_still_answers(
+    build: Build, jobs: JobClient, folder: Path
+) -> None:
+    """Both fingerprints are drawn, the newer alone is told of; then the older is let go."""
+    newer = "ab" * 32
+    settings = Settings(model=str(folder), heartbeat_s=0.1, claim_idle_s=0.4, retire_after_s=1)
+    worker = build(FakeRenderer())
+    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: renderer_of(newer))
+    async with running(worker):
+        touch(folder, 1)
+        await reloading.look()
+        assert worker.retiring == {FINGERPRINT}
+        assert set(worker.renderers) == {FINGERPRINT, newer}
+        old, new = await asyncio.gather(
+            jobs.submit(job(7), 3000), jobs.submit(replace(job(8), fingerprint=newer), 3000)
+        )
+        assert old.body.endswith(b":7")
+        assert new.body.endswith(b":8")
+        await reloading.look()  # its time is up: no more of its jobs are claimed
+        await reloading.look()
+        assert set(worker.renderers) == {newer}
+        assert worker.retiring == set()
+
+
+async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Path) -> None:
+    """Looking costs a stat; a failed load is tried again, and the older model stays meanwhile."""
+    loads: list[ModelSource] = []
+
+    def broken(source: ModelSource, _: Settings) -> FakeRenderer:
+        loads.append(source)
+        raise ValueError("half of it is there")
+
+    worker = build(FakeRenderer())
+    reloading = Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken)
+    await reloading.look()
+    assert loads == []
+    touch(folder, 1)
+    await reloading.look()
+    await reloading.look()
+    assert len(loads) == 2
+    assert set(worker.renderers) == {FINGERPRINT}
+    assert worker.retiring == set()
+    await worker.claims.blocking.aclose()
+
+
+async def test_no_more_than_three_models_of_the_past_are_held(
+    build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory stays bounded where snapshots come faster than the API retires them."""
+    monkeypatch.setattr("app.worker.reloading.RETIRED_MARGIN_S", 600.0)
+    worker = build(FakeRenderer(), settings=FAST)
+    made = iter(renderer_of(f"{i:02}" * 32) for i in range(10, 20))
+    settings = Settings(model=str(folder))
+    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: next(made))
+    for time_s in range(1, 8):
+        touch(folder, time_s)
+        await reloading.look()
+    assert len(worker.retiring) == MAX_RETIRING
+    assert len(worker.renderers) == MAX_RETIRING + 1
+    await worker.claims.blocking.aclose()
