@@ -3,6 +3,8 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# What `make bench` runs, each a module of benchmarks/.
+BENCHMARKS ?= attention encoder sampler load service saturation
 # Another index for torch alone, e.g. one with CPU-only builds; see the README.
 TORCH_INDEX_URL ?=
 VENV ?= .venv
@@ -10,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test test-slow check format clean
+.PHONY: help serve install test test-slow check bench format clean
 .SUFFIXES:
 
 help: ## Show this list
@@ -27,6 +29,9 @@ test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training
 	$(BIN)/python -m pytest -m slow --timeout 600
+
+bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service and its saturation (15 minutes)
+	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 check: $(VENV)/.installed-dev ## Lint, format, types, import contracts
 	$(BIN)/ruff check .

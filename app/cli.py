@@ -30,7 +30,11 @@ API_FLAGS = (
 WORKER_FLAGS = (
     click.option("--model", help="NAME=DIR, several with commas.  [default: the shipped one]"),
     click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
-    click.option("--precision", type=click.Choice(["float32", "bf16", "auto"])),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bf16", "auto"]),
+        help="auto: bf16 where the device has it and it is close.  [default: auto]",
+    ),
     click.option("--max-batch-images", type=int, help="In one forward pass.  [default: 16]"),
     click.option("--max-wait-ms", type=float, help="For a batch to grow.  [default: 2]"),
 )

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from redis.asyncio import Redis
 
 from app.jobs import ModelCard, decode
-from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
+from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
 
 WORKERS = f"{KEY_PREFIX}:workers"  # hash: worker id -> "<ms by Redis's clock> <status>"
 CARDS = f"{KEY_PREFIX}:cards"  # hash: fingerprint -> card
@@ -66,7 +66,7 @@ class Heartbeats:
         self.client = client
         self.worker_id = worker_id
         self.renderer_ttl_s = renderer_ttl_s
-        self._beat = load_script(client, "heartbeat")
+        self._beat = Script(Calls(client), "heartbeat")
 
     async def beat(self, status: WorkerStatus, cards: Sequence[ModelCard]) -> None:
         """Shows this worker, warm, and the models it serves.

@@ -29,16 +29,15 @@ class ImageId:
     truncation_thousandths: int | None
 
     def __str__(self) -> str:
-        truncation = "n" if self.truncation_thousandths is None else self.truncation_thousandths
-        return f"{self.prefix}-{self.label}-{self.seed}-{truncation}"
+        return format_image_id(self.prefix, self.label, self.seed, self.truncation_thousandths)
 
 
 def format_image_id(
     fingerprint: str, label: int, seed: int, truncation_thousandths: int | None
 ) -> str:
     """The image id of these values; `fingerprint` may be the whole one."""
-    prefix = fingerprint[:FINGERPRINT_DIGITS]
-    return str(ImageId(prefix, label, seed, truncation_thousandths))
+    truncation = "n" if truncation_thousandths is None else truncation_thousandths
+    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{label}-{seed}-{truncation}"
 
 
 def parse_image_id(text: str) -> ImageId:

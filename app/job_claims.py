@@ -14,10 +14,18 @@ from redis.exceptions import ResponseError
 from app.errors import JobFailedError
 from app.job_queue import GROUP, is_no_group, stream_key
 from app.jobs import Claimed, DecodeError, Reply, decode_job
-from app.redis_clients import KEY_PREFIX, MAX_BLOCK_S, load_script, redis_errors_told
+from app.redis_clients import (
+    KEY_PREFIX,
+    MAX_BLOCK_S,
+    Calls,
+    Entry,
+    Part,
+    Script,
+    read_entry,
+    redis_errors_told,
+)
 
 logger = logging.getLogger(__name__)
-Entry = tuple[bytes, dict[bytes, bytes]]
 LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
 
 
@@ -58,10 +66,11 @@ class JobClaims:
         self.streams = [stream_key(fingerprint) for fingerprint in fingerprints]
         self.reply_max_bytes = reply_max_bytes
         self.reply_ttl_ms = int(reply_ttl_s * 1000)
-        self._launch = load_script(client, "launch")
-        self._finish = load_script(client, "finish")
-        self._refresh = load_script(client, "refresh")
-        self._forget = load_script(client, "forget")
+        self._calls, self._blocking_calls = Calls(client), Calls(blocking)
+        self._launch = Script(self._calls, "launch")
+        self._finish = Script(self._calls, "finish")
+        self._refresh = Script(self._calls, "refresh")
+        self._forget = Script(self._calls, "forget")
 
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
@@ -75,15 +84,17 @@ class JobClaims:
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
         """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first."""
-        client = self.blocking if wait_s > 0 else self.client
-        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000)) if wait_s > 0 else None
         count = max(1, max_images // len(self.streams))  # COUNT is for each stream
-        found = await self._read(client, ">", count, block_ms)
+        if wait_s > 0:
+            block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
+            found = await self._read(self._blocking_calls, ">", "COUNT", count, "BLOCK", block_ms)
+        else:
+            found = await self._read(self._calls, ">", "COUNT", count)
         return await self._claimed(found)
 
     async def take_over(self) -> list[Claimed]:
         """What this consumer's predecessor, a process of the same slot, left unanswered."""
-        return await self._with_launches(await self._claimed(await self._read(self.client, "0")))
+        return await self._with_launches(await self._claimed(await self._read(self._calls, "0")))
 
     async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
         """Jobs that their worker has not shown to hold for `idle_s`."""
@@ -125,9 +136,12 @@ class JobClaims:
             now_us=int(now_us),
         )
 
-    async def finish(self, claimed: Claimed, reply: Reply) -> bool:
-        """Answers a job in one step; False when somebody else did, and then nothing is sent."""
-        return await self._answer(claimed.stream, claimed.entry_id, claimed.reply_to, reply)
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[bool]:
+        """Answers jobs in one round trip, each in one step.
+
+        False for each that somebody else did: then nothing is sent.
+        """
+        return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
     async def refresh(self, held: Iterable[Claimed]) -> None:
         """Shows that this worker still holds these jobs."""
@@ -146,20 +160,17 @@ class JobClaims:
                 removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
         return removed
 
-    async def _read(
-        self, client: Redis, start: str, count: int | None = None, block_ms: int | None = None
-    ) -> list[tuple[bytes, list[Entry]]]:
+    async def _read(self, calls: Calls, start: str, *how: Part) -> list[tuple[bytes, list[Entry]]]:
+        group, starts = ("GROUP", GROUP, self.consumer), [start] * len(self.streams)
         with redis_errors_told():
             try:
-                found = await client.xreadgroup(
-                    GROUP, self.consumer, dict.fromkeys(self.streams, start), count, block_ms
-                )
+                found = await calls("XREADGROUP", *group, *how, "STREAMS", *self.streams, *starts)
             except ResponseError as error:
                 if not is_no_group(error):
                     raise
                 await self.join()
                 return []
-        return cast(list[tuple[bytes, list[Entry]]], found or [])
+        return [(stream, list(map(read_entry, entries))) for stream, entries in found or ()]
 
     async def _claimed(self, found: list[tuple[bytes, list[Entry]]]) -> list[Claimed]:
         now_s = time.monotonic()
@@ -178,29 +189,23 @@ class JobClaims:
         if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
             detail = "the worker cannot read this job: it is of another version"
             reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
-            await self._answer(stream, entry_id, reply_to, reply)
+            await self._answer([(stream, entry_id, reply_to, reply)])
             return
         with redis_errors_told():
             await self.client.xack(stream, GROUP, entry_id)
             await self.client.xdel(stream, entry_id)
 
     async def _answer(
-        self, stream: str | bytes, entry_id: str | bytes, reply_to: str | bytes, reply: Reply
-    ) -> bool:
+        self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
+    ) -> list[bool]:
+        """Answers what has this stream, entry id and reply stream."""
+        keys: list[str | bytes] = [LAUNCHES]
+        told: list[str | bytes | int] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms]
+        for stream, entry_id, reply_to, reply in answers:
+            keys += (stream, reply_to, body_key(reply.job_id))
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body)
         with redis_errors_told():
-            answered = await self._finish(
-                keys=[stream, reply_to, body_key(reply.job_id), LAUNCHES],
-                args=[
-                    GROUP,
-                    entry_id,
-                    reply.job_id,
-                    reply.encode_head(),
-                    reply.body,
-                    self.reply_max_bytes,
-                    self.reply_ttl_ms,
-                ],
-            )
-        return bool(answered)
+            return list(map(bool, await self._finish(keys=keys, args=told)))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:

@@ -96,10 +96,10 @@ class JobClient:
         try:
             await self._admit(jobs, timeout_ms)
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
-                replies = await asyncio.gather(*(entry.answer for entry in entries))
+                replies = [await entry.answer for entry in entries]
         except TimeoutError:
-            unanswered = sum(entry.answer.cancelled() for entry in entries)  # by the timeout
-            self.metrics.expired.inc(unanswered)
+            answered = sum(e.answer.done() and not e.answer.cancelled() for e in entries)
+            self.metrics.expired.inc(len(entries) - answered)
             raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
         finally:
             for entry in entries:
@@ -142,6 +142,7 @@ class JobClient:
                 await self._keep()
             for reply in await self.replies.read(READ_WAIT_S):
                 self._deliver(reply)
+            await asyncio.sleep(0)  # who waited answers before the next read
         except QueueUnavailableError as error:
             if self.trouble is None or self.trouble.detail != error.detail:
                 logger.warning("cannot read replies: %s", error.with_cause)

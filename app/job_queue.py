@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueFullError
 from app.jobs import Job, Priority
-from app.redis_clients import KEY_PREFIX, load_script, redis_errors_told
+from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 
 GROUP = "workers"
 NO_LIMIT = 0
+MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
+MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
+Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
 
 
 def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
@@ -40,13 +44,39 @@ class QueueStats:
     oldest_age_s: float  # 0 when the queue is empty
 
 
+@dataclass
+class _Round:
+    """The requests that are admitted in one round trip, and how each fared."""
+
+    stream: str
+    reply_to: str
+    groups: list[Group] = field(default_factory=list)
+    num_jobs: int = 0
+    left: bool = False  # nobody can join any more
+
+    def takes(self, stream: str, reply_to: str, num_jobs: int) -> bool:
+        """Whether a request of so many jobs may join."""
+        same = (self.stream, self.reply_to) == (stream, reply_to)
+        return same and not self.left and self.num_jobs + num_jobs <= MAX_ROUND_JOBS
+
+    def join(self, group: Group) -> int:
+        """Adds a request's jobs; their place in the round."""
+        self.groups.append(group)
+        self.num_jobs += len(group)
+        return len(self.groups) - 1
+
+
 class JobQueue:
-    """Admits jobs, bounded in depth; a job id is admitted once however often it is sent."""
+    """Admits jobs, bounded in depth; a job id is admitted once however often it is sent.
+
+    Requests that come while a round trip is under way share the next one.
+    """
 
     def __init__(self, client: Redis, *, max_images: int) -> None:
         self.client = client
         self.max_images = max_images
-        self._admit = load_script(client, "admit")
+        self._admit = Script(Calls(client), "admit")
+        self._round: tuple[_Round, asyncio.Task[list[list[int]]]] | None = None  # the last one
 
     async def admit(self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str) -> int:
         """Queues all of `jobs`, or none of them, and returns the depth in images.
@@ -56,40 +86,55 @@ class JobQueue:
 
         Raises QueueFullError, QueueUnavailableError; ValueError when the streams differ.
         """
-        timeouts_ms = [timeout_ms] * len(jobs)
-        admitted, depth, _ = await self._call(jobs, timeouts_ms, self.max_images, reply_to)
+        round_, sending = self._round_for(_stream_of(jobs), reply_to, len(jobs))
+        place = round_.join(dict.fromkeys(jobs, timeout_ms))
+        admitted, depth, _ = (await asyncio.shield(sending))[place]
         if not admitted:
             raise QueueFullError(depth, self.max_images)
         return depth
 
-    async def admit_again(self, timeouts_ms: Mapping[Job, int], *, reply_to: str) -> int:
+    async def admit_again(self, timeouts_ms: Group, *, reply_to: str) -> int:
         """Queues those of the jobs that Redis has lost, each with the time it has left.
 
         They passed the depth limit once, so it does not count. Returns how many were lost.
         Raises QueueUnavailableError; ValueError when the streams differ.
         """
-        timeouts = list(timeouts_ms.values())
-        _, _, queued = await self._call(list(timeouts_ms), timeouts, NO_LIMIT, reply_to)
+        stream = _stream_of(list(timeouts_ms))
+        [(_, _, queued)] = await self._call(stream, [timeouts_ms], NO_LIMIT, reply_to)
         return queued
 
+    def _round_for(
+        self, stream: str, reply_to: str, num_jobs: int
+    ) -> tuple[_Round, asyncio.Task[list[list[int]]]]:
+        if self._round is None or not self._round[0].takes(stream, reply_to, num_jobs):
+            before = self._round[1] if self._round else None
+            opened = _Round(stream, reply_to)
+            self._round = (opened, asyncio.create_task(self._send(opened, before)))
+        return self._round
+
+    async def _send(
+        self, opened: _Round, before: asyncio.Task[list[list[int]]] | None
+    ) -> list[list[int]]:
+        """Admits the round once the one before it is through: others join meanwhile."""
+        if before is not None and not before.done():
+            await asyncio.wait([before], timeout=MAX_HOLD_S)
+        opened.left = True
+        return await self._call(opened.stream, opened.groups, self.max_images, opened.reply_to)
+
     async def _call(
-        self, jobs: Sequence[Job], timeouts_ms: Sequence[int], limit: int, reply_to: str
-    ) -> tuple[bool, int, int]:
-        """Whether the jobs were admitted, the depth, and how many were not known before."""
-        streams = {stream_key(job.fingerprint, job.priority) for job in jobs}
-        if len(streams) != 1:
-            raise ValueError(f"one admission is for one stream, not {len(streams)}")
-        told = zip(jobs, timeouts_ms, strict=True)
+        self, stream: str, groups: Sequence[Group], limit: int, reply_to: str
+    ) -> list[list[int]]:
+        """For each group whether it was admitted, the depth, and how many were not known."""
+        keys: list[Part] = [stream]
+        told: list[Part] = [limit, reply_to]
+        for group in groups:
+            told.append(len(group))
+            for job, timeout_ms in group.items():
+                keys.append(seen_key(job.job_id))
+                told += (job.job_id, timeout_ms, job.encode())
         with redis_errors_told():
-            admitted, depth, queued = await self._admit(
-                keys=[*streams, *(seen_key(job.job_id) for job in jobs)],
-                args=[
-                    limit,
-                    reply_to,
-                    *(part for job, ms in told for part in (job.job_id, ms, job.encode())),
-                ],
-            )
-        return bool(admitted), int(depth), int(queued)
+            answers: list[list[int]] = await self._admit(keys=keys, args=told)
+        return answers
 
     async def stats(self, fingerprint: str) -> QueueStats:
         """Depth, pending and age of the oldest job; raises QueueUnavailableError."""
@@ -110,3 +155,10 @@ class JobQueue:
         if oldest:
             age_s = max(0.0, seconds + micros / 1e6 - int(oldest[0][0].split(b"-")[0]) / 1e3)
         return QueueStats(depth, int(pending["pending"]), age_s)
+
+
+def _stream_of(jobs: Sequence[Job]) -> str:
+    streams = {stream_key(job.fingerprint, job.priority) for job in jobs}
+    if len(streams) != 1:
+        raise ValueError(f"one admission is for one stream, not {len(streams)}")
+    return streams.pop()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from secrets import token_hex
 from typing import Literal, TypeVar, get_args
-from uuid import uuid4
 
 from app.image_ids import format_image_id
 
@@ -26,6 +26,7 @@ MEDIA_TYPES: Mapping[Output, str] = {
     "json": "application/json",
     "npy": "application/x-npy",  # (Q, h, w) float32
 }
+VIEWS, PRIORITIES = frozenset(get_args(View)), frozenset(get_args(Priority))
 T = TypeVar("T")
 
 
@@ -35,7 +36,7 @@ class DecodeError(ValueError):
 
 def new_job_id() -> str:
     """A job id that no other job has."""
-    return uuid4().hex
+    return token_hex(16)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Job:
             raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
         if (self.kind == "attention") != bool(self.queries):
             raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
-        if self.view not in get_args(View) or self.priority not in get_args(Priority):
+        if self.view not in VIEWS or self.priority not in PRIORITIES:
             raise ValueError(f"no view {self.view!r} or no priority {self.priority!r}")
 
     @property
@@ -81,7 +82,7 @@ class Job:
 
     def encode(self) -> bytes:
         """JSON that `decode_job` reads back to an equal job."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return json.dumps(vars(self), separators=(",", ":")).encode()
 
 
 def decode_job(data: bytes) -> Job:
@@ -126,7 +127,8 @@ class Reply:
 
     def encode_head(self) -> bytes:
         """Everything but the body, as JSON; the body travels beside it as it is."""
-        members = {k: v for k, v in asdict(self).items() if k != "body"}
+        members = {**vars(self), "timings": vars(self.timings)}
+        del members["body"]
         return json.dumps(members, separators=(",", ":")).encode()
 
 

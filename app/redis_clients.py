@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha1
 from pathlib import Path
+from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from hiredis import pack_command
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from app.errors import QueueTooOldError, QueueUnavailableError
 
+Part = str | bytes | int
+Entry = tuple[bytes, dict[bytes, bytes]]  # of a stream: id and fields
 KEY_PREFIX = "{sagan}"  # one hash tag: all keys of a script live on one node of a cluster
 MIN_VERSION = (6, 2)  # XAUTOCLAIM and XTRIM MINID; a Valkey tells the Redis it is compatible with
 MAX_BLOCK_S = 2.0  # the longest that a read may block
@@ -48,9 +53,69 @@ def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> 
     return Redis.from_pool(pool)
 
 
-def load_script(client: Redis, name: str) -> AsyncScript:
+class Calls:
+    """Commands for the hot path, without what the client's own methods do around each.
+
+    They run on connections of the client's pool that are held between calls, under one timeout for
+    both ways, and give replies as Redis sends them (RESP2). Raises what the client raises.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._pool = client.connection_pool
+        self._timeout_s: float = self._pool.connection_kwargs["socket_timeout"]
+        self._idle: list[Connection] = []
+
+    async def __call__(self, *command: Part) -> Any:
+        """The reply to a command."""
+        connection = self._idle.pop() if self._idle else await self._hold()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
+                reply = await connection.read_response()
+        except ResponseError:
+            self._idle.append(connection)
+            raise
+        except BaseException:  # what comes now is nobody's, and the held ones may be dead as well
+            dropped = [connection, *self._idle]
+            self._idle.clear()  # at once: another call may run before the shielded task does
+            await asyncio.shield(self._drop(dropped))
+            raise
+        self._idle.append(connection)
+        return reply
+
+    async def _hold(self) -> Connection:
+        connection = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        connection.socket_timeout = None  # its own timeouts would each start a task
+        return connection
+
+    async def _drop(self, connections: Sequence[Connection]) -> None:
+        """Gives them back to the pool as it gave them; they connect anew when they are used."""
+        for connection in connections:
+            connection.socket_timeout = self._timeout_s
+            await connection.disconnect(nowait=True)
+            await self._pool.release(connection)
+
+
+def read_entry(raw: tuple[bytes, list[bytes] | None]) -> Entry:
+    """An entry as Redis sends it, its fields by name; one that was deleted has none."""
+    entry_id, parts = raw
+    return entry_id, dict(zip(parts[::2], parts[1::2], strict=True)) if parts else {}
+
+
+class Script:
     """The script `lua/<name>.lua`, called by its hash and sent again when Redis lost it."""
-    return client.register_script((Path(__file__).parent / "lua" / f"{name}.lua").read_text())
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        self._calls = calls
+        self._text = (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
+        self._sha = sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[Part], args: Sequence[Part]) -> Any:
+        """What the script returns."""
+        try:
+            return await self._calls("EVALSHA", self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await self._calls("EVAL", self._text, len(keys), *keys, *args)
 
 
 async def check_version(client: Redis) -> None:

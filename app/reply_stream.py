@@ -9,11 +9,9 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from app.jobs import DecodeError, Reply, decode_reply
-from app.redis_clients import KEY_PREFIX, MAX_BLOCK_S, redis_errors_told
+from app.redis_clients import KEY_PREFIX, MAX_BLOCK_S, Calls, Entry, read_entry, redis_errors_told
 
 logger = logging.getLogger(__name__)
-Entry = tuple[bytes, dict[bytes, bytes]]
-Entries = list[tuple[bytes, list[Entry]]]
 READ_COUNT = 128
 START = "0-0"
 
@@ -31,6 +29,7 @@ class ReplyStream:
 
     def __init__(self, client: Redis, *, ttl_s: float, replica_id: str | None = None) -> None:
         self.client = client
+        self._calls = Calls(client)
         self.replica_id = replica_id or uuid4().hex[:12]
         self.key = replies_key(self.replica_id)
         self._marker = f"{KEY_PREFIX}:replica:{self.replica_id}"
@@ -46,8 +45,10 @@ class ReplyStream:
         """
         block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
         with redis_errors_told():
-            found = await self.client.xread({self.key: self._last_id}, READ_COUNT, block_ms)
-        return await self._replies(cast(Entries, found)[0][1]) if found else []
+            found = await self._calls(
+                "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
+            )
+        return await self._replies(list(map(read_entry, found[0][1]))) if found else []
 
     async def keep(self) -> bool:
         """Frees what was read and puts off expiry; False when Redis lost this replica's marker.

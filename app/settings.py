@@ -35,7 +35,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(None, description="redis://, rediss:// or unix:// URL")
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    precision: Literal["float32", "bf16", "auto"] = "float32"
+    precision: Literal["float32", "bf16", "auto"] = Field(
+        "auto", description="auto: bf16 where the device has it and it is close to float32"
+    )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     data_dir: Path | None = Field(None, description="where the private Redis keeps its data")
@@ -47,7 +49,7 @@ class Settings(BaseSettings):
 
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)
-    max_wait_ms: float = Field(2.0, ge=0, le=1000)
+    max_wait_ms: float = Field(0.0, ge=0, le=1000)
     default_timeout_ms: int = Field(30_000, ge=1)
     max_timeout_ms: int = Field(120_000, ge=1)
     max_launches: int = Field(3, ge=1, le=100)

@@ -57,13 +57,15 @@ class Supervisor:
         if redis is not None:
             environment["SAGAN_REDIS_URL"] = redis.url
         self.api = Child("API", [sys.executable, "-m", "app.api.main"], environment)
+        gpus = share_gpus(settings)
+        environment |= share_cores(len(gpus))
         self.workers = [
             Child(
                 f"worker {slot}",
                 [sys.executable, "-m", "app.worker.main"],
-                environment | worker_environment(settings, port, slot, gpus),
+                environment | worker_environment(settings, port, slot, gpu),
             )
-            for slot, gpus in enumerate(share_gpus(settings))
+            for slot, gpu in enumerate(gpus)
         ]
         self._signals = 0
         self._status = 0
@@ -155,6 +157,16 @@ def share_gpus(settings: Settings) -> list[str | None]:
     if len(gpus) < 2:
         return [None] * num_workers
     return [gpus[slot % len(gpus)] for slot in range(num_workers)]
+
+
+def share_cores(num_workers: int) -> dict[str, str]:
+    """How many threads each of several workers computes with; what the operator set stays.
+
+    All of them on all cores would wait for one another at every layer.
+    """
+    if num_workers < 2 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // num_workers))}
 
 
 def visible_gpus() -> list[str]:

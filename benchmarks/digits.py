@@ -1,6 +1,6 @@
 """From 1,797 scanned digits to a generator that an independent classifier believes.
 
-    .venv/bin/python -m pip install -e '.[benchmarks]'
+    .venv/bin/python -m pip install -e '.[bench]'
     .venv/bin/python -m benchmarks.digits runs/digits
 
 scikit-learn's digits (8×8 scans) become a folder of pictures for each class. `sagan

@@ -1,7 +1,8 @@
 """A checkpoint: a trained generator, perhaps its discriminator, its classes and its story.
 
 On disk it is a folder: `config.json` (what the networks are, class names, training facts),
-`model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`.
+`model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`. For people
+a model card, `README.md`, and `samples.png` may lie beside them.
 """
 
 import json
@@ -30,6 +31,8 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "model.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
+CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
+IN_RUN = "checkpoint"  # where a training run keeps its newest checkpoint
 
 
 class CheckpointError(ValueError):
@@ -96,9 +99,10 @@ class Checkpoint:
         """What names this generator for good: see `fingerprint_of`."""
         return fingerprint_of(self.generator)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, beside: Mapping[str, bytes] | None = None) -> Path:
         """Write the folder `path`; an older checkpoint there is replaced once this one is whole.
 
+        `beside` are more files by name: the model card and its samples.
         Raises CheckpointError where `path` holds something else, OSError where the disk does not
         take it.
         """
@@ -108,6 +112,8 @@ class Checkpoint:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
+            for name, content in (beside or {}).items():
+                (partial / name).write_bytes(content)
             self._write(partial)
             partial.chmod(0o755)
             replace_folder(partial, path)
@@ -136,9 +142,10 @@ class Checkpoint:
 def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
     """The checkpoint of a folder, or a shipped one by its name, or the shipped default.
 
-    Raises CheckpointError, naming the file and what is wrong with it.
+    A training run's folder stands for its newest checkpoint. Raises CheckpointError, naming the
+    file and what is wrong with it.
     """
-    folder = _folder_of(source)
+    folder = checkpoint_folder(source)
     description = _read_description(folder)
     with torch.device("meta"):  # the weights come from the file: nothing to initialise
         generator = Generator(description.generator)
@@ -176,11 +183,12 @@ def replace_folder(partial: Path, path: Path) -> None:
 
 def _is_replaceable(path: Path) -> bool:
     """Whether `path` is an empty folder or has nothing but a checkpoint in it."""
-    ours = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE}
+    ours = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, CARD_FILE, SAMPLES_FILE}
     return path.is_dir() and {file.name for file in path.iterdir()} <= ours
 
 
-def _folder_of(source: str | Path | None) -> Path:
+def checkpoint_folder(source: str | Path | None) -> Path:
+    """The folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
@@ -194,7 +202,8 @@ def _folder_of(source: str | Path | None) -> Path:
             f"{source}: neither a checkpoint folder nor a shipped or imported checkpoint; "
             f"shipped: {', '.join(names) or 'none'}"
         )
-    return folder
+    in_run = folder / IN_RUN
+    return in_run if not (folder / CONFIG_FILE).exists() and in_run.is_dir() else folder
 
 
 def _read_description(folder: Path) -> _Description:

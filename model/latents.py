@@ -57,34 +57,58 @@ def latents(
     the same uniforms: neighbouring truncations give neighbouring latents. None means no
     truncation. Raises ValueError for a seed outside 0…2³²−1 or a truncation outside (0, 4].
     """
-    bounds = list(truncation) if isinstance(truncation, Iterable) else [truncation] * len(seeds)
-    if len(bounds) != len(seeds):
-        raise ValueError(f"{len(bounds)} truncations for {len(seeds)} seeds")
-    rows = [_latent(seed, z_dim, bound) for seed, bound in zip(seeds, bounds, strict=True)]
-    return np.stack(rows) if rows else np.empty((0, z_dim), np.float32)
+    keys = [operator.index(seed) for seed in seeds]
+    bounds = list(truncation) if isinstance(truncation, Iterable) else [truncation] * len(keys)
+    if len(bounds) != len(keys):
+        raise ValueError(f"{len(bounds)} truncations for {len(keys)} seeds")
+    words = _words(keys, z_dim)
+    uniforms = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # never 0 or 1
+    if any(bound is not None for bound in bounds):
+        outside = np.array([_outside(bound) for bound in bounds])[:, None]
+        uniforms = outside + uniforms * (1.0 - 2.0 * outside)
+    return inverse_normal_cdf(uniforms).astype(np.float32)
 
 
 def inverse_normal_cdf(p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Φ⁻¹ of probabilities strictly between 0 and 1, elementwise (Wichura's AS 241)."""
     q = p - 0.5
-    near = 0.180625 - q * q
-    central = q * np.polyval(_CENTRAL_NUMERATOR, near) / np.polyval(_CENTRAL_DENOMINATOR, near)
+    z = q * _ratio(_CENTRAL_NUMERATOR, _CENTRAL_DENOMINATOR, 0.180625 - q * q)
+    outer = np.abs(q) > 0.425
+    z[outer] = np.copysign(_distance(p[outer]), q[outer])
+    return z
+
+
+def _distance(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """|Φ⁻¹(p)| outside the central part."""
     r = np.sqrt(-np.log(np.minimum(p, 1.0 - p)))
-    tail = np.polyval(_TAIL_NUMERATOR, r - 1.6) / np.polyval(_TAIL_DENOMINATOR, r - 1.6)
-    far = np.polyval(_FAR_NUMERATOR, r - 5.0) / np.polyval(_FAR_DENOMINATOR, r - 5.0)
-    outer = np.copysign(np.where(r <= 5.0, tail, far), q)
-    return np.where(np.abs(q) <= 0.425, central, outer)
+    distance = _ratio(_TAIL_NUMERATOR, _TAIL_DENOMINATOR, r - 1.6)
+    far = r > 5.0
+    if far.any():  # one number in 10¹⁰
+        distance[far] = _ratio(_FAR_NUMERATOR, _FAR_DENOMINATOR, r[far] - 5.0)
+    return distance
 
 
-def _latent(seed: int, z_dim: int, truncation: float | None) -> NDArray[np.float32]:
-    seed = operator.index(seed)
-    if not 0 <= seed < NUM_SEEDS:
-        raise ValueError(f"seed={seed}: must be from 0 to {NUM_SEEDS - 1}")
-    words = np.random.Philox(key=seed).random_raw(z_dim)
-    uniforms = ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52  # never 0 or 1
-    if truncation is not None:
-        if not 0.0 < truncation <= MAX_TRUNCATION:
-            raise ValueError(f"truncation={truncation}: must be over 0 and at most 4")
-        outside = 0.5 * math.erfc(truncation / math.sqrt(2.0))  # Φ(-t)
-        uniforms = outside + uniforms * (1.0 - 2.0 * outside)
-    return inverse_normal_cdf(uniforms).astype(np.float32)
+def _ratio(
+    numerator: Sequence[float], denominator: Sequence[float], x: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    quotient: NDArray[np.float64] = np.polyval(numerator, x) / np.polyval(denominator, x)
+    return quotient
+
+
+def _words(seeds: Sequence[int], z_dim: int) -> NDArray[np.uint64]:
+    """The first words of each seed's stream: (B, z_dim)."""
+    words = np.empty((len(seeds), z_dim), np.uint64)
+    for row, seed in zip(words, seeds, strict=True):
+        if not 0 <= seed < NUM_SEEDS:
+            raise ValueError(f"seed={seed}: must be from 0 to {NUM_SEEDS - 1}")
+        row[:] = np.random.Philox(key=seed).random_raw(z_dim)
+    return words
+
+
+def _outside(truncation: float | None) -> float:
+    """Φ(-t): the share of a normal below -t; 0 without truncation."""
+    if truncation is None:
+        return 0.0
+    if not 0.0 < truncation <= MAX_TRUNCATION:
+        raise ValueError(f"truncation={truncation}: must be over 0 and at most 4")
+    return 0.5 * math.erfc(truncation / math.sqrt(2.0))

@@ -21,6 +21,7 @@ from app.worker.renderer import Drawing
 FINGERPRINT = "fa" * 32
 POISON_SEED = 666  # an exception
 DEADLY_SEED = 999  # the process dies
+SHAPELESS_SEED = 444  # drawn, but not to be encoded
 
 
 class FakeRenderer:
@@ -57,6 +58,8 @@ class FakeRenderer:
     def encode(self, job: Job, drawing: Drawing) -> bytes:
         """See Renderer."""
         assert drawing.pixels is not None
+        if job.seed == SHAPELESS_SEED:
+            raise ValueError("shapeless")
         return f"{job.image_id}:{drawing.pixels[0, 0, 0]}".encode()
 
 

@@ -9,6 +9,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+OnTrouble = Literal["stop", "rollback", "go-on"]
 
 
 class TrainConfig(BaseModel):
@@ -16,29 +17,56 @@ class TrainConfig(BaseModel):
 
     The recipe is the paper's (Zhang et al. 2018, section 4): Adam with β₁ = 0 and β₂ = 0.9, the
     discriminator's learning rate four times the generator's (TTUR, Heusel et al. 2017), one
-    discriminator step a generator step. `ema_decay` is a step's; the average follows closely at
-    first and reaches this decay as steps add up. `init` is the fingerprint of the checkpoint that
-    the run starts from, if any.
+    discriminator step a generator step. `batch_size` is that of all processes together.
+
+    A described field is also a key of `--config` files and presets, and a flag of `sagan train`:
+    `training.cli.options` puts it under a heading of the help.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
-    data: str = "picturebook"
-    init: str | None = None
-    num_pictures: Positive = 20_000
-    batch_size: Positive = 16
-    total_images: Positive = 500_000
-    generator_rate: Rate = 1e-4
-    discriminator_rate: Rate = 4e-4
-    adam_beta1: Decay = 0.0
-    adam_beta2: Decay = 0.9
-    ema_decay: Decay = 0.999
-    flip: bool = False
-    precision: Literal["float32", "bf16"] = "float32"
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    snapshot_every_images: Positive = 20_000
+    init: str | None = None  # the fingerprint of the checkpoint that the run starts from
+    data: str = Field(
+        "picturebook",
+        description="What to train on: a folder that `sagan prepare` made, or whatever it takes "
+        "(picturebook, a folder of class folders, a CIFAR archive, hf:NAME).",
+    )
+    num_pictures: Positive = Field(
+        20_000, description="How many pictures of the picturebook to draw and train on."
+    )
+    flip: bool = Field(False, description="Mirror half of the pictures.")
+    batch_size: Positive = Field(16, description="Real images a step; the paper's is 256.")
+    total_images: Positive = Field(500_000, description="Length of the run in real images seen.")
+    generator_rate: Rate = Field(1e-4, description="Adam's learning rate for the generator.")
+    discriminator_rate: Rate = Field(
+        4e-4, description="Adam's learning rate for the discriminator; the larger one (TTUR)."
+    )
+    adam_beta1: Decay = Field(0.0, description="Adam's β₁: no momentum.")
+    adam_beta2: Decay = Field(0.9, description="Adam's β₂; the released code's is 0.999.")
+    ema_decay: Decay = Field(
+        0.999,
+        description="Decay a step of the averaged generator; the average follows closely at first.",
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="bf16: convolutions and attention under autocast."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="Of weights, latents and the order of the pictures."
+    )
+    snapshot_every_images: Positive = Field(
+        20_000, description="How often to save the run and draw samples."
+    )
+    kept_snapshots: Positive = Field(2, description="How many of the newest snapshots to keep.")
+    accumulation: Positive = Field(
+        1,
+        description="Parts that each process runs its share of a batch in, where memory is short.",
+    )
+    on_trouble: OnTrouble = Field(
+        "stop",
+        description="What to do when a loss is not finite, D saturated or the samples collapsed.",
+    )
 
     @property
     def num_steps(self) -> int:

@@ -1,18 +1,34 @@
-"""From a run to a checkpoint folder."""
+"""From a run to a checkpoint folder, with a card that tells people what it is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from model.checkpoint import Checkpoint
+from model.checkpoint import CARD_FILE, SAMPLES_FILE, Checkpoint
+from model.generator import Generator
+from model.pictures import Pixels, encode_png
 from training.config import TrainConfig
 from training.data import ImageSet
-from training.ema import calibrated
 from training.state import TrainState
+
+LICENCE = "Apache-2.0"
 
 
 def export_checkpoint(
-    state: TrainState, config: TrainConfig, data: ImageSet, path: Path, command: str
+    generator: Generator,
+    state: TrainState,
+    config: TrainConfig,
+    data: ImageSet,
+    path: Path,
+    command: str,
+    *,
+    scores: Mapping[str, float],
+    samples: Pixels,
 ) -> Checkpoint:
-    """Save the averaged generator, calibrated, as the folder `path`, with how it came to be."""
+    """Save `generator`, the averaged one, calibrated, as the folder `path`, with how it came to be.
+
+    Beside the weights lie `README.md`, the model card, and `samples.png`. A folder that is there
+    already is replaced when this one is whole.
+    """
     recipe = config.model_dump(mode="json", exclude={"generator", "discriminator"})
     facts: dict[str, object] = {
         "command": command,
@@ -21,8 +37,45 @@ def export_checkpoint(
         "pictures": len(data),
         "recipe": recipe,
         "discriminator": config.discriminator.model_dump(mode="json"),
-        "licence": "Apache-2.0",
+        "scores": {name: round(value, 4) for name, value in scores.items()},
+        "licence": LICENCE,
     }
-    checkpoint = Checkpoint(calibrated(state.average), classes=data.classes, facts=facts)
-    checkpoint.save(path)
+    checkpoint = Checkpoint(generator, classes=data.classes, facts=facts)
+    card = model_card(checkpoint, facts)
+    checkpoint.save(path, {CARD_FILE: card.encode(), SAMPLES_FILE: encode_png(samples)})
     return checkpoint
+
+
+def model_card(checkpoint: Checkpoint, facts: Mapping[str, object]) -> str:
+    """Markdown for people: what it draws, how it was made, what it scored, what may be done."""
+    config, recipe, scores = checkpoint.config, facts["recipe"], facts["scores"]
+    names = ", ".join(info.name for info in checkpoint.classes)
+    lines = [
+        f"# A SAGAN for {config.num_classes} classes at {config.resolution} px",
+        "",
+        f"![Samples: a column a class, a row a seed]({SAMPLES_FILE})",
+        "",
+        f"- fingerprint: `{checkpoint.fingerprint}`",
+        f"- classes: {names}",
+        f"- generator: {config.base_channels} base channels, attention at "
+        f"{', '.join(str(at) for at in config.attention_layers) or 'none'}",
+        f"- images seen: {facts['images_seen']:,}, in {facts['steps']:,} steps",
+        f"- data: {facts['pictures']:,} pictures",
+        f"- licence: {facts['licence']}",
+        "",
+        "## Scores",
+        "",
+        *_listed(scores),
+        "",
+        "## Recipe",
+        "",
+        *([f"    {facts['command']}", ""] if facts["command"] else []),
+        *_listed(recipe),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(values: object) -> list[str]:
+    if not isinstance(values, Mapping) or not values:
+        return ["none"]
+    return [f"- {name}: {value}" for name, value in values.items()]

@@ -6,7 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoint import Checkpoint, ClassInfo
-from model.config import DiscriminatorConfig, GeneratorConfig
+from model.config import (
+    GENERATOR_MULTIPLIERS,
+    MIN_ATTENTION_CHANNELS,
+    DiscriminatorConfig,
+    GeneratorConfig,
+)
 from model.layers import INITIAL_POWER_ITERATIONS, Embedding
 from training.state import TrainState
 
@@ -16,19 +21,37 @@ def configs_for(
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """The checkpoint's configs for `num_classes` classes.
 
-    A checkpoint without a discriminator gets one of the generator's size and attention places.
+    A checkpoint without a discriminator gets one like its generator, as far as its width allows.
     """
     generator = checkpoint.config
     if checkpoint.discriminator is not None:
         discriminator = checkpoint.discriminator.config
     else:
-        discriminator = DiscriminatorConfig(
-            resolution=generator.resolution,
-            base_channels=generator.base_channels,
-            num_classes=num_classes,
-        )
+        discriminator = _judge_of(generator)
     update = {"num_classes": num_classes}
     return generator.model_copy(update=update), discriminator.model_copy(update=update)
+
+
+def _judge_of(generator: GeneratorConfig) -> DiscriminatorConfig:
+    """A discriminator as wide as the generator near the picture, attentive at the same places.
+
+    Those where it has no feature map, or too few channels for attention, are left out.
+    """
+    last = GENERATOR_MULTIPLIERS[generator.resolution][-1]
+    plain = DiscriminatorConfig(
+        resolution=generator.resolution,
+        base_channels=max(generator.widths[-1] // last, MIN_ATTENTION_CHANNELS),
+        num_classes=generator.num_classes,
+        attention_at=(),
+        attention_form=generator.attention_form,
+        spectral_norm_eps=generator.spectral_norm_eps,
+    )
+    wide = {at for at, width in plain.width_at.items() if width >= MIN_ATTENTION_CHANNELS}
+    places = {
+        "attention_at": tuple(at for at in generator.attention_at if at in wide),
+        "residual_at": tuple(at for at in generator.residual_at if at in wide),
+    }
+    return plain.model_copy(update=places)
 
 
 def start_from(

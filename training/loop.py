@@ -1,30 +1,39 @@
 """The training loop: from a config and a folder to a finished run, through any number of stops."""
 
+import io
 import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
-from rich.progress import Progress, TaskID
-from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from training import report
 from training.config import TrainConfig
-from training.data import ImageSet, batch_indices
-from training.ema import calibrated, update_ema
+from training.data import ImageSet
 from training.fine_tuning import start_from
-from training.resume import claim_run_folder, load_newest_snapshot, save_snapshot
+from training.health import CHECK_EVERY_STEPS, Trouble, Watch
+from training.processes import Processes
+from training.readings import Meter, Readings, joined_readings
+from training.report import LOG_EVERY_S, Report
+from training.resume import (
+    RunError,
+    claim_run_folder,
+    images_of,
+    load_newest_snapshot,
+    load_snapshot,
+    rewind,
+)
+from training.sheets import gammas
+from training.showing import Score, Showing
 from training.state import TrainState
-from training.steps import DiscriminatorStep, discriminator_step, generator_step
+from training.trainer import ALONE, Trainer
 
 logger = logging.getLogger(__name__)
-LOG_EVERY_S = 10.0
-SAMPLES = "samples"
+MAX_ROLLBACKS = 3
 
 
 def train(
@@ -33,121 +42,167 @@ def train(
     folder: Path,
     device: torch.device,
     init: Checkpoint | None = None,
+    *,
+    processes: Processes = ALONE,
+    score: Score | None = None,
+    command: str = "",
 ) -> tuple[TrainState, bool]:
     """Train in `folder` from its newest snapshot, or from `init` or afresh, to `total_images`.
 
     Returns the state and whether it is finished: SIGINT and SIGTERM end the run early after a
-    snapshot, and the same call goes on from there. Raises RunError for a folder that does not fit
-    and for weights that are no longer finite.
+    snapshot, and the same call goes on from there. At each snapshot `score` measures the averaged
+    generator, calibrated; of what it returns the first metric decides which is best, the lowest.
+    `command` is what the checkpoint says it was made by. Raises RunError for a folder that does not
+    fit and for a run in trouble.
     """
+    _require_shares(config, processes)
     state = TrainState.start(config, device)
-    claim_run_folder(folder, config)
-    if load_newest_snapshot(folder, state) is None and init is not None:
-        fresh = start_from(state, init, data.classes)
-        logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
-    with _stop_on_signals() as stopping, report.progress_bar() as progress:
-        task = progress.add_task(
-            folder.name, total=config.total_images, completed=state.num_images, losses=""
-        )
-        _run(config, data, folder, state, stopping, _Ticker(folder, progress, task))
-    save_snapshot(folder, state)
-    _write_samples(folder, state)
+    if processes.first:
+        claim_run_folder(folder, config)
+        if load_newest_snapshot(folder, state) is None and init is not None:
+            fresh = start_from(state, init, data.classes)
+            logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
+    _bring_in_step(state, processes)
+    trainer = Trainer(config, data, state, processes)
+    writing = Report(folder, config.total_images, state.num_images) if processes.first else None
+    with _stop_on_signals() as stopping, writing or nullcontext():
+        showing = Showing(folder, config, data, writing, score, command) if writing else None
+        try:
+            _Run(trainer, folder, showing).go(stopping)
+        finally:
+            trainer.loader.close()
     return state, state.num_images >= config.total_images
 
 
-def train_step(
-    config: TrainConfig, data: ImageSet, state: TrainState
-) -> tuple[DiscriminatorStep, Tensor]:
-    """One step of both networks and of the average; `state` moves on by a batch."""
-    images, labels = _next_batch(config, data, state)
-    bf16 = config.precision == "bf16"
-    seen = discriminator_step(
-        state.discriminator,
-        state.generator,
-        state.discriminator_optimizer,
-        images,
-        labels,
-        state.latents(config.batch_size),
-        bf16=bf16,
-    )
-    loss = generator_step(
-        state.discriminator,
-        state.generator,
-        state.generator_optimizer,
-        labels,
-        state.latents(config.batch_size),
-        bf16=bf16,
-    )
-    step = state.num_images // config.batch_size
-    update_ema(state.average, state.generator, config.ema_decay, step)
-    state.num_images += config.batch_size
-    return seen, loss
+class _Run:
+    """A run between its start and its end: what to do after which step."""
 
+    def __init__(self, trainer: Trainer, folder: Path, showing: Showing | None) -> None:
+        self.trainer, self.folder, self.showing = trainer, folder, showing
+        self.config, self.state = trainer.config, trainer.state
+        self.processes = trainer.processes
+        self.watch = Watch(self.state.num_images)
+        self.meter = Meter()
+        self.unlogged: list[Readings] = []
+        self.logged_s, self.logged_images = time.monotonic(), self.state.num_images
+        self.num_rollbacks = 0
 
-def _run(
-    config: TrainConfig,
-    data: ImageSet,
-    folder: Path,
-    state: TrainState,
-    stopping: Callable[[], bool],
-    ticker: "_Ticker",
-) -> None:
-    while state.num_images < config.total_images and not stopping():
-        seen, loss = train_step(config, data, state)
-        ticker.tick(state, seen, loss)
-        every = config.snapshot_every_images
-        if state.num_images // every != (state.num_images - config.batch_size) // every:
-            save_snapshot(folder, state)
-            _write_samples(folder, state)
+    def go(self, stopping: Callable[[], bool]) -> None:
+        """Step to the end or until told to stop; the state is saved at the end either way."""
+        snapshot_at = self.state.num_images
+        while self.state.num_images < self.config.total_images:
+            self.meter.add(self.trainer.step())
+            ending = self.processes.any(stopping())
+            done = ending or self.state.num_images >= self.config.total_images
+            due = self._snapshot_due() or done
+            trouble = self._look() if due or self._look_due() else None
+            if due and trouble is None:
+                trouble, snapshot_at = self._snapshot(), self.state.num_images
+            if trouble is not None:
+                self._meet(trouble)
+            if ending:
+                break
+        if snapshot_at != self.state.num_images:
+            self._snapshot()
 
+    def _look_due(self) -> bool:
+        return self.state.num_images // self.config.batch_size % CHECK_EVERY_STEPS == 0
 
-def _next_batch(config: TrainConfig, data: ImageSet, state: TrainState) -> tuple[Tensor, Tensor]:
-    """(B, 3, H, W) float32 in [-1, 1], channels last, and (B,) labels, on the device."""
-    chosen = batch_indices(len(data), config.seed, state.num_images, config.batch_size)
-    pixels = torch.from_numpy(data.images[chosen]).to(state.device)
-    images = pixels.permute(0, 3, 1, 2).float().div(127.5).sub(1)
-    if config.flip:
-        flipped = torch.rand(config.batch_size, generator=state.random) < 0.5
-        mask = flipped.to(state.device)[:, None, None, None]
-        images = torch.where(mask, images.flip(3), images)
-    images = images.contiguous(memory_format=torch.channels_last)
-    return images, torch.from_numpy(data.labels[chosen]).to(state.device)
+    def _snapshot_due(self) -> bool:
+        every, now = self.config.snapshot_every_images, self.state.num_images
+        return now // every != (now - self.config.batch_size) // every
 
+    def _look(self) -> Trouble | None:
+        """Read what the last steps saw, log it now and then, and say what is wrong with it."""
+        readings = self.meter.read(self.processes)
+        self.unlogged.append(readings)
+        if self.showing is not None:
+            self.showing.report.moved(self.state.num_images)
+            if time.monotonic() - self.logged_s >= LOG_EVERY_S:
+                self._log()
+        return self.watch.look(readings, self.trainer.weights_finite(), self.state.num_images)
 
-class _Ticker:
-    """Moves the progress bar and writes the log, seldom enough not to slow the run."""
-
-    def __init__(self, folder: Path, progress: Progress, task: TaskID) -> None:
-        self.folder, self.progress, self.task = folder, progress, task
-        self.logged_at = time.monotonic()
-        self.logged_images: int | None = None
-
-    def tick(self, state: TrainState, seen: DiscriminatorStep, loss: Tensor) -> None:
-        now = time.monotonic()
-        if self.logged_images is None:
-            self.logged_images = state.num_images
-        if now - self.logged_at < LOG_EVERY_S:
-            self.progress.update(self.task, completed=state.num_images)
-            return
+    def _log(self) -> None:
+        assert self.showing is not None  # noqa: S101 - the first process logs
+        now, loader = time.monotonic(), self.trainer.loader
+        passed_s = now - self.logged_s
         record = {
-            "images": state.num_images,
-            "images_per_s": (state.num_images - self.logged_images) / (now - self.logged_at),
-            "discriminator_loss": float(seen.loss),
-            "generator_loss": float(loss),
-            "real_logit": float(seen.real_logit),
-            "fake_logit": float(seen.fake_logit),
-            **report.gammas(state.generator),
+            "images_per_s": (self.state.num_images - self.logged_images) / passed_s,
+            **joined_readings(self.unlogged).record(),
+            **gammas(self.state.generator),
+            "loader_wait": loader.waited_s / passed_s,
         }
-        losses = f"D {record['discriminator_loss']:.2f}  G {record['generator_loss']:.2f}"
-        self.progress.update(self.task, completed=state.num_images, losses=losses)
-        report.append_log(self.folder, record)
-        self.logged_at, self.logged_images = now, state.num_images
+        self.showing.report.record(self.state.num_images, record)
+        self.logged_s, self.logged_images, loader.waited_s = now, self.state.num_images, 0.0
+        self.unlogged.clear()
+
+    def _snapshot(self) -> Trouble | None:
+        """Save and show the state; what is wrong with its samples is known to every process."""
+        trouble = None
+        if self.showing is not None:
+            if self.unlogged:
+                self._log()
+            diversity = self.showing.snapshot(self.state)
+            trouble = self.watch.look_at_diversity(diversity, self.state.num_images)
+        line = self.processes.from_first(trouble.line.encode() if trouble else b"").decode()
+        if not line:
+            return None
+        return trouble or Trouble("collapsed", line, self.state.num_images)
+
+    def _meet(self, trouble: Trouble) -> None:
+        """Do what `on_trouble` says; raises RunError where the run is not to go on."""
+        if self.config.on_trouble == "go-on":
+            self._say(f"{trouble.line}; going on")
+            return
+        if self.config.on_trouble == "rollback" and self.num_rollbacks < MAX_ROLLBACKS:
+            self._roll_back(trouble)
+            return
+        tried = f" after {self.num_rollbacks} rollbacks" if self.num_rollbacks else ""
+        raise RunError(
+            f"{self.folder}: {trouble.line}; stopped{tried}. The snapshots are whole: try lower "
+            "rates, float32, or --on-trouble rollback"
+        )
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        """Go back to the newest snapshot from when all was well, and on with other latents."""
+        self.num_rollbacks += 1
+        path = rewind(self.folder, trouble.well_at) if self.processes.first else None
+        name = self.processes.from_first(path.name.encode() if path else b"").decode()
+        if not name:
+            raise RunError(f"{self.folder}: {trouble.line}; no snapshot from before to go back to")
+        if path is not None:
+            load_snapshot(path, self.state)
+        _bring_in_step(self.state, self.processes)
+        self.state.random.manual_seed(self.config.seed + (self.num_rollbacks << 32))
+        self.watch = Watch(self.state.num_images)
+        self.meter, self.unlogged = Meter(), []
+        self.logged_images = self.state.num_images
+        at = f"{images_of(Path(name)):,} images"
+        self._say(f"{trouble.line}; back to {at} ({self.num_rollbacks} of {MAX_ROLLBACKS})")
+
+    def _say(self, line: str) -> None:
+        if self.showing is not None:
+            self.showing.report.say(line)
 
 
-def _write_samples(folder: Path, state: TrainState) -> None:
-    path = folder / SAMPLES / f"{state.num_images:012d}.png"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(report.sample_grid(calibrated(state.average)))
+def _require_shares(config: TrainConfig, processes: Processes) -> None:
+    parts = processes.count * config.accumulation
+    if config.batch_size % parts:
+        raise RunError(
+            f"batch_size={config.batch_size} does not divide into {processes.count} processes × "
+            f"accumulation={config.accumulation}: choose a multiple of {parts}"
+        )
+
+
+def _bring_in_step(state: TrainState, processes: Processes) -> None:
+    """Give every process the first one's state."""
+    if processes.count == 1:
+        return
+    buffer = io.BytesIO()
+    if processes.first:
+        torch.save(state.state_dict(), buffer)
+    content = io.BytesIO(processes.from_first(buffer.getvalue()))
+    state.load_state_dict(torch.load(content, map_location=state.device, weights_only=True))
 
 
 @contextmanager

@@ -1,78 +1,135 @@
-"""What a run shows: a progress bar, a JSONL log and grids of samples."""
+"""What a run shows while it goes: a progress bar or plain lines, a JSONL log and TensorBoard."""
 
 import json
+import math
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-import torch
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
-    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
+from tensorboardX import SummaryWriter
 
-from model.attention import SelfAttention
-from model.generator import Generator
-from model.latents import latents
-from model.levels import to_pixels
-from model.pictures import contact_sheet, encode_png
+from model.pictures import Pixels, encode_png
 
-SAMPLE_ROWS = 6
-
-
-class RateColumn(ProgressColumn):
-    """Images a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate of the last while."""
-        return Text(f"{task.speed or 0.0:.1f} images/s")
+LOG_EVERY_S = 10.0
+LINE_EVERY_S = 30.0  # where the output is no terminal
+LOG_FILE = "log.jsonl"
+TENSORBOARD = "tensorboard"
 
 
-def progress_bar() -> Progress:
-    """A bar in images with rate and time left, then the losses as text."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-        speed_estimate_period=60,
-    )
+class Report:
+    """Tells people and files how a run goes; used by the first process alone, as a context.
+
+    In a terminal a progress bar, elsewhere a line every 30 seconds; every record also goes to
+    `log.jsonl` and TensorBoard, by images seen.
+    """
+
+    def __init__(self, folder: Path, total_images: int, num_images: int) -> None:
+        self.folder, self.total_images = folder, total_images
+        self.console = Console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[told]}"),
+            console=self.console,
+            speed_estimate_period=60,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task(
+            folder.name, total=total_images, completed=num_images, told=""
+        )
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=num_images + 1)
+        self._line_at = float("-inf")
+        self._scores: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        self._board.close()
+
+    def moved(self, num_images: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=num_images)
+
+    def record(self, num_images: int, values: Mapping[str, float]) -> None:
+        """Log `values`, and tell of them: on the bar, or as a line where the last is old enough."""
+        self._log(num_images, values)
+        told = self._told(values)
+        self._progress.update(self._task, completed=num_images, told=told)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
+            self._line_at = now
+            rate = values["images_per_s"]
+            left = duration((self.total_images - num_images) / rate) if rate else "?"
+            self.say(f"{num_images:,}/{self.total_images:,} images  {told}  {left} left")
+
+    def scored(self, num_images: int, scores: Mapping[str, float]) -> None:
+        """Log what a snapshot scored; the bar and the lines show it from now on."""
+        if scores:
+            self._scores = dict(scores)
+            self._log(num_images, scores)
+            listed = "  ".join(f"{name} {value:.3g}" for name, value in scores.items())
+            self.say(f"{num_images:,} images: {listed}")
+
+    def pictures(self, num_images: int, sheets: Mapping[str, Pixels]) -> None:
+        """Keep sheets as PNG files in folders of their names, and in TensorBoard."""
+        for name, pixels in sheets.items():
+            path = self.folder / name / f"{num_images:012d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(encode_png(pixels))
+            self._board.add_image(name, pixels, num_images, dataformats="HWC")
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _log(self, num_images: int, values: Mapping[str, float]) -> None:
+        record = {"images": num_images} | {n: _finite_or_none(v) for n, v in values.items()}
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(name, value, num_images)
+
+    def _told(self, values: Mapping[str, float]) -> str:
+        scores = "".join(f"  {name} {value:.3g}" for name, value in self._scores.items())
+        gammas = "".join(f"  γ {v:.3f}" for name, v in values.items() if name.startswith("gamma"))
+        return (
+            f"{values['images_per_s']:.1f} images/s  "
+            f"D {values['discriminator_loss']:.2f}  G {values['generator_loss']:.2f}  "
+            f"right {values['real_accuracy']:.0%}/{values['fake_accuracy']:.0%}"
+            f"{gammas}  waits {values['loader_wait']:.1%}{scores}"
+        )
 
 
-def append_log(folder: Path, record: dict[str, float]) -> None:
-    """Add a line of JSON to the run's `log.jsonl`."""
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+def duration(seconds: float) -> str:
+    """1 h 05 min, 12 min, 40 s."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def gammas(generator: Generator) -> dict[str, float]:
-    """γ of each attention layer: how much the network has come to use it."""
-    layers = _attention_layers(generator)
-    return {f"gamma_{at}": float(layer.gamma.detach()) for at, layer in layers}
-
-
-def _attention_layers(generator: Generator) -> list[tuple[str, SelfAttention]]:
-    return [(n, m) for n, m in generator.attention.items() if isinstance(m, SelfAttention)]
-
-
-@torch.no_grad()
-def sample_grid(generator: Generator, seed: int = 0) -> bytes:
-    """PNG of a column a class (at most 20) and a row a seed, the same seeds every time."""
-    num_classes = min(generator.config.num_classes, 20)
-    device = generator.linear.weight.device
-    seeds = [seed + row for row in range(SAMPLE_ROWS) for _ in range(num_classes)]
-    labels = torch.arange(num_classes, device=device).repeat(SAMPLE_ROWS)
-    z = torch.from_numpy(latents(seeds, generator.config.z_dim)).to(device)
-    rows = [
-        generator(*part)
-        for part in zip(z.chunk(SAMPLE_ROWS), labels.chunk(SAMPLE_ROWS), strict=True)
-    ]
-    return encode_png(contact_sheet(list(to_pixels(torch.cat(rows))), num_classes))
+def _finite_or_none(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return value if math.isfinite(value) else None

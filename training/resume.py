@@ -1,17 +1,22 @@
 """A run's folder: its config, its snapshots, and going on from the newest whole one."""
 
+import errno
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from training.config import TrainConfig
 from training.state import TrainState
 
 CONFIG_FILE = "train.json"
-KEPT_SNAPSHOTS = 2
+BEST_SNAPSHOT, BEST_FILE = "best.pt", "best.json"
+FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "on_trouble"}
 UNREADABLE = (
     EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError,
     pickle.UnpicklingError, zipfile.BadZipFile,
@@ -19,16 +24,31 @@ UNREADABLE = (
 
 
 class RunError(ValueError):
-    """A run folder that cannot be gone on with."""
+    """A run that cannot be gone on with."""
+
+
+class Best(BaseModel):
+    """What the best snapshot of a run scored, and when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    value: float
+    images: int
 
 
 def claim_run_folder(folder: Path, config: TrainConfig) -> None:
     """Record `config` in `folder`, or make sure that it is the one recorded there.
 
-    Only `total_images` and `snapshot_every_images` may differ: a run may be prolonged. Raises
-    RunError naming what differs.
+    Only the fields in `FREE` may differ: a run may be prolonged. What a killed process left half
+    written is removed. Raises RunError naming what differs, or why the folder takes nothing.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: {error.strerror}: choose another folder") from error
+    for left in folder.glob("*.partial"):
+        left.unlink(missing_ok=True)
     file = folder / CONFIG_FILE
     if file.exists():
         try:
@@ -36,25 +56,64 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
         except ValueError as error:
             raise RunError(f"{file}: not a run's config; use another folder") from error
         _check_same(recorded, config, folder)
-    _write_atomically(file, (config.model_dump_json(indent=2) + "\n").encode())
+    text = config.model_dump_json(indent=2) + "\n"
+    _write_atomically(file, lambda opened: opened.write(text.encode()))
 
 
-def save_snapshot(folder: Path, state: TrainState) -> Path:
-    """Write the state beside the older snapshots, whole or not at all, and drop the oldest.
+def save_snapshot(folder: Path, state: TrainState, kept: int = 2) -> Path:
+    """Write the state beside the older snapshots, whole or not at all, and drop all but `kept`.
 
-    Raises RunError for a state that is not finite: the older snapshots are kept instead.
+    Raises RunError for a state that is not finite, and where the disk does not take it: the older
+    snapshots are kept then.
     """
     _require_finite(state)
     path = folder / f"snapshot-{state.num_images:012d}.pt"
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state.state_dict(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    for old in snapshots(folder)[:-KEPT_SNAPSHOTS]:
+    _write_atomically(path, lambda file: torch.save(state.state_dict(), file))
+    for old in snapshots(folder)[:-kept]:
         old.unlink()
     return path
+
+
+def keep_best(folder: Path, snapshot: Path, best: Best) -> None:
+    """Keep `snapshot` as the best so far, whatever is dropped of the others."""
+    partial = folder / f"{BEST_SNAPSHOT}.partial"
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(snapshot, partial)  # the same bytes twice need no second copy
+    except OSError:  # a file system without hard links
+        content = snapshot.read_bytes()
+        _write_atomically(folder / BEST_SNAPSHOT, lambda file: file.write(content))
+    else:
+        partial.replace(folder / BEST_SNAPSHOT)
+    text = best.model_dump_json() + "\n"
+    _write_atomically(folder / BEST_FILE, lambda file: file.write(text.encode()))
+
+
+def read_best(folder: Path) -> Best | None:
+    """What the best snapshot so far scored; None before the first, or where that is not told."""
+    try:
+        return Best.model_validate_json((folder / BEST_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def rewind(folder: Path, num_images: int) -> Path | None:
+    """Drop the snapshots of more than `num_images`; the newest that is left, or None.
+
+    Where none would be left, nothing is dropped.
+    """
+    good = [path for path in snapshots(folder) if images_of(path) <= num_images]
+    if not good:
+        return None
+    for path in snapshots(folder):
+        if path not in good:
+            path.unlink()
+    return good[-1]
+
+
+def images_of(snapshot: Path) -> int:
+    """How many images a snapshot's run had seen."""
+    return int(snapshot.stem.removeprefix("snapshot-"))
 
 
 def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
@@ -65,13 +124,18 @@ def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
     paths = snapshots(folder)
     if not paths:
         return None
+    load_snapshot(paths[-1], state)
+    return paths[-1]
+
+
+def load_snapshot(path: Path, state: TrainState) -> None:
+    """Bring `state` to a snapshot; raises RunError naming one that cannot be read."""
     try:
-        _require_intact(paths[-1])
-        loaded = torch.load(paths[-1], map_location=state.device, weights_only=True)
+        _require_intact(path)
+        loaded = torch.load(path, map_location=state.device, weights_only=True)
         state.load_state_dict(loaded)
     except UNREADABLE as error:
-        raise RunError(f"{paths[-1]}: unreadable; delete it to go on from an older one") from error
-    return paths[-1]
+        raise RunError(f"{path}: unreadable; delete it to go on from an older one") from error
 
 
 def snapshots(folder: Path) -> list[Path]:
@@ -98,8 +162,7 @@ def _require_intact(path: Path) -> None:
 
 
 def _check_same(recorded: TrainConfig, asked: TrainConfig, folder: Path) -> None:
-    free = {"total_images", "snapshot_every_images"}
-    before, now = _flat(recorded.model_dump(exclude=free)), _flat(asked.model_dump(exclude=free))
+    before, now = _flat(recorded.model_dump(exclude=FREE)), _flat(asked.model_dump(exclude=FREE))
     for name, value in before.items():
         if value != now[name]:
             raise RunError(
@@ -117,10 +180,42 @@ def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in its place, on the disk for good."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
+        partial.unlink(missing_ok=True)
+        raise RunError(
+            f"{path}: {_reason(error)}; what was saved before is whole. Make room, or make the "
+            "folder writable, and the same command goes on from there"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return os.strerror(cause.errno)
+        cause = cause.__cause__ or cause.__context__
+    return f"not written ({str(error).splitlines()[0]})"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` outlast a power cut, where the system can open folders."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EISDIR, errno.EPERM):
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,6 +13,7 @@ from app.api.generate import QUEUE_ERRORS, card_of_image, required_class
 from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
 from app.api.request_fields import query_fields
+from app.api.routes import PlainRoute
 from app.api.schemas import AttentionFields
 from app.api.services import Services, services_of
 from app.errors import (
@@ -26,7 +27,7 @@ from app.image_ids import ImageId, parse_image_id
 from app.jobs import MEDIA_TYPES, Job, ModelCard, Point
 from app.telemetry import request_id
 
-router = APIRouter(tags=["attention"])
+router = APIRouter(tags=["attention"], route_class=PlainRoute)
 AttentionOutput = Literal["png", "json", "npy"]
 OUTPUTS: dict[str, AttentionOutput] = {
     MEDIA_TYPES["png"]: "png",

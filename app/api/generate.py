@@ -18,6 +18,7 @@ from app.api.documentation import (
 from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, NO_STORE, respond
 from app.api.request_fields import all_fields, query_fields
+from app.api.routes import PlainRoute
 from app.api.schemas import GenerateFields, ImageFields
 from app.api.services import Services, services_of
 from app.errors import (
@@ -38,7 +39,7 @@ from app.image_ids import ImageId, parse_image_id
 from app.jobs import Job, ModelCard
 from app.telemetry import request_id
 
-router = APIRouter(tags=["pictures"])
+router = APIRouter(tags=["pictures"], route_class=PlainRoute)
 PNG = "image/png"
 SEED_BITS = 32
 QUEUE_ERRORS = (

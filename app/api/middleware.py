@@ -6,9 +6,10 @@ import asyncio
 import logging
 import re
 import time
-from uuid import uuid4
+from collections.abc import Iterable
+from secrets import token_hex
 
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import crash_response, problem_response
@@ -21,9 +22,15 @@ UNMATCHED = "unmatched"  # the route of addresses that nothing has
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
 
-def usable_request_id(wanted: str | None) -> str:
+def usable_request_id(wanted: str) -> str:
     """The id that the client gave, if it is short and plain, else a new one."""
-    return wanted if wanted and _REQUEST_ID.fullmatch(wanted) else uuid4().hex
+    return wanted if _REQUEST_ID.fullmatch(wanted) else token_hex(16)
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The first header of this name, in lower case; "" where there is none."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
 class Requests:
@@ -35,6 +42,7 @@ class Requests:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
+        self._seconds: dict[tuple[str, int], Histogram] = {}  # by route and status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -42,7 +50,7 @@ class Requests:
             await self.app(scope, receive, send)
             return
         started_s = time.perf_counter()
-        current_id = usable_request_id(Headers(scope=scope).get("x-request-id"))
+        current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
         answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
         if answer.headers_only:
@@ -51,10 +59,15 @@ class Requests:
             await self._serve(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", UNMATCHED)
-            self.metrics.request_seconds.labels(route, str(answer.status)).observe(
-                time.perf_counter() - started_s
-            )
+            self._observe(route, answer.status, time.perf_counter() - started_s)
             request_id.reset(token)
+
+    def _observe(self, route: str, status: int, seconds: float) -> None:
+        histogram = self._seconds.get((route, status))
+        if histogram is None:
+            histogram = self.metrics.request_seconds.labels(route, str(status))
+            self._seconds[route, status] = histogram
+        histogram.observe(seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         try:
@@ -78,7 +91,7 @@ class Answer:
 
     def __init__(self, send: Send, current_id: str, *, headers_only: bool) -> None:
         self.send = send
-        self.current_id = current_id
+        self.header = (b"x-request-id", current_id.encode())
         self.headers_only = headers_only
         self.status = 0
 
@@ -86,7 +99,7 @@ class Answer:
         """Passes a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-ID"] = self.current_id
+            message = {**message, "headers": [*message["headers"], self.header]}
         elif self.headers_only and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         await self.send(message)
@@ -104,7 +117,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("content-length", "")
+        told = header(scope, b"content-length")
         if told.isdigit() and int(told[:19]) > self.max_bytes:
             await problem_response(self._error())(scope, receive, send)
             return

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -51,7 +52,7 @@ async def respond(
     etag = entity_tag(job, card.renderer)
     if held and client_has(held, etag):
         return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    rendering = await render(request, card, job, timeout_ms)
+    rendering = await render(request, job, etag, timeout_ms)
     headers = picture_headers(card, job, rendering.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendering)
     if job.kind == "sample":
@@ -59,10 +60,12 @@ async def respond(
     return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
 
 
-async def render(request: Request, card: ModelCard, job: Job, timeout_ms: int) -> Rendering:
-    """What the job asks for, from the cache unless the client said `Cache-Control: no-cache`."""
+async def render(request: Request, job: Job, etag: str, timeout_ms: int) -> Rendering:
+    """What the job asks for, from the cache unless the client said `Cache-Control: no-cache`.
+
+    `etag` is the tag that it has there, if the renderer is the one on the model's card.
+    """
     services = services_of(request)
-    etag = entity_tag(job, card.renderer)
     if "no-cache" not in ", ".join(request.headers.getlist("cache-control")).lower():
         found = services.cache.get(etag)
         if found is not None:
@@ -85,27 +88,36 @@ async def _render_through_queue(
     return Rendering(picture, etag, reply.timings)
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when the client goes away.
 
     Raises ClientDisconnect then. Whatever must be told to the queue of a client that left is told
     where `work` handles its cancellation.
     """
-    working = asyncio.create_task(work)
+    waiting = cast("asyncio.Task[object]", asyncio.current_task())
     leaving = asyncio.create_task(_gone(request))
+    left = over = False
+
+    def leave(gone: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over and not gone.cancelled():
+            left = waiting.cancel()
+
+    leaving.add_done_callback(leave)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if not left or waiting.uncancel() > 0:  # cancelled from elsewhere too
+            raise
         leaving.result()  # a body beyond the limit shows here
-        raise ClientDisconnect
+        raise ClientDisconnect from None
     finally:
-        for task in (working, leaving):
-            task.add_done_callback(_outcome_seen)
-            task.cancel()
+        over = True
+        leaving.add_done_callback(_outcome_seen)
+        leaving.cancel()
 
 
-def _outcome_seen(task: asyncio.Task[Any]) -> None:
+def _outcome_seen(task: asyncio.Task[None]) -> None:
     """Keeps asyncio from telling of an error that came too late to matter."""
     if not task.cancelled():
         task.exception()
@@ -116,9 +128,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
+@lru_cache(maxsize=256)
+def _quoted(text: str, safe: str = ":+,;=@/") -> str:
+    return quote(text, safe)
+
+
 def entity_tag(job: Job, renderer: str) -> str:
     """A strong entity tag: image, renderer, and for an attention map a digest of what it shows."""
-    tag = f"{job.image_id}.{quote(renderer, safe=':+,;=@/')}"
+    tag = f"{job.image_id}.{_quoted(renderer)}"
     if job.kind == "sample":
         return f'"{tag}"'
     shown = (job.view, job.size_px) if job.output == "png" else ()
@@ -128,16 +145,17 @@ def entity_tag(job: Job, renderer: str) -> str:
 
 def picture_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
     """The headers that a picture and a 304 in its stead have in common."""
+    image_id = job.image_id
     headers = {
-        "X-Image-ID": job.image_id,
+        "X-Image-ID": image_id,
         "X-Seed": str(job.seed),
-        "X-Model": quote(card.name, safe=PLAIN),
+        "X-Model": _quoted(card.name, PLAIN),
         "ETag": etag,
         "Cache-Control": cache_control,
         "Vary": "Accept",
     }
     if job.kind == "sample":
-        headers["Content-Location"] = f"/images/{job.image_id}.png"
+        headers["Content-Location"] = f"/images/{image_id}.png"
     return headers
 
 

@@ -62,7 +62,7 @@ async def all_fields(request: Request, model: type[F]) -> F:
     RequestTimeoutError.
     """
     fields = query_fields(request, model)
-    body = await whole_body(request)
+    body = await whole_body(request) if has_body(request) else b""
     if not body:
         return fields
     content_type = request.headers.get("content-type", "")
@@ -71,6 +71,12 @@ async def all_fields(request: Request, model: type[F]) -> F:
             f"a body is read as application/json, not {content_type[:SHOWN]!r}"
         )
     return fields.merged(checked(model, read_object(body)))
+
+
+def has_body(request: Request) -> bool:
+    """Whether the request announces a body (RFC 9112, section 6.3)."""
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 async def whole_body(request: Request) -> bytes:

@@ -1,30 +1,43 @@
--- Queues jobs that are not known yet, all or none of them, each with a deadline by Redis's clock.
+-- Queues jobs that are not known yet, each with a deadline by Redis's clock; the jobs of a group,
+-- those of one request, all or none of them.
 -- KEYS: stream, then one "seen" key per job
--- ARGV: depth limit (0: none), reply stream, then id, timeout ms and encoded job per seen key
--- Returns {1 or 0 (refused), depth, how many were queued}
+-- ARGV: depth limit (0: none), reply stream, then for each group its number of jobs, and for each
+--       of these id, timeout ms and encoded job
+-- Returns {1 or 0 (refused), depth, how many were queued} for each group
 local stream, limit, reply_to = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 local SEEN_GRACE_MS = 60000 -- an API may admit again for this long after the deadline
-
-local fresh = {}
-for i = 2, #KEYS do
-  if redis.call('EXISTS', KEYS[i]) == 0 then fresh[#fresh + 1] = i end
-end
-local depth = redis.call('XLEN', stream)
-if limit > 0 and #fresh > 0 and depth + #fresh > limit then return {0, depth, 0} end
 
 local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]
 local now_ms = math.floor(now_us / 1000)
 local admitted_us = string.format('%.0f', now_us)
-local queued = 0
-for _, i in ipairs(fresh) do
-  local at = 3 * (i - 1)
-  local job_id, timeout_ms, job = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-  if redis.call('SET', KEYS[i], '1', 'NX', 'PX', timeout_ms + SEEN_GRACE_MS) then
-    redis.call('XADD', stream, '*', 'job', job, 'job_id', job_id,
-      'deadline_ms', string.format('%.0f', now_ms + timeout_ms),
-      'reply_to', reply_to, 'admitted_us', admitted_us)
-    queued = queued + 1
-  end
+local depth = redis.call('XLEN', stream)
+
+local function is_refused(first_key, num_jobs)
+  if limit == 0 or depth + num_jobs <= limit then return false end
+  local fresh = num_jobs
+  for i = first_key, first_key + num_jobs - 1 do fresh = fresh - redis.call('EXISTS', KEYS[i]) end
+  return fresh > 0 and depth + fresh > limit
 end
-return {1, depth + queued, queued}
+
+local function queue(key, at)
+  local job_id, timeout_ms, job = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
+  if not redis.call('SET', key, '1', 'NX', 'PX', timeout_ms + SEEN_GRACE_MS) then return 0 end
+  redis.call('XADD', stream, '*', 'job', job, 'job_id', job_id,
+    'deadline_ms', string.format('%.0f', now_ms + timeout_ms),
+    'reply_to', reply_to, 'admitted_us', admitted_us)
+  return 1
+end
+
+local answers, key, at = {}, 2, 3
+while at <= #ARGV do
+  local num_jobs, queued = tonumber(ARGV[at]), 0
+  local refused = is_refused(key, num_jobs)
+  for i = 0, num_jobs - 1 do
+    if not refused then queued = queued + queue(KEYS[key + i], at + 1 + 3 * i) end
+  end
+  depth = depth + queued
+  answers[#answers + 1] = {refused and 0 or 1, depth, queued}
+  key, at = key + num_jobs, at + 1 + 3 * num_jobs
+end
+return answers

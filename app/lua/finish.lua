@@ -1,20 +1,31 @@
--- Answers a job, if nobody has: acknowledges its entry, writes the reply, deletes the entry.
--- KEYS: stream, reply stream, body key, launches
--- ARGV: group, entry id, job id, reply head, reply body, most bytes inline, reply ttl ms
--- Returns 1, or 0 when the entry was no longer pending
-local stream, replies, body_key, launches = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local head, body, ttl_ms = ARGV[4], ARGV[5], ARGV[7]
+-- Answers jobs, each if nobody has: acknowledges its entry, writes the reply, deletes the entry.
+-- KEYS: launches, then stream, reply stream and body key for each job
+-- ARGV: group, most bytes inline, reply ttl ms, then entry id, job id, reply head and reply body
+--       for each job
+-- Returns 1 for each job, or 0 where its entry was no longer pending
+local launches, group, inline_bytes, ttl_ms = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3]
 
 -- XACK comes first for a second reason: Redis at its memory limit refuses a script's first
 -- write if it needs memory, but never one in the middle, so that replies still get out.
-if redis.call('XACK', stream, ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', stream, ARGV[2])
-redis.call('HDEL', launches, ARGV[3])
-if #body > tonumber(ARGV[6]) then
-  redis.call('SET', body_key, body, 'PX', ttl_ms)
-  redis.call('XADD', replies, '*', 'head', head, 'body_key', body_key)
-else
-  redis.call('XADD', replies, '*', 'head', head, 'body', body)
+local function answer(stream, replies, body_key, entry, job, head, body)
+  if redis.call('XACK', stream, group, entry) == 0 then return 0 end
+  redis.call('XDEL', stream, entry)
+  redis.call('HDEL', launches, job)
+  if #body > inline_bytes then
+    redis.call('SET', body_key, body, 'PX', ttl_ms)
+    redis.call('XADD', replies, '*', 'head', head, 'body_key', body_key)
+  else
+    redis.call('XADD', replies, '*', 'head', head, 'body', body)
+  end
+  return 1
 end
-redis.call('PEXPIRE', replies, ttl_ms)
-return 1
+
+local answers, told = {}, {}
+for i = 1, (#KEYS - 1) / 3 do
+  local key, at = 3 * i - 1, 4 * i
+  answers[i] = answer(KEYS[key], KEYS[key + 1], KEYS[key + 2],
+    ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  if answers[i] == 1 then told[KEYS[key + 1]] = true end
+end
+for replies in pairs(told) do redis.call('PEXPIRE', replies, ttl_ms) end
+return answers

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
 from app.job_claims import JobClaims
@@ -18,6 +20,9 @@ from app.worker.renderer import Drawing, Renderer
 logger = logging.getLogger(__name__)
 RETRY_S = 0.05
 MAX_RETRY_S = 1.0
+NUM_ENCODERS = min(4, os.cpu_count() or 1)  # threads
+CHUNK_S = 0.002  # small pictures that are encoded within it share a round trip
+Answer = tuple[Claimed, Reply]
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,15 @@ class Stages:
     launched_s: float
     model_s: float
 
-    def timings(self, claimed: Claimed) -> Timings:
-        """Claim to launch by this worker's clock, admission to launch by Redis's."""
+    def timings(self, claimed: Claimed, *, encoded_s: float) -> Timings:
+        """Claim to launch by this worker's clock, admission to launch by Redis's.
+
+        The encoder's share starts where the model's ends: waiting for a thread is part of it.
+        """
         batch_s = max(0.0, self.launched_s - claimed.claimed_s)
         queue_s = max(0.0, (self.now_us - claimed.admitted_us) / 1e6 - batch_s)
-        return Timings(queue_s=queue_s, batch_s=batch_s, model_s=self.model_s)
+        encode_s = encoded_s - self.launched_s - self.model_s
+        return Timings(queue_s=queue_s, batch_s=batch_s, model_s=self.model_s, encode_s=encode_s)
 
 
 class Answering:
@@ -41,9 +50,9 @@ class Answering:
     `held` is what this worker has claimed and not answered, by entry id.
     """
 
-    def __init__(self, claims: JobClaims, encoders: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, claims: JobClaims, metrics: Metrics) -> None:
         self.claims = claims
-        self.encoders = encoders
+        self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
         self.held: dict[str, Claimed] = {}
 
@@ -58,26 +67,25 @@ class Answering:
         for claimed in jobs:
             self.held.pop(claimed.entry_id, None)
 
-    async def send_batch(
-        self,
-        renderer: Renderer,
-        batch: Sequence[Claimed],
-        drawings: Sequence[Drawing],
-        stages: Stages,
-    ) -> None:
-        """Encodes and sends each drawing as soon as it can be."""
+    async def send(self, drawn: Drawn, answers: list[Answer]) -> None:
+        """Sends `answers`, and encodes what waits on all encoder threads.
+
+        What is ready together leaves together.
+        """
+        if answers:
+            self._observe(drawn.renderer, await self._finish(answers))
         async with asyncio.TaskGroup() as group:
-            for claimed, drawing in zip(batch, drawings, strict=True):
-                timings = stages.timings(claimed)
-                group.create_task(
-                    self._send_drawing(renderer, claimed, drawing, timings, len(drawings))
-                )
+            for _ in range(min(NUM_ENCODERS, len(drawn.waiting))):
+                group.create_task(self._send_while_any(drawn))
 
     async def refuse(self, jobs: Sequence[Claimed], error: AppError) -> None:
         """Answers `jobs` with an error."""
-        for claimed in jobs:
-            reply = Reply(claimed.job.job_id, error=error.slug, detail=error.detail)
-            await self._finish(claimed, reply)
+        await self._finish(
+            [
+                (claimed, Reply(claimed.job.job_id, error=error.slug, detail=error.detail))
+                for claimed in jobs
+            ]
+        )
 
     async def expire(self, jobs: Sequence[Claimed]) -> None:
         """Tells that the deadline of `jobs` passed before they could run."""
@@ -89,61 +97,109 @@ class Answering:
         self.metrics.failed.inc(len(jobs))
         await self.refuse(jobs, JobFailedError(why))
 
-    async def _send_drawing(
-        self,
-        renderer: Renderer,
-        claimed: Claimed,
-        drawing: Drawing,
-        timings: Timings,
-        batch_size: int,
-    ) -> None:
-        job = claimed.job
-        started_s = time.monotonic()
+    async def _send_while_any(self, drawn: Drawn) -> None:
         loop = asyncio.get_running_loop()
-        encoding = loop.run_in_executor(self.encoders, renderer.encode, job, drawing)
-        await asyncio.wait([encoding])
-        if (error := encoding.exception()) is not None:
-            logger.error("job %s cannot be encoded", job.job_id, exc_info=error)
-            await self.fail([claimed], f"the picture could not be encoded: {type(error).__name__}")
-            return
-        encode_s = time.monotonic() - started_s
-        reply = Reply(
-            job_id=job.job_id,
-            media_type=MEDIA_TYPES[job.output],
-            body=encoding.result(),
-            timings=replace(timings, encode_s=encode_s),
-            batch_size=batch_size,
-            renderer=renderer.card.renderer,
-        )
-        if await self._finish(claimed, reply):
-            self._observe(renderer, reply)
+        while drawn.waiting:
+            answers = await loop.run_in_executor(self.encoders, drawn.encode_some)
+            if answers:  # the other threads may have been faster
+                self._observe(drawn.renderer, await self._finish(answers))
 
-    async def _finish(self, claimed: Claimed, reply: Reply) -> bool:
-        """Sends the reply, again and again while Redis is away; gives up at the deadline.
+    async def _finish(self, answers: list[Answer]) -> list[Reply]:
+        """Sends the replies, again and again while Redis is away; gives each up at its deadline.
 
-        A job that is given up stays pending and is answered as expired once Redis is back.
+        Returns those that were sent. A job that is given up stays pending and is answered as
+        expired once Redis is back.
         """
+        jobs = [claimed for claimed, _ in answers]
         retry_s = RETRY_S
-
         try:
-            while True:
+            while answers:
                 try:
-                    return await self.claims.finish(claimed, reply)
+                    sent = await self.claims.finish(answers)
+                    return [reply for (_, reply), once in zip(answers, sent, strict=True) if once]
                 except QueueUnavailableError as error:
-                    if time.monotonic() > claimed.give_up_s:
-                        logger.warning("gave up answering %s: %s", reply.job_id, error.with_cause)
-                        return False
+                    answers = _in_time(answers, error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)
+            return []
         finally:
-            self.drop([claimed])
+            self.drop(jobs)
 
-    def _observe(self, renderer: Renderer, reply: Reply) -> None:
-        self.metrics.images.labels(renderer.card.name).inc()
-        self.metrics.observe_job(
-            queue_s=reply.timings.queue_s,
-            batch_s=reply.timings.batch_s,
-            model_s=reply.timings.model_s,
-            encode_s=reply.timings.encode_s,
-            batch_size=reply.batch_size,
+    def _observe(self, renderer: Renderer, replies: Sequence[Reply]) -> None:
+        drawn = [reply for reply in replies if reply.ok]
+        self.metrics.failed.inc(len(replies) - len(drawn))
+        self.metrics.images.labels(renderer.card.name).inc(len(drawn))
+        for reply in drawn:
+            self.metrics.observe_job(
+                queue_s=reply.timings.queue_s,
+                batch_s=reply.timings.batch_s,
+                model_s=reply.timings.model_s,
+                encode_s=reply.timings.encode_s,
+                batch_size=reply.batch_size,
+            )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch that is drawn: each thread that encodes takes the next of what waits."""
+
+    renderer: Renderer
+    waiting: deque[tuple[Claimed, Drawing]]
+    stages: Stages
+    batch_size: int
+
+    def encode_some(self) -> list[Answer]:
+        """The answers to one job, and to as many more as can be had within CHUNK_S."""
+        until_s = time.monotonic() + CHUNK_S
+        answers: list[Answer] = []
+        while not answers or time.monotonic() < until_s:
+            try:
+                claimed, drawing = self.waiting.popleft()
+            except IndexError:  # another thread took the last
+                break
+            answers.append((claimed, self._reply(claimed, drawing)))
+        return answers
+
+    def _reply(self, claimed: Claimed, drawing: Drawing) -> Reply:
+        job = claimed.job
+        try:
+            body = self.renderer.encode(job, drawing)
+        except Exception as error:
+            logger.exception("job %s cannot be encoded", job.job_id)
+            why = f"the picture could not be encoded: {type(error).__name__}"
+            return Reply(job.job_id, error=JobFailedError.slug, detail=why)
+        return Reply(
+            job_id=job.job_id,
+            media_type=MEDIA_TYPES[job.output],
+            body=body,
+            timings=self.stages.timings(claimed, encoded_s=time.monotonic()),
+            batch_size=self.batch_size,
+            renderer=self.renderer.card.renderer,
         )
+
+
+def draw(
+    renderer: Renderer,
+    batch: Sequence[Claimed],
+    now_us: int,
+    others_wait: Callable[[], bool],
+) -> tuple[Drawn, list[Answer]]:
+    """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
+
+    Where no others wait for the device, the first answers come along: a few hops between threads
+    fewer.
+    """
+    launched_s = time.monotonic()
+    drawings = renderer.draw([claimed.job for claimed in batch])
+    stages = Stages(now_us, launched_s, time.monotonic() - launched_s)
+    drawn = Drawn(renderer, deque(zip(batch, drawings, strict=True)), stages, len(batch))
+    return drawn, [] if others_wait() else drawn.encode_some()
+
+
+def _in_time(answers: Sequence[Answer], error: QueueUnavailableError) -> list[Answer]:
+    """Those whose deadline has not passed; the others are told of in the log."""
+    now_s = time.monotonic()
+    for claimed, _ in answers:
+        if now_s > claimed.give_up_s:
+            logger.warning("gave up answering %s: %s", claimed.job.job_id, error.with_cause)
+    return [answer for answer in answers if now_s <= answer[0].give_up_s]

@@ -17,7 +17,7 @@ from app.jobs import Claimed, take_batch
 from app.redis_clients import check_version
 from app.settings import Settings
 from app.telemetry import Metrics, batch_fill_ratio
-from app.worker.answering import Answering, Stages
+from app.worker.answering import Answering, draw
 from app.worker.renderer import Renderer
 
 logger = logging.getLogger(__name__)
@@ -47,8 +47,7 @@ class WorkerLoop:
         self.batch_fill_ratio = batch_fill_ratio(metrics)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
-        encoders = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "encode")
-        self.answering = Answering(claims, encoders, metrics)
+        self.answering = Answering(claims, metrics)
         self.backlog: list[Claimed] = []  # claimed, waiting for the device
         self._changed = asyncio.Event()  # the backlog, or whether to stop
         self._drained = False
@@ -108,6 +107,7 @@ class WorkerLoop:
             try:
                 room = max_images - len(self.backlog)
                 self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
+                await asyncio.sleep(0)  # an idle device asks Redis first
             except QueueUnavailableError as error:
                 logger.warning("cannot claim: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
@@ -177,19 +177,18 @@ class WorkerLoop:
         return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
 
     async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
+        """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        jobs = [claimed.job for claimed in ready]
-        launched_s = time.monotonic()
-        loop = asyncio.get_running_loop()
-        drawing = loop.run_in_executor(self.device, renderer.draw, jobs)
+        drawing = asyncio.get_running_loop().run_in_executor(
+            self.device, draw, renderer, ready, now_us, lambda: bool(self.backlog)
+        )
         await asyncio.wait([drawing])
-        model_s = time.monotonic() - launched_s
         if (error := drawing.exception()) is not None:
             self._retry_or_fail(ready, error)
             return
-        self._count(len(jobs), model_s)
-        stages = Stages(now_us, launched_s, model_s)
-        self._answer(self.answering.send_batch(renderer, ready, drawing.result(), stages))
+        drawn, answers = drawing.result()
+        self._count(len(ready), drawn.stages.model_s)
+        self._answer(self.answering.send(drawn, answers))
 
     def _retry_or_fail(self, batch: list[Claimed], error: BaseException) -> None:
         """Each job of a batch that failed runs once more, alone: one of them is to blame."""

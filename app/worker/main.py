@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from uuid import uuid4
 
+import uvloop
 from prometheus_client import start_http_server
 
 from app.errors import QueueTooOldError
@@ -40,11 +42,13 @@ def main(settings: Settings | None = None) -> int:
         renderers = load_renderers(settings)
     except (SettingsError, ValueError, OSError) as error:  # a checkpoint or device is not there
         return _refuse(error)
-    return asyncio.run(serve(settings, url, renderers))
+    return uvloop.run(serve(settings, url, renderers))
 
 
 async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
     """Serves jobs with warm `renderers` until SIGTERM or SIGINT; the exit status."""
+    gc.collect()
+    gc.freeze()  # the model and torch stay: they are not looked through again and again
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     consumer = consumer_name(settings)

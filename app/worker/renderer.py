@@ -66,6 +66,16 @@ class SamplerLike(Protocol):
     ) -> Weights:
         """(Q, h, w)."""
 
+    def sample_with_attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> tuple[Pixels, Weights]:
+        """(H, W, 3) and (Q, h, w), in one pass."""
+
 
 class Pictures(Protocol):
     """The part of model.pictures that serving uses."""
@@ -127,10 +137,10 @@ class SamplerRenderer:
         )
 
     def _attend(self, job: Job) -> Drawing:
-        weights = self.sampler.attention(
-            job.label, job.seed, queries=job.queries, truncation=job.truncation, layer=job.layer
-        )
-        return Drawing(self._sample([job])[0] if job.output == "png" else None, weights)
+        asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
+        if job.output != "png":
+            return Drawing(None, self.sampler.attention(*asked))
+        return Drawing(*self.sampler.sample_with_attention(*asked))
 
     def _document(self, job: Job, weights: Weights) -> bytes:
         document = {

@@ -22,6 +22,7 @@ from model.config import (
 )
 from model.discriminator import Discriminator
 from model.generator import Generator
+from model.importers.checking import require_divisible, require_numbers, require_variances
 from model.importers.naming import Format, ImportRefusedError, Kind, Part, Parts, Rules, Tensors
 from model.importers.turning import swap_red_and_blue, widen_hidden
 
@@ -37,7 +38,7 @@ def assemble_generator(source: Format, tensors: Tensors, rules: Rules) -> Genera
     names, parts = _collect(source, "generator", tensors)
     if rules.colour_order == "BGR":
         parts = swap_red_and_blue("generator", parts)
-    count = _num_blocks(parts, GENERATOR_RESOLUTIONS, names)
+    count = _num_blocks(parts, GENERATOR_RESOLUTIONS)
     resolution = GENERATOR_RESOLUTIONS[count]
     places = [START_RESOLUTION * 2 ** (i + 1) for i in range(count)]
     parts, attention_at = _place_attention(parts, places)
@@ -69,7 +70,7 @@ def assemble_discriminator(source: Format, tensors: Tensors, rules: Rules) -> Di
     if rules.colour_order == "BGR":
         parts = swap_red_and_blue("discriminator", parts)
     parts = widen_hidden(parts)
-    count = _num_blocks(parts, DISCRIMINATOR_RESOLUTIONS, names)
+    count = _num_blocks(parts, DISCRIMINATOR_RESOLUTIONS)
     resolution = DISCRIMINATOR_RESOLUTIONS[count]
     places = DiscriminatorConfig(resolution=resolution, num_classes=1).block_resolutions
     parts, attention_at = _place_attention(parts, places)
@@ -98,22 +99,27 @@ def _collect(source: Format, kind: Kind, tensors: Tensors) -> tuple[dict[str, st
     for key, tensor in tensors.items():
         if key not in known and not source.ignored(key):
             raise ImportRefusedError(f"{key} does not belong to a {source.name} SAGAN {kind}")
-        if not torch.isfinite(tensor).all():
-            raise ImportRefusedError(f"{key} holds NaN or infinity")
-    parts = {n: Part(k, tensors[k]) for n, k in names.items() if k in tensors}
+        if key in known and not key.endswith(OPTIONAL):
+            require_numbers(key, tensor)
+    parts = {n: Part(k, _single(tensors[k])) for n, k in names.items() if k in tensors}
+    require_variances(parts)
     for name, key in names.items():
         if name not in parts and ".shortcut." not in name and not name.endswith(OPTIONAL):
             raise ImportRefusedError(f"{key} is missing")
     return names, source.convert(parts)
 
 
-def _num_blocks(parts: Parts, known: Mapping[int, int], names: Mapping[str, str]) -> int:
+def _single(tensor: Tensor) -> Tensor:
+    """At least float32: what a format computes with its vectors, half precision would round."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def _num_blocks(parts: Parts, known: Mapping[int, int]) -> int:
     count = sum(name.endswith(".conv1.weight") for name in parts)
     if count not in known:
         raise ImportRefusedError(
-            f"{list(names.values())[-1]}: {count} blocks, where SAGANs of "
-            f"{', '.join(str(size) for size in known.values())} px have "
-            f"{', '.join(str(n) for n in known)}"
+            f"{count} blocks found, expected {', '.join(str(n) for n in known)} "
+            f"for {', '.join(str(size) for size in known.values())} px"
         )
     return count
 
@@ -203,6 +209,7 @@ def _fill(network: N, parts: Parts, names: Mapping[str, str]) -> N:
         else:
             state[name] = _fitting(parts[name], place)
     network.load_state_dict(state, assign=True)
+    require_divisible(network, parts)
     return network.eval()
 
 

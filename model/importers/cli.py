@@ -1,18 +1,20 @@
 """`sagan import`: a checkpoint of another implementation, or the recommended public one."""
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from model.checkpoint import CONFIG_FILE, CheckpointError
+from model.checkpoint import CONFIG_FILE, CheckpointError, load_checkpoint
 from model.folders import downloads_folder, models_folder
 from model.importers.classes import read_classes
-from model.importers.download import IMAGENET_URL, Report, download
+from model.importers.download import IMAGENET_URL, Report, download, file_name
 from model.importers.importing import FORMATS, Imported, Overrides, import_files
 from model.importers.naming import ImportRefusedError
 
@@ -77,10 +79,12 @@ def import_command(
         raise click.UsageError(f"which file? sagan import {format_name} FILE-or-URL")
     source = source or IMAGENET_URL
     overrides = Overrides(batch_norm_eps, colour_order, skip_sees_relu)
+    chosen, out = out is not None, out or models_folder() / _name(format_name, source)
     try:
-        out = out or models_folder() / _name(format_name, source)
         _require_replaceable(out)
         imported = _import(format_name, source, discriminator, classes_file, overrides)
+        if not chosen:
+            _require_no_other(out, imported.checkpoint.fingerprint)
         imported.checkpoint.save(out)
     except CheckpointError as error:
         raise click.ClickException(str(error)) from error
@@ -116,18 +120,30 @@ def _import(
 
 def _local(source: str) -> Path:
     """The file itself, downloaded with a progress bar where `source` is an address."""
-    if not re.match(r"https?://", source):
+    if not _is_address(source):
         return Path(source)
     with _progress() as report:
         return download(source, downloads_folder(), report)
 
 
+def _is_address(source: str) -> bool:
+    return re.match(r"https?://", source, re.IGNORECASE) is not None
+
+
 @contextmanager
 def _progress() -> Iterator[Report]:
-    """A bar on the terminal that follows the bytes of a download."""
-    with click.progressbar(length=0, label="downloading", show_pos=False) as bar:
+    """A bar on the terminal that follows the bytes of a download, from the first on."""
+    with ExitStack() as stack:
+        started = cache(
+            lambda: stack.enter_context(
+                click.progressbar(length=0, label="downloading", show_pos=False)
+            )
+        )
 
         def report(done: int, total: int | None) -> None:
+            if not sys.stdout.isatty():
+                return
+            bar = started()
             bar.length = max(total or 0, done)
             bar.update(done - bar.pos)
 
@@ -138,7 +154,7 @@ def _name(format_name: str, source: str) -> str:
     """What the imported model is called where the user gives no folder."""
     if format_name == IMAGENET_NAME:
         return IMAGENET_NAME
-    stem = Path(source.rpartition("/")[2]).stem
+    stem = Path(file_name(source) if _is_address(source) else source).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "imported"
 
 
@@ -146,3 +162,14 @@ def _require_replaceable(out: Path) -> None:
     """Only a checkpoint, an empty folder or nothing makes way for what is written."""
     if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).exists():
         raise ImportRefusedError(f"{out}: there is something else than a checkpoint, not replaced")
+
+
+def _require_no_other(out: Path, fingerprint: str) -> None:
+    """A folder that the user has not named keeps the model that it holds."""
+    if not out.exists() or not any(out.iterdir()):
+        return
+    there = load_checkpoint(out).fingerprint
+    if there != fingerprint:
+        raise ImportRefusedError(
+            f"{out} holds another model (fingerprint {there}): give another place with -o"
+        )

@@ -38,7 +38,7 @@ def download(
     then stays for the next call (RFC 9110, section 14). `promised` is how the file's sha256 begins;
     a name that ends in 8 hexadecimal digits promises it too. Raises DownloadError.
     """
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
+    name = file_name(url)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https") or not name:
         raise DownloadError(f"{url}: not the http(s) address of a file")
     promised = promised or promised_sha256(name)
@@ -55,6 +55,11 @@ def download(
             f"{url}: sha256 begins {found[:8]}, promised is {promised[:8]}: not kept, try again"
         )
     return partial.replace(file)
+
+
+def file_name(url: str) -> str:
+    """What the file of an address is called: without its query, %XX decoded."""
+    return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
 
 
 def promised_sha256(name: str) -> str | None:

@@ -75,14 +75,20 @@ def import_files(
         raise ImportRefusedError(f"{file}: holds a discriminator and no generator")
     other = found if discriminator is None else _find(discriminator, format_name, overrides)
     if discriminator is not None and not other.split.discriminator:
-        raise ImportRefusedError(f"{discriminator}: holds no discriminator")
+        remarks = "; ".join(other.split.remarks)
+        raise ImportRefusedError(f"{discriminator}: {remarks or 'holds no discriminator'}")
+    if other.format is not found.format:
+        raise ImportRefusedError(
+            f"{other.file}: of {other.format.name}, the generator of {found.format.name}"
+        )
+    other = replace(other, rules=found.rules)  # the file's name may say less than the generator's
     generator = _assembled(assemble_generator, found, found.split.generator)
     judge = None
     if other.split.discriminator:
         judge = _assembled(assemble_discriminator, other, other.split.discriminator)
         _require_a_pair(generator, judge, other.file)
     named = _classes(classes, generator.config.num_classes)
-    files = [found] if other is found else [found, other]
+    files = [found] if discriminator is None else [found, other]
     facts = {"imported": {"format": found.format.name, **_provenance(files)}}
     checkpoint = Checkpoint(generator, judge, named, facts)
     lines = [*_lines(found, generator, judge), _classes_line(classes, named)]
@@ -105,7 +111,7 @@ def _find(file: Path, format_name: str, overrides: Overrides | None) -> _Found:
     candidates = list(FORMATS.values()) if format_name == "auto" else [FORMATS[format_name]]
     for candidate in candidates:
         split = candidate.split(tensors)
-        if split.generator or split.discriminator:
+        if split != Split():
             rules = (overrides or Overrides()).apply(candidate.rules(tensors, file.name))
             return _Found(file, candidate, split, rules)
     asked = "any known" if format_name == "auto" else format_name
@@ -138,7 +144,9 @@ def _classes(given: Sequence[ClassInfo] | None, count: int) -> Sequence[ClassInf
     if given is None:
         return imagenet_classes() if count == NUM_IMAGENET_CLASSES else ()
     if len(given) != count:
-        raise ImportRefusedError(f"{len(given)} class names for a generator of {count} classes")
+        raise ImportRefusedError(
+            f"--classes: {len(given)} class names for a generator of {count} classes"
+        )
     return given
 
 
@@ -174,14 +182,20 @@ def _lines(
     return [
         *lines,
         *(f"remark          {remark}" for remark in found.split.remarks),
-        "no shape tells  (assumed, as the format goes)",
-        f"batch_norm_eps  {rules.batch_norm_eps:g} (or --batch-norm-eps)",
-        f"colour_order    {rules.colour_order}{converted} (or --colour-order)",
-        f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (or --[no-]skip-sees-relu)",
-        f"class gain      {rules.conditional_gain}",
-        f"upsampling      {rules.upsampling}",
+        "no shape tells  (assumed, as the format goes; flags of `sagan import` override)",
+        f"batch_norm_eps  {rules.batch_norm_eps:g} (--batch-norm-eps)",
+        f"colour_order    {rules.colour_order}{converted} (--colour-order)",
+        f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (--[no-]skip-sees-relu)",
+        *([] if generator is None else _generator_lines(rules)),
         f"spectral eps    {rules.spectral_norm_eps:g}",
         *([f"because         {rules.because}"] if rules.because else []),
+    ]
+
+
+def _generator_lines(rules: Rules) -> list[str]:
+    return [
+        f"class gain      {rules.conditional_gain}",
+        f"upsampling      {rules.upsampling}",
     ]
 
 

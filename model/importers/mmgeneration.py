@@ -2,12 +2,14 @@
 
 Images are BGR there, but for files converted from StudioGAN, which say so in their name. One
 recipe has spectral norm on the class embeddings and a batch norm eps of 1e-4, the other
-("BigGAN schedule") plain embeddings and 1e-5.
+("BigGAN schedule") plain embeddings and 1e-5. Layers may have their spectral norm in the style of
+BigGAN-PyTorch: attention after the second block of a discriminator or a later one always has.
 """
 
 import re
 from pathlib import PurePath
 
+from model.importers.biggan_pytorch import ignored
 from model.importers.naming import (
     PLAIN,
     TORCH_SUFFIXES,
@@ -20,6 +22,7 @@ from model.importers.naming import (
     starts,
     walk,
 )
+from model.importers.power_iteration import iterate_once
 
 CONVOLUTIONS = {"conv1": "conv_1.conv", "conv2": "conv_2.conv", "shortcut": "shortcut.conv"}
 GENERATOR_BLOCK = CONVOLUTIONS | {
@@ -42,18 +45,22 @@ UNREACHABLE_BLOCKS = 5  # of a 64 px discriminator, whose last block downsamples
 def split(tensors: Tensors) -> Split:
     """The networks of the prefixes, or the one network of a bare state dict."""
     if starts(tensors, *(p + k for p in PREFIXES for k in (*GENERATOR_KEYS, "conv_blocks."))):
-        chosen = "generator_ema." if starts(tensors, "generator_ema.") else "generator."
-        generator = {k: t for k, t in tensors.items() if k.startswith(chosen)}
-        discriminator = {k: t for k, t in tensors.items() if k.startswith("discriminator.")}
-        strays = {k: t for k, t in tensors.items() if not k.startswith(PREFIXES)}
-        if not generator:
-            return Split(discriminator=discriminator | strays)
-        return _without_unreachable(
-            Split(generator | strays, discriminator, (f"generator taken from {chosen[:-1]}",))
-        )
+        return _without_unreachable(_by_prefix(tensors))
     if starts(tensors, *GENERATOR_KEYS):
         return Split(generator=tensors)
-    return Split(discriminator=tensors) if starts(tensors, *DISCRIMINATOR_KEYS) else Split()
+    if starts(tensors, *DISCRIMINATOR_KEYS):
+        return _without_unreachable(Split(discriminator=tensors))
+    return Split()
+
+
+def _by_prefix(tensors: Tensors) -> Split:
+    chosen = "generator_ema." if starts(tensors, "generator_ema.") else "generator."
+    generator = {k: t for k, t in tensors.items() if k.startswith(chosen)}
+    discriminator = {k: t for k, t in tensors.items() if k.startswith("discriminator.")}
+    strays = {k: t for k, t in tensors.items() if not k.startswith(PREFIXES)}
+    if not generator:
+        return Split(discriminator=discriminator | strays)
+    return Split(generator | strays, discriminator, (f"generator taken from {chosen[:-1]}",))
 
 
 def _without_unreachable(found: Split) -> Split:
@@ -67,13 +74,32 @@ def _without_unreachable(found: Split) -> Split:
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
     """Attention is an entry of its own in `conv_blocks`."""
     blocks, attention = _places(kind, tensors)
-    plain = not any(".weight_embedding.weight_orig" in key for key in tensors)
-    suffixes = TORCH_SUFFIXES | ({"conditional": PLAIN} if plain else {})
+    suffixes = TORCH_SUFFIXES | ({} if _normalised(tensors) else {"conditional": PLAIN})
     if kind == "generator":
         spelling = Spelling(OUTSIDE_GENERATOR, GENERATOR_BLOCK, ATTENTION, "gamma", suffixes)
     else:
         spelling = Spelling(OUTSIDE_DISCRIMINATOR, CONVOLUTIONS, ATTENTION, "gamma", suffixes)
-    return spelling.prefixed(_prefix(tensors)).names(blocks, attention)
+    spelled = spelling.prefixed(_prefix(tensors)).names(blocks, attention)
+    return _with_one_sided(spelled, tensors)
+
+
+def _with_one_sided(names: dict[str, str], tensors: Tensors) -> dict[str, str]:
+    """`names`, with BigGAN-PyTorch's spelling for those layers that the file has in its style."""
+    spelled = dict(names)
+    for name, key in names.items():
+        layer, _, tensor = key.rpartition(".")
+        if f"{layer}.u0" not in tensors:
+            continue
+        if tensor == "weight_v":
+            del spelled[name]
+        elif tensor in ("weight_orig", "weight_u"):
+            spelled[name] = f"{layer}.weight" if tensor == "weight_orig" else f"{layer}.u0"
+    return spelled
+
+
+def _normalised(tensors: Tensors) -> bool:
+    """Whether the class embeddings have spectral norm, in either style."""
+    return any(re.search(r"\.weight_embedding\.(weight_orig|u0)$", key) for key in tensors)
 
 
 def _places(kind: Kind, tensors: Tensors) -> tuple[list[str], dict[int, str]]:
@@ -92,7 +118,7 @@ def _prefix(tensors: Tensors) -> str:
 
 def rules(tensors: Tensors, file_name: str) -> Rules:
     """By the form of the embeddings and by what the published files say in their names."""
-    normalised = any(".weight_embedding.weight_orig" in key for key in tensors)
+    normalised = _normalised(tensors)
     embeddings = "spectral norm on class embeddings" if normalised else "plain class embeddings"
     name = PurePath(file_name).name
     converted = re.search(r"(?<![a-z])rgb(?![a-z])", name, re.IGNORECASE) is not None
@@ -109,4 +135,4 @@ def rules(tensors: Tensors, file_name: str) -> Rules:
     )
 
 
-MMGENERATION = Format("mmgeneration", split, names, rules)
+MMGENERATION = Format("mmgeneration", split, names, rules, iterate_once, ignored)

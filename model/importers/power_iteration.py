@@ -11,7 +11,7 @@ def iterate_once(parts: Parts) -> Parts:
     for name, u in parts.items():
         layer, _, tensor = name.rpartition(".")
         weight = parts.get(f"{layer}.weight")
-        if tensor != "u" or weight is None:
+        if tensor != "u" or weight is None or f"{layer}.v" in parts:
             continue
         matrix = weight.map(lambda t: t.flatten(1)).tensor
         if u.tensor.numel() != len(matrix):

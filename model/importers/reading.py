@@ -15,6 +15,7 @@ from torch import Tensor
 from model.importers.naming import ImportRefusedError
 
 ZIP_MAGIC, PICKLE_MAGIC = b"PK", b"\x80"
+WRAPPERS = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")  # of data-parallel and compiled modules
 STATE_DICT_KEYS = ("state_dict", "model_state_dict")
 # What damaged pickles and archives make the readers raise.
 DAMAGE = (
@@ -25,7 +26,13 @@ DAMAGE = (
 
 
 class _Inert:
-    """Stands for a NumPy scalar that a training script left beside the tensors: never looked at."""
+    """Stands for what a training script left beside the tensors: never looked at.
+
+    It takes whatever a pickle gives to the object that it stands for, and does nothing with it.
+    """
+
+    def __new__(cls, *_args: object) -> "_Inert":
+        return super().__new__(cls)
 
     def __init__(self, *args: object) -> None:
         pass
@@ -34,18 +41,36 @@ class _Inert:
         pass
 
 
-# Scores and step counts are pickled as NumPy scalars; the tensors do not need them.
-SCALARS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
-    (_Inert, "numpy.core.multiarray.scalar"),
-    (_Inert, "numpy._core.multiarray.scalar"),
-    (_Inert, "numpy.dtype"),
+def _empty_list(*_args: object) -> list[object]:
+    """Stands for a deque: the unpickler appends to lists alone."""
+    return []
+
+
+def _empty_dict(*_args: object) -> dict[object, object]:
+    """Stands for a defaultdict, whose factory is not kept: items go into dicts alone."""
+    return {}
+
+
+# Scores, options and dates, by the names that pickles have for them: none of these is called.
+BESIDE_TENSORS = (
+    "argparse.Namespace", "builtins.dict", "builtins.float", "builtins.int", "builtins.list",
+    "datetime.date", "datetime.datetime", "datetime.timedelta", "datetime.timezone",
+    "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct",
+    "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+)  # fmt: skip
+STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    (_empty_list, "collections.deque"),
+    (_empty_dict, "collections.defaultdict"),
+    *((_Inert, name) for name in BESIDE_TENSORS),
 ]
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` file's state dict, or of an `.npz`, by their keys in file order.
 
-    `module.`, which data-parallel training puts before names, is taken off. Raises
+    `module.` and `_orig_mod.`, which wrappers put before names, are taken off. Raises
     ImportRefusedError with the reason in one line: no such file, damaged, or a pickle that asks
     for code, which is refused without running it.
     """
@@ -70,6 +95,8 @@ def _read_archive(file: Path) -> dict[str, Tensor]:
         raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
     if damaged is not None:
         raise ImportRefusedError(f"{file}: damaged: {damaged} does not match its checksum")
+    if any(name.endswith("/constants.pkl") for name in members):
+        raise ImportRefusedError(f"{file}: a TorchScript archive, not a state dict")
     if any(name.endswith("data.pkl") for name in members):
         return _flattened(_load(file, archive=True), file)
     if members and all(name.endswith(".npy") for name in members):
@@ -79,17 +106,22 @@ def _read_archive(file: Path) -> dict[str, Tensor]:
 
 def _load(file: Path, *, archive: bool) -> object:
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(SCALARS):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
             warnings.simplefilter("ignore")  # what does not load is refused with a line of its own
             loaded: object = torch.load(file, "cpu", weights_only=True, mmap=archive)
     except DAMAGE as error:
-        asked = re.search(r"(?:GLOBAL|global|class|function):? +([\w.]+\.\w+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and asked:
-            raise ImportRefusedError(
-                f"{file}: asks for {asked[1]}, which is code: refused without running it"
-            ) from error
-        raise ImportRefusedError(f"{file}: damaged or cut short: {_line(error)}") from error
+        raise ImportRefusedError(f"{file}: {_why_not_loaded(error)}") from error
     return loaded
+
+
+def _why_not_loaded(error: BaseException) -> str:
+    """In our words: PyTorch's advise to load the file without care."""
+    asked = re.search(r"GLOBAL ([\w.]+)|(?:class|function) ([\w.]+\.\w+)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and asked:
+        return f"asks for {asked[1] or asked[2]}, which is not a tensor: refused without running it"
+    if "weights only" in str(error).lower():
+        return "damaged, or a pickle of something else than a state dict"
+    return f"damaged or cut short: {_line(error)}"
 
 
 def _load_npz(file: Path) -> dict[str, Tensor]:
@@ -114,7 +146,7 @@ def _flattened(loaded: object, file: Path) -> dict[str, Tensor]:
         if isinstance(inner, Mapping):
             tensors = {str(k): t for k, t in inner.items() if isinstance(t, Tensor)}
             if tensors:
-                return {re.sub(r"(^|\.)module\.", r"\1", key): t for key, t in tensors.items()}
+                return {WRAPPERS.sub(r"\1", key): t for key, t in tensors.items()}
     raise ImportRefusedError(f"{file}: holds no state dict of tensors")
 
 

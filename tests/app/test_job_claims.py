@@ -82,8 +82,8 @@ async def test_a_job_is_answered_once(
     [job] = await admit(queue, replies)
     [claimed] = await worker.claim(1, wait_s=0)
     await worker.launch([claimed])
-    assert await worker.finish(claimed, reply_to(claimed))
-    assert not await worker.finish(claimed, reply_to(claimed))
+    assert await worker.finish([(claimed, reply_to(claimed))]) == [True]
+    assert await worker.finish([(claimed, reply_to(claimed))]) == [False]
     [reply] = await replies.read(0.1)
     assert (reply.job_id, reply.body) == (job.job_id, b"picture")
     assert await replies.read(0.01) == []
@@ -98,7 +98,7 @@ async def test_a_large_reply_travels_beside_the_stream(
     """Its key lives no longer than it is needed."""
     await admit(queue, replies)
     [claimed] = await worker.claim(1, wait_s=0)
-    await worker.finish(claimed, reply_to(claimed, b"x" * 5000))
+    await worker.finish([(claimed, reply_to(claimed, b"x" * 5000))])
     [(_, fields)] = cast(Entries, await client.xrange(replies.key))
     assert 0 < await client.pttl(fields[b"body_key"]) <= 60_000
     [reply] = await replies.read(0.1)
@@ -116,7 +116,7 @@ async def test_a_reply_gets_out_of_a_redis_at_its_memory_limit(
     try:
         await client.config_set("maxmemory", 1)
         [launched] = (await worker.launch([claimed])).ready
-        assert await worker.finish(launched, reply_to(launched))
+        assert await worker.finish([(launched, reply_to(launched))]) == [True]
     finally:
         await client.config_set("maxmemory", 0)
     assert len(await replies.read(0.1)) == 1
@@ -159,8 +159,8 @@ async def test_a_silent_workers_jobs_move_on_and_it_cannot_launch_them_any_more(
     assert taken.job == stalled.job
     launch = await worker.launch([stalled])
     assert (launch.ready, launch.expired) == ([], [])
-    assert await other.finish(taken, reply_to(taken))
-    assert not await worker.finish(stalled, reply_to(stalled))
+    assert await other.finish([(taken, reply_to(taken))]) == [True]
+    assert await worker.finish([(stalled, reply_to(stalled))]) == [False]
     assert len(await replies.read(0.1)) == 1
 
 
@@ -201,7 +201,7 @@ async def test_flushall_heals(
     await client.script_flush()
     launch = await worker.launch([lost])
     assert (launch.ready, launch.expired) == ([], [])
-    assert not await worker.finish(lost, reply_to(lost))
+    assert await worker.finish([(lost, reply_to(lost))]) == [False]
     await worker.refresh([lost])
     assert await worker.reclaim(idle_s=0.01, max_images=4) == []
     assert await worker.forget_dead(idle_s=1) == 0
@@ -242,9 +242,9 @@ async def test_consumers_that_died_with_nothing_pending_are_forgotten(
     [claimed] = await worker.claim(1, wait_s=0)
     idle = JobClaims(client, blocking, consumer="idle", fingerprints=[FINGERPRINT])
     [done] = await idle.claim(1, wait_s=0)
-    assert await idle.finish(done, reply_to(done))
+    assert await idle.finish([(done, reply_to(done))]) == [True]
     assert len(await client.xinfo_consumers(STREAM, GROUP)) == 2
     await asyncio.sleep(0.03)
     assert await worker.forget_dead(idle_s=0.02) == 1
     assert [c["name"] for c in await client.xinfo_consumers(STREAM, GROUP)] == [b"one"]
-    assert await worker.finish(claimed, reply_to(claimed))
+    assert await worker.finish([(claimed, reply_to(claimed))]) == [True]

@@ -54,7 +54,7 @@ async def test_replies_come_in_the_order_of_the_jobs(jobs: JobClient, worker: Jo
     await worker.client.xadd(jobs.replies.key, {"head": Reply("nobody").encode_head(), "body": ""})
     await worker.client.xadd(jobs.replies.key, {"head": "broken", "body": ""})
     for one in reversed(claimed):
-        await worker.finish(one, Reply(one.job.job_id, body=b"%d" % one.job.seed))
+        await worker.finish([(one, Reply(one.job.job_id, body=b"%d" % one.job.seed))])
     assert [reply.body for reply in await asking] == [b"0", b"1", b"2"]
 
 
@@ -86,7 +86,7 @@ async def test_the_reply_stream_is_trimmed_and_expires_with_its_replica(
     for seed in range(3):
         asking = asyncio.create_task(jobs.submit(job(seed), 2000))
         [claimed] = await worker.claim(1, wait_s=1)
-        await worker.finish(claimed, Reply(claimed.job.job_id))
+        await worker.finish([(claimed, Reply(claimed.job.job_id))])
         await asking
     await jobs.replies.keep()
     assert await worker.client.xlen(jobs.replies.key) == 0
@@ -115,7 +115,7 @@ async def test_a_reply_that_cannot_be_read_costs_no_other_its_answer(
     ours = head.replace(b'"a"', b'"%s"' % claimed.job.job_id.encode())
     for spoilt in (head + timings, head + b', "timings": {}}', ours + timings, b"\xff"):
         await worker.client.xadd(jobs.replies.key, {"head": spoilt, "body": ""})
-    assert await worker.finish(claimed, Reply(claimed.job.job_id, body=b"done"))
+    assert await worker.finish([(claimed, Reply(claimed.job.job_id, body=b"done"))]) == [True]
     assert (await asking).body == b"done"
     assert jobs.trouble is None
 
@@ -152,7 +152,7 @@ async def test_after_an_unforeseen_failure_replies_are_read_again(
         await until(lambda: jobs.trouble is not None)
     asking = asyncio.create_task(jobs.submit(job(), 3000))
     [claimed] = await worker.claim(1, wait_s=1)
-    await worker.finish(claimed, Reply(claimed.job.job_id, body=b"done"))
+    await worker.finish([(claimed, Reply(claimed.job.job_id, body=b"done"))])
     assert (await asking).body == b"done"
     await until(lambda: jobs.trouble is None)
 

@@ -55,7 +55,8 @@ async def test_jobs_outlive_a_redis_that_crashes_and_comes_back_empty() -> None:
                     while not claimed:
                         claimed = await worker.claim(1, wait_s=0.2)
                 assert claimed[0].job == asked
-                assert await worker.finish(claimed[0], Reply(asked.job_id, body=b"done"))
+                reply = Reply(asked.job_id, body=b"done")
+                assert await worker.finish([(claimed[0], reply)]) == [True]
                 assert (await asking).body == b"done"
 
 
@@ -103,7 +104,7 @@ def test_a_job_is_answered_under_uvloop_as_well(redis_url: str) -> None:
             async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
                 asking = asyncio.create_task(jobs.submit(job(), 2000))
                 [claimed] = await worker.claim(1, wait_s=1)
-                await worker.finish(claimed, Reply(claimed.job.job_id, body=b"done"))
+                await worker.finish([(claimed, Reply(claimed.job.job_id, body=b"done"))])
                 with pytest.raises(DeadlineExceededError):
                     await jobs.submit(job(1), 20)
                 return (await asking).body

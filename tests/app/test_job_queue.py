@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.job_queue import JobQueue, stream_key
+from app.job_queue import JobQueue, _Round, stream_key
 from app.jobs import Job
 from app.redis_clients import connect
 
@@ -48,6 +49,47 @@ async def test_a_full_queue_refuses_the_whole_request_and_tells_its_depth(
     assert (refused.value.depth, refused.value.limit) == (3, 4)
     assert await client.xlen(STREAM) == 3
     assert await admit(queue, job(6)) == 4
+
+
+async def test_requests_that_come_together_share_a_round_trip_and_nothing_else(
+    queue: JobQueue, client: Redis
+) -> None:
+    """Each is admitted whole or refused by itself, whichever fits, in the order they came."""
+    await client.config_resetstat()
+    sizes = (1, 2, 3, 1, 1)
+    requests = (admit(queue, *(job(seed) for seed in range(size))) for size in sizes)
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert [a if isinstance(a, int) else type(a) for a in answers] == [
+        1,
+        3,
+        QueueFullError,
+        4,
+        QueueFullError,
+    ]
+    calls = await client.info("commandstats")
+    scripts = ("cmdstat_evalsha", "cmdstat_eval")
+    assert sum(calls[name]["calls"] for name in scripts if name in calls) <= 2
+
+
+async def test_a_request_that_is_given_up_takes_no_other_along(queue: JobQueue) -> None:
+    """They share a round trip, not a fate."""
+    leaving, staying = (asyncio.create_task(admit(queue, job(seed))) for seed in range(2))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying in (1, 2)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_round_trip_that_hangs_holds_up_the_next_for_a_moment_only(
+    queue: JobQueue, client: Redis
+) -> None:
+    """A connection that is half dead does not queue up everybody behind it."""
+    stuck = asyncio.create_task(asyncio.sleep(60))
+    queue._round = (_Round(STREAM, "elsewhere", left=True), stuck)  # type: ignore[assignment]
+    async with asyncio.timeout(1):
+        assert await admit(queue, job()) == 1
+    stuck.cancel()
 
 
 async def test_a_job_that_passed_the_limit_once_is_admitted_again_beyond_it(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
 
+from app.embedded_redis import EmbeddedRedis
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.redis_clients import (
     MAX_CONNECTIONS,
+    Calls,
+    Script,
     check_version,
     connect,
     redis_errors_told,
@@ -80,3 +85,44 @@ async def test_what_is_wrong_with_redis_stands_in_the_log_alone(client: Redis) -
         await client.xlen("text")
     assert error.value.detail == "the queue does not answer"
     assert "WRONGTYPE" in error.value.with_cause
+
+
+async def test_a_held_connection_outlives_an_error_and_never_mixes_up_replies(
+    client: Redis,
+) -> None:
+    """Not even where calls are given up in the middle."""
+    calls = Calls(client)
+    with pytest.raises(ResponseError):
+        await calls("GET")
+    for turn in range(50):
+        given_up = [asyncio.ensure_future(calls("ECHO", f"lost {turn}")) for _ in range(8)]
+        for _ in range(turn % 5):
+            await asyncio.sleep(0)
+        for call in given_up[::2]:
+            call.cancel()
+        kept = await asyncio.gather(*given_up[1::2])
+        assert set(kept) == {f"lost {turn}".encode()}
+        assert await calls("ECHO", f"turn {turn}") == f"turn {turn}".encode()
+        await asyncio.gather(*given_up, return_exceptions=True)
+    assert len(await client.client_list()) <= MAX_CONNECTIONS + 1
+
+
+async def test_held_connections_that_died_cost_one_call(tmp_path: Path) -> None:
+    """However many were held when the server went away."""
+    with EmbeddedRedis(tmp_path) as server:
+        async with connect(server.url, "test", timeout_s=1.0) as client:
+            calls = Calls(client)
+            await asyncio.gather(*(calls("PING") for _ in range(8)))
+            server.kill()
+            server.start()
+            with pytest.raises(RedisError):
+                await calls("PING")
+            assert await asyncio.gather(*(calls("PING") for _ in range(8))) == [b"PONG"] * 8
+
+
+async def test_a_script_that_redis_lost_is_sent_again(client: Redis) -> None:
+    """As after a restart or SCRIPT FLUSH."""
+    script = Script(Calls(client), "forget")
+    for _ in range(2):
+        await client.script_flush()
+        assert await script(keys=["nothing"], args=["group", 1]) == 0

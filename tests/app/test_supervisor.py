@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from app.child import Child, ConfigurationRefusedError
 from app.lifeline import tied
 from app.settings import Settings, SettingsError
-from app.supervisor import claim_port, share_gpus, visible_gpus, worker_environment
+from app.supervisor import claim_port, share_cores, share_gpus, visible_gpus, worker_environment
 
 
 def test_a_port_in_use_is_told_before_anything_starts() -> None:
@@ -36,6 +37,17 @@ def test_each_worker_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert share_gpus(Settings()) == [None]
     assert share_gpus(Settings(workers=0)) == []
+
+
+def test_workers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker takes what torch takes; a number of threads that is set is kept."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert share_cores(1) == {}
+    assert share_cores(3) == {"OMP_NUM_THREADS": "2"}
+    assert share_cores(16) == {"OMP_NUM_THREADS": "1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert share_cores(3) == {}
 
 
 def test_workers_differ_in_slot_and_metrics_port() -> None:

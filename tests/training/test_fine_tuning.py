@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -14,9 +13,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
 from training.config import TrainConfig
-from training.data import DataError
 from training.fine_tuning import configs_for, start_from
-from training.folder import open_folder, read_picture
 from training.state import TrainState
 
 OLD = (ClassInfo(name="tabby", wnid="n02123045"), ClassInfo(name="zebra"))
@@ -65,9 +62,42 @@ def test_a_checkpoint_without_a_discriminator_gets_a_new_one() -> None:
     assert state.discriminator.config.num_classes == 3
 
 
+@pytest.mark.parametrize(
+    ("shape", "base", "attention_at", "residual_at"),
+    [
+        ({"resolution": 64, "base_channels": 4}, 8, (32,), ()),
+        ({"resolution": 64, "base_channels": 16, "attention_at": ()}, 16, (), ()),
+        ({"resolution": 64, "base_channels": 16, "attention_at": (16, 64)}, 16, (16,), ()),
+        (
+            {"resolution": 128, "base_channels": 8, "attention_at": (), "residual_at": (32,)},
+            8, (), (32,),
+        ),
+        ({"resolution": 32, "base_channels": 1, "attention_at": (),
+          "channel_multipliers": (64, 16, 24, 40)}, 10, (), ()),
+    ],
+)  # fmt: skip
+def test_a_generator_alone_gets_a_discriminator_like_itself(
+    shape: dict[str, object], base: int, attention_at: tuple[int, ...], residual_at: tuple[int, ...]
+) -> None:
+    """Attentive where it is, wide enough for that, with its spectral norm's epsilon."""
+    config = GeneratorConfig.model_validate(
+        {"num_classes": 2, "z_dim": 8, "spectral_norm_eps": 1e-6, **shape}
+    )
+    _, judge = configs_for(Checkpoint(Generator(config), None, OLD), 3)
+    assert judge == DiscriminatorConfig(
+        resolution=config.resolution,
+        base_channels=base,
+        num_classes=3,
+        attention_at=attention_at,
+        residual_at=residual_at,
+        spectral_norm_eps=1e-6,
+    )
+    Discriminator(judge)
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Three class folders of odd sizes and formats, and one file that is no picture."""
+    """Three class folders of odd sizes and formats."""
     source = tmp_path / "pictures"
     for label, name in enumerate(("ship", "tabby", "truck")):
         (source / name).mkdir(parents=True)
@@ -75,8 +105,6 @@ def pictures(tmp_path: Path) -> Path:
             colour = (80 * label, 20 * i, 200)
             kind = ("png", "jpg", "webp", "gif")[i]
             Image.new("RGB", (40 + 7 * i, 33), colour).save(source / name / f"{i}.{kind}")
-    (source / "ship" / "broken.jpg").write_bytes(b"not a picture")
-    (source / "notes.txt").write_text("ignored")
     return source
 
 
@@ -101,41 +129,3 @@ def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     assert isinstance(recipe, dict)
     assert recipe["init"] == load_checkpoint(source).fingerprint
     assert train(*args, "--total-images", 16).exit_code == 0  # goes on
-
-
-def test_unreadable_pictures_are_left_out_and_told(
-    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One bad file costs a line in the log, not the run."""
-    data = open_folder(pictures, tmp_path / "cache", 32)
-    assert len(data) == 12
-    assert data.images.shape == (12, 32, 32, 3)
-    assert "left out 1 unreadable pictures" in caplog.text
-    assert "broken.jpg" in caplog.text
-    assert [c.name for c in data.classes] == ["ship", "tabby", "truck"]
-    assert np.array_equal(data.labels, np.repeat([0, 1, 2], 4))
-    for picture, label in zip(data.images, data.labels, strict=True):
-        assert abs(int(picture[16, 16, 0]) - 80 * label) < 12
-    assert np.array_equal(open_folder(pictures, tmp_path / "cache", 32).images, data.images)
-
-
-def test_a_picture_is_its_central_square(tmp_path: Path) -> None:
-    """Wide pictures lose their sides, and nothing is squeezed."""
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = 255
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert read_picture(tmp_path / "wide.png", 10).min() > 200
-
-
-@pytest.mark.parametrize("folders", [0, 1])
-def test_a_folder_without_class_folders_says_what_is_expected(folders: int, tmp_path: Path) -> None:
-    """The commonest mistake is one level too high or too low."""
-    for i in range(folders):
-        (tmp_path / "p" / str(i)).mkdir(parents=True)
-        Image.new("RGB", (32, 32)).save(tmp_path / "p" / str(i) / "a.png")
-    (tmp_path / "p").mkdir(exist_ok=True)
-    with pytest.raises(DataError, match=f"in {folders} such folders"):
-        open_folder(tmp_path / "p", tmp_path / "cache", 32)
-    result = train(tmp_path / "run", "--data", tmp_path / "nowhere")
-    assert result.exit_code == 1
-    assert "nowhere: no such folder" in result.output

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from model.checkpoint import load_checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
-from training.loop import train, train_step
+from training.loop import train
 from training.resume import RunError, save_snapshot, snapshots
 from training.state import TrainState
+from training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -76,8 +78,9 @@ def test_one_batch_overfits(data: ImageSet) -> None:
         generator_rate=1e-3, discriminator_rate=1e-3,
     )  # fmt: skip
     state = TrainState.start(config, CPU)
+    trainer = Trainer(config, few, state)
     for _ in range(600):
-        train_step(config, few, state)
+        trainer.step()
     with torch.no_grad():
         drawn = state.average(torch.randn(2, 128), torch.arange(2))
     wanted = torch.from_numpy(few.images).permute(0, 3, 1, 2).div(127.5).sub(1)
@@ -89,16 +92,23 @@ def test_one_batch_overfits(data: ImageSet) -> None:
 def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two snapshots are kept, samples of every snapshot, losses and γ in the log."""
+    """Two snapshots are kept; samples and attention of each, a log, a checkpoint with its card."""
     monkeypatch.setattr("training.loop.LOG_EVERY_S", 0.0)
     train(small(total_images=40, snapshot_every_images=8), data, tmp_path, CPU)
     assert [p.name for p in snapshots(tmp_path)] == [
         "snapshot-000000000032.pt", "snapshot-000000000040.pt",
     ]  # fmt: skip
     assert len(list((tmp_path / "samples").glob("*.png"))) == 5
-    record = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
-    assert record["images"] == 40
-    assert {"discriminator_loss", "generator_loss", "images_per_s", "gamma_16"} <= record.keys()
+    assert len(list((tmp_path / "attention").glob("*.png"))) == 5
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [r["images"] for r in records if "diversity" in r] == [8, 16, 24, 32, 40]
+    assert {
+        "discriminator_loss", "generator_loss", "images_per_s", "gamma_16", "real_accuracy",
+        "fake_accuracy", "loader_wait",
+    } <= records[0].keys()  # fmt: skip
+    assert load_checkpoint(tmp_path).facts["images_seen"] == 40
+    assert "- images seen: 40, in 10 steps" in (tmp_path / "checkpoint/README.md").read_text()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
 def test_going_on_with_other_options_is_refused_by_name(data: ImageSet, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam
+from torch.optim import SGD, Adam
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
@@ -139,3 +139,38 @@ def test_bf16_steps_stay_close_to_float32_ones() -> None:
         losses.append(seen.loss)
         assert next(discriminator.parameters()).dtype == torch.float32
     torch.testing.assert_close(losses[0], losses[1], rtol=0.03, atol=0.03)
+
+
+def test_a_discriminator_step_in_parts_equals_a_whole_one() -> None:
+    """Without batch norm, gradients of parts add up to those of the batch: the same weights."""
+    torch.manual_seed(1)
+    images, z, labels = torch.randn(8, 3, 32, 32), torch.randn(8, 128), torch.arange(8) % 3
+    results = []
+    for num_parts in (1, 4):
+        generator, discriminator = networks()
+        optimizer = SGD(discriminator.parameters(), 0.1)
+        seen = discriminator_step(
+            discriminator, generator, optimizer, images, labels, z, bf16=False, num_parts=num_parts
+        )
+        results.append((seen.loss, discriminator.state_dict()))
+    (whole_loss, whole), (loss, parts) = results
+    torch.testing.assert_close(loss, whole_loss)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_generator_step_in_parts_sees_each_with_batch_norm_of_its_own() -> None:
+    """With statistics that do not depend on the batch (eval mode) parts equal the whole."""
+    torch.manual_seed(1)
+    z, labels = torch.randn(8, 128), torch.arange(8) % 3
+    results = []
+    for num_parts in (1, 4):
+        generator, discriminator = networks()
+        optimizer = SGD(generator.parameters(), 0.1)
+        generator.eval()
+        generator_step(
+            discriminator, generator, optimizer, labels, z, bf16=False, num_parts=num_parts
+        )
+        results.append(generator.state_dict())
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(results[1][name], tensor, rtol=0, atol=1e-5, msg=name)

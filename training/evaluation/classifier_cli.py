@@ -9,14 +9,13 @@ from pathlib import Path
 import click
 import torch
 
-from training.data import DataError
+from training.data import DataError, open_data
 from training.evaluation.classifier_training import train_classifier
 from training.evaluation.data_options import (
     data_dir_option,
     data_option,
     device_option,
     num_pictures_option,
-    open_data,
 )
 from training.evaluation.features import FeatureError
 

@@ -13,14 +13,13 @@ from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.latents import MAX_TRUNCATION
 from model.sampler import Sampler
 from training import picturebook
-from training.data import DataError, ImageSet
+from training.data import DataError, ImageSet, open_data
 from training.evaluation import report
 from training.evaluation.data_options import (
     data_dir_option,
     data_option,
     device_option,
     num_pictures_option,
-    open_data,
 )
 from training.evaluation.data_statistics import data_statistics
 from training.evaluation.evaluating import (

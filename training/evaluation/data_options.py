@@ -1,4 +1,4 @@
-"""The options that `sagan evaluate` and `sagan train-classifier` share."""
+"""The data and device options that `sagan evaluate` and `sagan train-classifier` share."""
 
 from pathlib import Path
 
@@ -6,8 +6,6 @@ import click
 import torch
 
 from model.devices import pick_device
-from training.data import ImageSet, open_picturebook
-from training.folder import open_folder
 
 PICTUREBOOK = "picturebook"
 
@@ -23,7 +21,7 @@ data_option = click.option(
     "--data",
     default=PICTUREBOOK,
     show_default=True,
-    help="`picturebook`, or a folder with a folder of pictures for each class.",
+    help="A prepared folder, or whatever `sagan prepare` takes.",
 )
 num_pictures_option = click.option(
     "--num-pictures",
@@ -46,10 +44,3 @@ device_option = click.option(
     callback=_device,
     help="auto, cpu, cuda, cuda:1, mps.",
 )
-
-
-def open_data(name: str, data_dir: Path, size: int, num_pictures: int) -> ImageSet:
-    """The data set of `--data` at `size` px. Raises DataError where there is none."""
-    if name == PICTUREBOOK:
-        return open_picturebook(data_dir, size, num_pictures)
-    return open_folder(Path(name), data_dir, size)

@@ -108,7 +108,7 @@ class FakeWorker:
                 timings=Timings(0.001, 0.002, 0.003, 0.004),
                 renderer=self.card.renderer,
             )
-        await claims.finish(claimed, reply)
+        await claims.finish([(claimed, reply)])
 
 
 def body_of(job: Job) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -13,56 +11,13 @@ from app.errors import DeadlineExceededError, JobFailedError, QueueFullError, Qu
 from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
 from app.job_claims import JobClaims
 from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.jobs import Job
 from app.model_cards import ModelCards
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
-from app.settings import Settings
+from app.redis_clients import connect
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
 from tests.app.old_redis import redis_of_version
+from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, POISON_SEED, FakeRenderer
-
-Build = Callable[..., WorkerLoop]
-FAST = Settings(heartbeat_s=0.1, claim_idle_s=0.4, max_batch_images=4, max_wait_ms=1)
-
-
-def job(seed: int) -> Job:
-    return Job(fingerprint=FINGERPRINT, label=1, seed=seed)
-
-
-@pytest.fixture
-def build(client: Redis, redis_url: str) -> Build:
-    def worker(renderer: FakeRenderer, name: str = "one", settings: Settings = FAST) -> WorkerLoop:
-        blocking = connect_blocking(redis_url, name, timeout_s=2.0)
-        claims = JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
-        heartbeats = Heartbeats(client, name, renderer_ttl_s=30)
-        return WorkerLoop(settings, [renderer], claims, heartbeats, Metrics())
-
-    return worker
-
-
-@asynccontextmanager
-async def running(worker: WorkerLoop) -> AsyncIterator[WorkerLoop]:
-    task = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        async with asyncio.timeout(5):
-            await task
-        await worker.claims.blocking.aclose()
-
-
-@pytest.fixture
-async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
-    queue = JobQueue(client, max_images=64)
-    cards = ModelCards(client)
-    async with JobClient(
-        queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards
-    ).running() as jobs:
-        yield jobs
 
 
 async def test_a_job_is_drawn_encoded_and_answered(build: Build, jobs: JobClient) -> None:

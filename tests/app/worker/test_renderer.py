@@ -43,6 +43,18 @@ class FakeSampler:
         """See SamplerLike."""
         return np.full((len(queries), 2, 2), 0.25, np.float32)
 
+    def sample_with_attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> tuple[Pixels, Weights]:
+        """See SamplerLike."""
+        picture = self.sample([label], [seed], [truncation])[0]
+        return picture, self.attention(label, seed, queries, truncation, layer)
+
 
 @pytest.fixture
 def renderer() -> SamplerRenderer:

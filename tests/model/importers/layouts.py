@@ -14,7 +14,13 @@ from tests.model.importers.reference import (
     GeneratorTruth,
     Norm,
 )
-from tests.model.importers.writers import OneSided, State, Writer
+from tests.model.importers.writers import (
+    OneSided,
+    OneSidedAttention,
+    OneSidedWithTorchNorms,
+    State,
+    Writer,
+)
 
 DOWNSAMPLINGS = {4: 2, 5: 4, 6: 5, 7: 6}
 
@@ -173,10 +179,12 @@ def _studio(embedded: bool) -> Layout:
     )  # fmt: skip
 
 
-def _mm(normalised: bool, prefix: str = "generator.") -> Layout:
+def _mm(
+    normalised: bool, prefix: str = "generator.", writer: Callable[[], Writer] = Writer
+) -> Layout:
     place, judged = f"{prefix}conv_blocks.{{j}}.", "discriminator.conv_blocks.{k}."
     return Layout(
-        Writer, f"{prefix}noise2feat", f"{prefix}to_rgb.bn", f"{prefix}to_rgb.conv", place,
+        writer, f"{prefix}noise2feat", f"{prefix}to_rgb.bn", f"{prefix}to_rgb.conv", place,
         ("conv_1.conv", "conv_2.conv", "shortcut.conv"), _mm_norm(normalised), place,
         ("theta.conv", "phi.conv", "g.conv", "o.conv"), "gamma",
         "discriminator.decision", "discriminator.proj_y", judged, judged, "discriminator.from_rgb.",
@@ -186,6 +194,8 @@ def _mm(normalised: bool, prefix: str = "generator.") -> Layout:
 STUDIOGAN, STUDIOGAN_V02 = _studio(embedded=False), _studio(embedded=True)
 MMGENERATION, MMGENERATION_SN = _mm(normalised=False), _mm(normalised=True)
 MMGENERATION_EMA = _mm(normalised=False, prefix="generator_ema.")
+MMGENERATION_ONE_SIDED = _mm(normalised=True, writer=OneSidedWithTorchNorms)
+MMGENERATION_MIXED = _mm(normalised=False, writer=OneSidedAttention)
 BIGGAN = Layout(
     OneSided, "linear", "output_layer.0", "output_layer.2", "blocks.{i}.0.",
     ("conv1", "conv2", "conv_sc"), _biggan_norm, "blocks.{i}.1.", ("theta", "phi", "g", "o"),

@@ -85,7 +85,7 @@ def test_an_imported_checkpoint_is_an_ordinary_folder(generator: Path, tmp_path:
 def test_the_output_names_all_that_no_shape_tells(generator: Path, tmp_path: Path) -> None:
     """And the flags that change it."""
     said = run("studiogan", generator, "-o", tmp_path / "out", "--batch-norm-eps", "1e-3").output
-    for fragment in ("0.001 (or --batch-norm-eps)", "--colour-order", "skip-sees-relu", "nearest"):
+    for fragment in ("0.001 (--batch-norm-eps)", "--colour-order", "skip-sees-relu", "nearest"):
         assert fragment in said
 
 
@@ -94,6 +94,34 @@ def test_without_a_folder_it_goes_to_the_users_models(generator: Path, home: Pat
     run("auto", generator)
     assert load_checkpoint(models_folder() / "model-G-best").config.num_classes == 3
     assert home in models_folder().parents
+
+
+def test_another_model_of_the_same_name_is_not_overwritten(generator: Path, home: Path) -> None:
+    """Where the user has not named the folder; the same one again is no harm."""
+    run("auto", generator)
+    first = load_checkpoint(models_folder() / "model-G-best").fingerprint
+    run("auto", generator)
+    state, _ = write_generator(layouts.STUDIOGAN, (16, 8, 24, 16), [1], 3, 6)
+    torch.save({"state_dict": state}, generator)
+    result = CliRunner().invoke(import_command, ["auto", str(generator)])
+    assert result.exit_code == 1
+    assert f"holds another model (fingerprint {first}): give another place with -o" in result.output
+    assert load_checkpoint(models_folder() / "model-G-best").fingerprint == first
+    out = ("-o", models_folder() / "model-G-best")
+    assert first not in run("auto", generator, *out).output
+
+
+def test_the_name_of_an_address_is_without_its_query(address: str) -> None:
+    """Its scheme in capitals, a percent sign's letters decoded."""
+    run("auto", address.replace("http", "HTTP").replace("sagan_", "s%61gan_") + "?download=a/b")
+    name = address.rpartition("/")[2].removesuffix(".pth")
+    assert load_checkpoint(models_folder() / name).config.num_classes == 1000
+
+
+def test_a_failed_download_is_one_line(address: str) -> None:
+    """No bar before anything came."""
+    result = CliRunner().invoke(import_command, ["auto", address + ".none"])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
 
 
 def test_imagenet_128_is_fetched_checked_converted_and_named(address: str) -> None:

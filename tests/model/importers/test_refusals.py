@@ -1,156 +1,22 @@
-"""What is not taken: one line that names the key at fault, and nothing written."""
+"""What is no SAGAN, or does not fit: one line that names the key at fault."""
 
-import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor, nn
 
-from model.importers.cli import import_command
 from tests.model.importers import layouts
-from tests.model.importers.layouts import write_discriminator, write_generator
+from tests.model.importers.layouts import write_discriminator
+from tests.model.importers.refusing import require_refusal, run, studiogan_state
 from tests.model.importers.writers import State
-
-KEY = "blocks.1.0.conv2d1.weight_orig"
 
 
 @pytest.fixture
 def state() -> State:
-    torch.manual_seed(0)
-    return write_generator(layouts.STUDIOGAN, (16, 8, 24, 16), [1], 5, 6)[0]
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(import_command, [str(a) for a in args])
-
-
-def require_refusal(result: Result, out: Path, *fragments: str) -> None:
-    """One line with the fragments, and no folder."""
-    assert result.exit_code == 1, result.output
-    assert result.output.startswith("Error: ")
-    assert result.output.count("\n") == 1
-    for fragment in fragments:
-        assert fragment in result.output
-    assert not out.exists()
-    assert not list(out.parent.glob(".*"))
-
-
-class Malicious:
-    """A pickle of it creates a file when it is loaded without care."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, (f"touch {self.path}",)
-
-
-@pytest.mark.parametrize("archive", [True, False])
-def test_a_pickle_with_code_is_refused_without_running_it(
-    archive: bool, state: State, tmp_path: Path
-) -> None:
-    """In either of PyTorch's file forms, hidden beside good weights."""
-    proof, file = tmp_path / "proof", tmp_path / "evil.pth"
-    payload = {"state_dict": state, "best": Malicious(proof)}
-    torch.save(payload, file, _use_new_zipfile_serialization=archive)
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "system")
-    assert not proof.exists()
-    with file.open("rb") as opened:  # the pickle is a real one
-        torch.load(opened, weights_only=False)
-    assert proof.exists()
-
-
-def test_a_bare_pickle_with_code_is_refused_without_running_it(tmp_path: Path) -> None:
-    """As Python's own module writes it."""
-    proof, file = tmp_path / "proof", tmp_path / "evil.pth"
-    file.write_bytes(pickle.dumps(Malicious(proof)))
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "evil.pth")
-    assert not proof.exists()
-
-
-def test_an_npz_with_code_is_refused_without_running_it(tmp_path: Path) -> None:
-    """Object arrays are pickles."""
-    proof, file = tmp_path / "proof", tmp_path / "evil.npz"
-    objects = np.array([Malicious(proof)], dtype=object)
-    np.savez(file, allow_pickle=True, **{"model/g_snh0/Matrix": objects})
-    proof.unlink(missing_ok=True)
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "evil.npz")
-    assert not proof.exists()
-
-
-def test_numpy_scalars_beside_the_weights_do_no_harm(state: State, tmp_path: Path) -> None:
-    """Training scripts save scores as they come."""
-    scores = {"best_fid": np.float64(12.8), "step": np.int64(7), "flag": np.bool_(True)}
-    torch.save({"state_dict": state, **scores}, tmp_path / "G.pth")
-    assert run("auto", tmp_path / "G.pth", "-o", tmp_path / "out").exit_code == 0
-
-
-def _without(state: State) -> State:
-    return {key: t for key, t in state.items() if key != KEY}
-
-
-def _misshapen(state: State) -> State:
-    return state | {KEY: torch.cat([state[KEY], state[KEY]])}
-
-
-def _flat(state: State) -> State:
-    return state | {KEY: state[KEY].flatten()}
-
-
-def _with_nan(state: State) -> State:
-    return state | {KEY: torch.full_like(state[KEY], float("nan"))}
-
-
-@pytest.mark.parametrize("change", [_without, _misshapen, _flat, _with_nan])
-def test_a_tensor_that_is_missing_misshapen_or_not_finite_is_named(
-    change: Callable[[State], State], state: State, tmp_path: Path
-) -> None:
-    """By its key in the file."""
-    torch.save({"state_dict": change(state)}, tmp_path / "G.pth")
-    require_refusal(run("auto", tmp_path / "G.pth", "-o", tmp_path / "out"), tmp_path / "out", KEY)
-
-
-@pytest.mark.parametrize("extra", ["extra.weight", "blocks.7.0.conv2d1.bias", "shared.weight"])
-def test_a_tensor_too_many_is_named(extra: str, state: State, tmp_path: Path) -> None:
-    """What has no place in the network may mean that it is another one."""
-    torch.save({"state_dict": state | {extra: torch.zeros(3)}}, tmp_path / "G.pth")
-    result = run("auto", tmp_path / "G.pth", "-o", tmp_path / "out")
-    require_refusal(result, tmp_path / "out", extra)
-
-
-@pytest.mark.parametrize("kept", [0, 1, 3, 100, 0.3, 0.7, 0.99])
-def test_a_truncated_file_is_refused(kept: float, state: State, tmp_path: Path) -> None:
-    """Down to no bytes at all."""
-    file = tmp_path / "G.pth"
-    torch.save({"state_dict": state}, file)
-    content = file.read_bytes()
-    file.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "G.pth")
-
-
-def test_a_truncated_file_of_the_old_form_is_refused(state: State, tmp_path: Path) -> None:
-    """Which has no archive around it."""
-    file = tmp_path / "G.pth"
-    torch.save({"state_dict": state}, file, _use_new_zipfile_serialization=False)
-    file.write_bytes(file.read_bytes()[:-500])
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "G.pth")
-
-
-def test_a_flipped_byte_of_a_weight_is_noticed(state: State, tmp_path: Path) -> None:
-    """By the archive's checksums."""
-    file = tmp_path / "G.pth"
-    torch.save({"state_dict": state}, file)
-    content = bytearray(file.read_bytes())
-    place = content.find(state[KEY].numpy().tobytes())
-    content[place + 7] ^= 0x40
-    file.write_bytes(content)
-    require_refusal(run("auto", file, "-o", tmp_path / "out"), tmp_path / "out", "checksum")
+    return studiogan_state()
 
 
 def _text(path: Path) -> None:
@@ -231,3 +97,11 @@ def test_a_folder_that_is_no_checkpoint_is_not_replaced(state: State, tmp_path: 
     result = run("auto", tmp_path / "G.pth", "-o", tmp_path / "photos")
     assert result.exit_code == 1
     assert (tmp_path / "photos" / "one.jpg").exists()
+
+
+def test_a_number_of_blocks_that_no_network_has_is_said(state: State, tmp_path: Path) -> None:
+    """No single key is at fault."""
+    first = {k: t for k, t in state.items() if not k.startswith(("blocks.2.", "blocks.3."))}
+    torch.save(first, tmp_path / "G.pth")
+    result = run("auto", tmp_path / "G.pth", "-o", tmp_path / "out")
+    require_refusal(result, tmp_path / "out", "G.pth: 2 blocks found, expected 3, 4, 5, 6")

@@ -1,5 +1,6 @@
 """Writers of single layers with random weights, as foreign checkpoints have them."""
 
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -73,6 +74,20 @@ class OneSided(Writer):
         mean, var = torch.randn(width) * 0.1, torch.rand(width) + 0.3
         self.state |= {f"{key}.stored_mean": mean, f"{key}.stored_var": var}
         return mean, var
+
+
+class OneSidedWithTorchNorms(OneSided):
+    """As mmgeneration in its "ajbrock" style: batch norms stay PyTorch's own."""
+
+    statistics, affine = Writer.statistics, Writer.affine
+
+
+class OneSidedAttention(OneSidedWithTorchNorms):
+    """As mmgeneration where attention alone is in that style, and not all of it."""
+
+    def spectral(self, key: str, *shape: int) -> Tensor:
+        one_sided = re.search(r"\.(theta|phi|g|o)\.conv$", key) and "conv_blocks.0." not in key
+        return (OneSided if one_sided else Writer).spectral(self, key, *shape)
 
 
 def vectors(matrix: Tensor, num_iterations: int = 4) -> tuple[Tensor, Tensor]:

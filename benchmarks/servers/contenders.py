@@ -1,0 +1,197 @@
+"""The servers that are compared: how each is started, asked for a seed, and read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from app.embedded_redis import EmbeddedRedis
+from benchmarks.load import Address, Write, ask_once
+
+START_S = 120.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs; `pids` has the root of each of its process trees, by what it does."""
+
+    address: Address
+    pids: dict[str, int]
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds that each has taken so far, with its children."""
+        return {name: sum(map(_cpu_s, family(pid))) for name, pid in self.pids.items()}
+
+    def rss_mib(self) -> dict[str, float]:
+        """Resident memory of each, with its children."""
+        return {name: sum(map(_rss_mib, family(pid))) for name, pid in self.pids.items()}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`start` runs it on a port; `write` spells its request for a seed, `png` reads its answer."""
+
+    name: str
+    start: Callable[[int, ExitStack], dict[str, int]]
+    write: Write
+    png: Callable[[bytes], bytes] = bytes
+
+    @contextmanager
+    def running(self) -> Iterator[Running]:
+        """The server, once it listens; killed at the end."""
+        port = free_port()
+        with ExitStack() as stack:
+            yield Running(("127.0.0.1", port), self.start(port, stack))
+
+
+def sagan(
+    worker_module: str = "benchmarks.servers.sagan_worker",
+    settings: Mapping[str, str] = MappingProxyType({}),
+    num_workers: int = 1,
+) -> Contender:
+    """This project: API, workers and Redis as `sagan serve` runs them."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        redis = stack.enter_context(EmbeddedRedis())
+        environment = {
+            "SAGAN_REDIS_URL": redis.url,
+            "SAGAN_PORT": str(port),
+            "SAGAN_DEVICE": "cpu",
+            "SAGAN_LOG_LEVEL": "warning",
+            **settings,
+        }
+        api = run(stack, ["-m", "app.api.main"], environment)
+        workers = [run(stack, ["-m", worker_module], environment) for _ in range(num_workers)]
+        if redis.process is None:
+            raise RuntimeError("the private Redis is gone")
+        names = ["worker", *(f"worker {i}" for i in range(2, num_workers + 1))]
+        return {"api": api, "redis": redis.process.pid} | dict(zip(names, workers, strict=True))
+
+    def write(seed: int) -> bytes:
+        return b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: bench\r\n\r\n" % seed
+
+    return Contender("sagan", start, write)
+
+
+def litserve(network: str) -> Contender:
+    """LitServe with its batching."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        command = ["-m", "benchmarks.servers.litserve_server", str(port), network]
+        return {"server": run(stack, command, {})}
+
+    def write(seed: int) -> bytes:
+        return post(b"/predict", b'{"seed": %d}' % seed)
+
+    return Contender("litserve", start, write)
+
+
+def triton(network: str, python: str = sys.executable) -> Contender:
+    """Triton's HTTP front and dynamic batcher; `python` is the interpreter that has pytriton."""
+
+    def start(port: int, stack: ExitStack) -> dict[str, int]:
+        command = ["-m", "benchmarks.servers.triton_server", str(port), network]
+        return {"server": run(stack, command, {}, python)}
+
+    def write(seed: int) -> bytes:
+        tensor = {"name": "seed", "shape": [1, 1], "datatype": "UINT32", "data": [seed]}
+        output = {"name": "png", "parameters": {"binary_data": True}}
+        return post(
+            b"/v2/models/pictures/infer",
+            json.dumps({"inputs": [tensor], "outputs": [output]}).encode(),
+        )
+
+    def png(body: bytes) -> bytes:
+        return body[body.index(b"\x89PNG") :]  # after a JSON header and its length
+
+    return Contender("triton", start, write, png)
+
+
+def post(path: bytes, body: bytes) -> bytes:
+    """A whole request with a JSON body."""
+    head = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n" % path
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def run(
+    stack: ExitStack,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    python: str = sys.executable,
+) -> int:
+    """Starts a Python process that `stack` kills with all its children; its process id."""
+    process = subprocess.Popen(  # noqa: S603
+        [python, *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},  # the same for all servers
+        stdout=subprocess.DEVNULL,
+    )
+
+    def stop() -> None:
+        children = family(process.pid)
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pid in children:
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+
+    stack.callback(stop)
+    return process.pid
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it that live."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            found += map(int, children.read_text().split())
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and probably nobody on the next two."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def picture(contender: Contender, server: Running, seed: int) -> bytes:
+    """The PNG file that the server draws for a seed; empty where it does not answer with 200."""
+    try:
+        status, body = asyncio.run(ask_once(server.address, contender.write(seed)))
+    except OSError:
+        return b""
+    return contender.png(body) if status == 200 else b""
+
+
+def answers(contender: Contender, server: Running) -> None:
+    """Waits until the server draws; raises TimeoutError."""
+    end_s = time.monotonic() + START_S
+    while not picture(contender, server, 0):
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"{contender.name} draws nothing after {START_S:g} s")
+        time.sleep(0.02)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def _rss_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES / 2**20

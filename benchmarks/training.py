@@ -1,0 +1,248 @@
+"""The training step against BigGAN-PyTorch's own, side by side in one run.
+
+    git clone https://github.com/ajbrock/BigGAN-PyTorch
+    .venv/bin/python -m benchmarks.training --peer BigGAN-PyTorch --size 64
+    .venv/bin/python -m benchmarks.training --profile          # where our own step's time goes
+
+Same architecture (its widths, attention at our place), same weights at the start, same pictures in
+the same order, same latents, same rates; the two parameter counts are printed. Steps alternate, so
+that times and loss curves come from one run. Ours gathers and converts its own batches and keeps
+its average within the time measured; the peer is handed ready tensors. Times are medians with
+quartiles. What differs is told in docs/training.md.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.biggan_pytorch import BigGanPyTorch
+from model.devices import kernels_of
+from model.importers.assembling import assemble_discriminator, assemble_generator
+from model.importers.biggan_pytorch import BIGGAN_PYTORCH, RULES
+from training.config import TrainConfig
+from training.data import ImageSet, open_data
+from training.loader import Loader
+from training.processes import Processes
+from training.state import TrainState
+from training.trainer import Trainer
+
+CPU = torch.device("cpu")
+ATTENTION_AT = {32: 16, 64: 32, 128: 32}
+# Its 64 px generator begins as wide as it goes on; ours by default has no 2 × 16 first.
+GENERATOR_MULTIPLIERS = {64: (16, 16, 8, 4, 2)}
+PEER = "BigGAN-PyTorch"
+Step = Callable[[], tuple[float, float]]
+
+
+@dataclass
+class Measured:
+    """Seconds and both losses of every step of one contender."""
+
+    step: Step
+    seconds: list[float] = field(default_factory=list)
+    losses: list[tuple[float, float]] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Take a step and note it."""
+        start_s = time.perf_counter()
+        losses = self.step()
+        self.seconds.append(time.perf_counter() - start_s)
+        self.losses.append(losses)
+
+
+def main() -> None:
+    """Prints the tables and, if asked, writes the same figures as JSON."""
+    options = parse()
+    data = open_data("picturebook", options.data_dir, options.size, options.num_pictures)
+    if options.profile:
+        print_profile(options, data)
+        return
+    contenders, counts = prepare(options, data)
+    for _ in range(options.steps):
+        for contender in contenders.values():
+            contender.run()
+    machine = f"torch {torch.__version__}, {kernels_of(CPU)}"
+    step_s = {name: quartiles(c.seconds[1:]) for name, c in contenders.items()}
+    losses = {name: windows(c.losses, options.windows) for name, c in contenders.items()}
+    print(f"{machine}; {options.size} px, batch {options.batch_size}; parameters: {counts}")
+    show(step_s, losses, options.batch_size)
+    document = {
+        "machine": machine,
+        "size": options.size,
+        "batch_size": options.batch_size,
+        "parameters": counts,
+        "step_s": step_s,
+        "losses": losses,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--peer", type=Path, help="a clone of BigGAN-PyTorch")
+    what.add_argument("--profile", action="store_true", help="profile our own step instead")
+    parser.add_argument("--size", type=int, choices=sorted(ATTENTION_AT), default=64)
+    parser.add_argument("--base-channels", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--windows", type=int, default=4, help="parts of the curve to average over")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="bf16")
+    parser.add_argument("--num-pictures", type=int, default=2000)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    return parser.parse_args()
+
+
+def config_of(options: argparse.Namespace, num_classes: int, precision: str) -> TrainConfig:
+    """The run: the peer's architecture at this size, the paper's recipe."""
+    shared = {
+        "resolution": options.size,
+        "base_channels": options.base_channels,
+        "num_classes": num_classes,
+        "spectral_norm_eps": RULES.spectral_norm_eps,
+    }
+    at = ATTENTION_AT[options.size]
+    generator = shared | {"conditional_gain": "offset", "attention_at": (at,)}
+    # At 32 px it would put attention behind all four blocks of D, which all end at 16: none then.
+    discriminator = shared | {"attention_at": (at,) if options.size > 32 else ()}
+    if options.size in GENERATOR_MULTIPLIERS:
+        generator["channel_multipliers"] = GENERATOR_MULTIPLIERS[options.size]
+    return TrainConfig.model_validate(
+        {
+            "generator": generator,
+            "discriminator": discriminator,
+            "batch_size": options.batch_size,
+            "precision": precision,
+        }
+    )
+
+
+def prepare(
+    options: argparse.Namespace, data: ImageSet
+) -> tuple[dict[str, Measured], dict[str, dict[str, int]]]:
+    """The contenders by name, and the parameters of each network of both sides.
+
+    Raises RuntimeError where the two sides' parameters differ in number.
+    """
+    config = config_of(options, len(data.classes), "float32")
+    peer = BigGanPyTorch(options.peer, config)
+    contenders = {f"{PEER} float32": Measured(peer_step(peer, config, data))}
+    for precision in ("float32", "bf16"):
+        own = config_of(options, len(data.classes), precision)
+        trainer = Trainer(own, data, state_like(peer, own))
+        contenders[f"ours {precision}"] = Measured(own_step(trainer))
+    sides = {
+        PEER: (peer.generator, peer.discriminator),
+        "ours": (trainer.state.generator, trainer.state.discriminator),
+    }
+    counts = {
+        side: dict(zip(("generator", "discriminator"), map(num_parameters, networks), strict=True))
+        for side, networks in sides.items()
+    }
+    if counts["ours"] != counts[PEER]:
+        raise RuntimeError(f"the networks differ: {counts}")
+    return contenders, counts
+
+
+def state_like(peer: BigGanPyTorch, config: TrainConfig) -> TrainState:
+    """A run's start with the peer's weights, taken over as `sagan import` does."""
+    state = TrainState.start(config, CPU)
+    generator = assemble_generator(BIGGAN_PYTORCH, peer.generator.state_dict(), RULES)
+    discriminator = assemble_discriminator(BIGGAN_PYTORCH, peer.discriminator.state_dict(), RULES)
+    state.generator.load_state_dict(generator.state_dict())
+    state.average.load_state_dict(generator.state_dict())
+    state.discriminator.load_state_dict(discriminator.state_dict())
+    return state
+
+
+def own_step(trainer: Trainer) -> Step:
+    """Our step: a batch from the memory map, both networks, the average."""
+
+    def step() -> tuple[float, float]:
+        seen = trainer.step()
+        return float(seen.discriminator.loss), float(seen.generator_loss)
+
+    return step
+
+
+def peer_step(peer: BigGanPyTorch, config: TrainConfig, data: ImageSet) -> Step:
+    """The peer's step on the same batches, which wait for it as contiguous tensors."""
+    loader = Loader(config, data, CPU, Processes())
+    ready = [loader.batch(0)]
+    position = 0
+
+    def step() -> tuple[float, float]:
+        nonlocal position
+        images, labels = ready.pop()
+        losses = peer.step(images.contiguous(), labels)
+        position += config.batch_size
+        ready.append(loader.batch(position))
+        return losses
+
+    return step
+
+
+def num_parameters(network: nn.Module) -> int:
+    """Of all its layers together."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def quartiles(seconds: list[float]) -> list[float]:
+    """Lower quartile, median, upper quartile."""
+    return [round(value, 4) for value in statistics.quantiles(seconds, n=4)]
+
+
+def windows(losses: list[tuple[float, float]], count: int) -> list[list[float]]:
+    """D's and G's mean loss in each of `count` equal parts of the curve."""
+    length = len(losses) // count
+    parts = (losses[i * length : (i + 1) * length] for i in range(count))
+    return [[round(statistics.mean(side), 4) for side in zip(*part, strict=True)] for part in parts]
+
+
+def show(
+    step_s: dict[str, list[float]], losses: dict[str, list[list[float]]], batch_size: int
+) -> None:
+    """Both tables."""
+    console = Console(width=100)
+    times = Table("contender", "s a step (quartiles)", "images/s", "times the peer")
+    base = step_s[f"{PEER} float32"][1]
+    for name, (low, median, high) in step_s.items():
+        times.add_row(
+            name,
+            f"{median:.3f} ({low:.3f} to {high:.3f})",
+            f"{batch_size / median:.1f}",
+            f"{base / median:.2f}",
+        )
+    console.print(times)
+    num_parts = len(losses[f"{PEER} float32"])
+    curves = Table("mean losses, D / G", *(f"part {i + 1}" for i in range(num_parts)))
+    for name, parts in losses.items():
+        curves.add_row(name, *(f"{part[0]:.3f} / {part[1]:.3f}" for part in parts))
+    console.print(curves)
+
+
+def print_profile(options: argparse.Namespace, data: ImageSet) -> None:
+    """The operations that our step spends its time in."""
+    config = config_of(options, len(data.classes), options.precision)
+    trainer = Trainer(config, data, TrainState.start(config, CPU))
+    trainer.step()
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        trainer.step()
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
+
+
+if __name__ == "__main__":
+    main()

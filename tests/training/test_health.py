@@ -1,0 +1,160 @@
+"""Each trouble is driven for real, noticed in time, and met as the run was told to."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import DiscriminatorConfig, GeneratorConfig
+from model.generator import Generator
+from training.config import TrainConfig
+from training.data import ImageSet, open_picturebook
+from training.diversity import Diversity, mean_diversity
+from training.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS
+from training.loop import train
+from training.resume import RunError, snapshots
+from training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SHAPE: dict[str, object] = {
+    "resolution": 32,
+    "base_channels": 2,
+    "num_classes": 10,
+    "attention_at": (),
+}
+
+
+def config(**options: object) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "generator": GeneratorConfig.model_validate(SHAPE),
+            "discriminator": DiscriminatorConfig.model_validate(SHAPE),
+            "num_pictures": 40,
+            "batch_size": 4,
+        }
+        | options
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return open_picturebook(tmp_path_factory.mktemp("data"), 32, 40)
+
+
+def poison_at(num_images: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> list[int]:
+    """Make a weight NaN once the run has come to `num_images`, that many times over."""
+    step, poisoned = Trainer.step, list[int]()
+
+    def poisoned_step(self: Trainer) -> object:
+        if self.state.num_images == num_images and len(poisoned) < times:
+            poisoned.append(num_images)
+            with torch.no_grad():
+                self.state.discriminator.linear.weight[0, 0] = float("nan")
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", poisoned_step)
+    return poisoned
+
+
+def test_a_weight_that_is_not_finite_stops_the_run_within_ten_steps(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what and when; the snapshot from before is whole and gone on from."""
+    poison_at(100, monkeypatch)
+    with pytest.raises(RunError, match=r"loss is no longer finite after 120 images; stopped"):
+        train(config(total_images=400, snapshot_every_images=80), data, tmp_path, CPU)
+    assert CHECK_EVERY_STEPS * 4 >= 120 - 100
+    assert [p.name for p in snapshots(tmp_path)] == ["snapshot-000000000080.pt"]
+    assert train(config(total_images=400, snapshot_every_images=80), data, tmp_path, CPU)[1]
+
+
+def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
+    data: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The run finishes; the latents after the rollback are not those that led into trouble."""
+    poison_at(100, monkeypatch)
+    options: dict[str, object] = {"total_images": 160, "snapshot_every_images": 80}
+    state, finished = train(config(on_trouble="rollback", **options), data, tmp_path / "a", CPU)
+    assert finished
+    assert "back to 80 images (1 of 3)" in capsys.readouterr().out
+    untroubled, _ = train(config(**options), data, tmp_path / "b", CPU)
+    assert not torch.equal(state.random.get_state(), untroubled.random.get_state())
+
+
+def test_rollbacks_are_bounded(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong every time ends the run after the third."""
+    poisoned = poison_at(100, monkeypatch, times=1000)
+    with pytest.raises(RunError, match="stopped after 3 rollbacks"):
+        train(
+            config(on_trouble="rollback", total_images=160, snapshot_every_images=80),
+            data, tmp_path, CPU,
+        )  # fmt: skip
+    assert len(poisoned) == 4
+
+
+def test_trouble_before_the_first_snapshot_cannot_be_rolled_back(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to go back to, and the error says so."""
+    poison_at(20, monkeypatch)
+    with pytest.raises(RunError, match="no snapshot from before to go back to"):
+        train(config(on_trouble="rollback", total_images=400), data, tmp_path, CPU)
+
+
+def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) -> None:
+    """D without spectral norm, and a generator that stands still: the loss goes to 0."""
+    free = DiscriminatorConfig.model_validate(SHAPE | {"spectral_norm": False, "base_channels": 8})
+    settings = config(
+        discriminator=free, generator_rate=1e-9, discriminator_rate=2e-3, total_images=8000,
+        snapshot_every_images=8000,
+    )  # fmt: skip
+    with pytest.raises(RunError, match="the discriminator is saturated: for 100 steps") as error:
+        train(settings, data, tmp_path, CPU)
+    assert SATURATED_STEPS == 100
+    assert "loss of 0.00" in str(error.value)
+
+
+def test_a_collapsed_generator_is_noticed_at_the_next_snapshot(
+    data: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Far too large a rate makes samples of a class alike; told to go on, the run says it once."""
+    settings = config(
+        generator_rate=0.5, discriminator_rate=1e-5, on_trouble="go-on", total_images=240,
+        snapshot_every_images=80, ema_decay=0.5,
+    )  # fmt: skip
+    assert train(settings, data, tmp_path, CPU)[1]
+    told = capsys.readouterr().out
+    assert told.count("the samples have collapsed") == 1
+    assert "; going on" in told
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert min(r["diversity"] for r in records if "diversity" in r) < COLLAPSED
+
+
+def test_diversity_is_1_where_samples_differ_as_the_pictures_do(data: ImageSet) -> None:
+    """A generator that draws the data set itself scores 1, one that draws one picture 0."""
+    measure = Diversity(data)
+
+    class Drawn(Generator):
+        picked: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
+
+        def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            rows = np.flatnonzero(data.labels == int(labels[0]))[:4].repeat(4)
+            pictures = torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float()
+            return (
+                pictures.div(127.5).sub(1)
+                if self.picked is None
+                else pictures[:1].expand(16, -1, -1, -1)
+            )
+
+    drawn = Drawn(GeneratorConfig.model_validate(SHAPE))
+    # 16 samples are 4 pictures 4 times over: 96 of the 120 pairs differ.
+    assert mean_diversity(measure.of(drawn)) == pytest.approx(96 / 120, rel=1e-4)
+    drawn.picked = np.array([0])
+    assert mean_diversity(measure.of(drawn)) == 0

@@ -1,0 +1,83 @@
+"""Two processes train as one does: the same losses and the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.processes import Processes
+
+ROOT = Path(__file__).parents[2]
+
+
+State = dict[str, torch.Tensor]
+
+
+def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
+    """The folder of a run of three steps, by that many real processes."""
+    launcher = (
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "sagan"]
+        if processes > 1
+        else ["sagan"]
+    )
+    command = [
+        sys.executable, "-m", *launcher, "train", name, "--size", "32", "--base-channels", "8",
+        "--batch-size", "8", "--num-pictures", "20", "--data-dir", "data", "--device", "cpu",
+        "--precision", "float32", "--total-images", "24", "--flip", *options,
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    return folder / name
+
+
+def weights(run: Path, network: str) -> State:
+    """The last snapshot's weights and statistics, but for what has no effect.
+
+    A constant before batch norm is subtracted again, so such biases have gradients of rounding
+    noise, which Adam scales up to its full rate; the running means that follow contain them.
+    """
+    loaded = torch.load(run / "snapshot-000000000024.pt", weights_only=True)
+    state: State = loaded[network]
+    if network == "discriminator":
+        return state
+    idle = ("linear.bias", "conv1.bias", "conv2.bias", "shortcut.bias", "running_mean")
+    return {name: tensor for name, tensor in state.items() if not name.endswith(idle)}
+
+
+def losses(run: Path) -> list[float]:
+    """The run's mean losses over its three steps."""
+    record = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    return [record["discriminator_loss"], record["generator_loss"]]
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Three steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4."""
+    one = trained(tmp_path, "one")
+    two = trained(tmp_path, "two", processes=2)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+    for network in ("generator", "discriminator", "average"):
+        ours, theirs = weights(one, network), weights(two, network)
+        for name, tensor in ours.items():
+            torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4, msg=name)
+
+
+def test_shares_are_whole_and_apart() -> None:
+    """Each process takes its own rows; together they are the batch."""
+    batch = torch.arange(12).view(6, 2)
+    shares = [Processes(rank=rank, count=3).share(batch) for rank in range(3)]
+    assert torch.equal(torch.cat(shares), batch)
+
+
+@pytest.mark.parametrize("content", [b"", b"collapsed"])
+def test_one_process_agrees_with_itself(content: bytes) -> None:
+    """Alone nothing is sent: what it has is what it gets."""
+    alone = Processes()
+    assert alone.from_first(content) == content
+    assert alone.any(True)
+    assert not alone.any(False)
+    assert float(alone.mean(torch.tensor(2.0))) == 2.0

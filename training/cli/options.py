@@ -1,0 +1,92 @@
+"""Flags made of TrainConfig's fields, and help that puts flags under headings."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+
+from training.config import TrainConfig
+from training.presets import DEFAULT, preset
+
+F = TypeVar("F", bound=Callable[..., object])
+
+# Every described field of TrainConfig, by the heading of the help that its flag stands under.
+HEADINGS = {
+    "Pictures": ("data", "num_pictures", "flip"),
+    "Recipe": (
+        "batch_size", "generator_rate", "discriminator_rate", "adam_beta1", "adam_beta2",
+        "ema_decay", "precision", "seed",
+    ),
+    "The run": (
+        "total_images", "snapshot_every_images", "kept_snapshots", "accumulation", "on_trouble",
+    ),
+}  # fmt: skip
+
+
+class HeadedOption(click.Option):
+    """An option that stands under a heading."""
+
+    def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class HeadedCommand(click.Command):
+    """A command whose help has a section for each heading, in the order of its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The sections; options without a heading come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        others = []
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is None:
+                continue
+            if isinstance(parameter, HeadedOption):
+                sections.setdefault(parameter.heading, []).append(record)
+            elif isinstance(parameter, click.Option):
+                others.append(record)
+        for heading, records in (sections | {"Options": others}).items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def option(*names: str, heading: str, **attributes: Any) -> Callable[[F], F]:
+    """`click.option` under a heading."""
+    return click.option(*names, cls=HeadedOption, heading=heading, **attributes)
+
+
+def config_options(command: F) -> F:
+    """Add a flag for each described field of TrainConfig; one that is not given is None."""
+    for heading, names in reversed(HEADINGS.items()):
+        for name in reversed(names):
+            command = _config_option(name, heading)(command)
+    return command
+
+
+def _config_option(name: str, heading: str) -> Callable[[F], F]:
+    field = TrainConfig.model_fields[name]
+    default = preset(DEFAULT).get(name, field.default)
+    flag = "--" + name.replace("_", "-")
+    if field.annotation is bool:
+        shown = "on" if default else "off"
+        flag += f"/--no-{flag.removeprefix('--')}"
+    else:
+        shown = f"{default:,}" if isinstance(default, int) else str(default)
+    return option(
+        flag,
+        heading=heading,
+        default=None,
+        type=_click_type(field.annotation),
+        help=f"{field.description} [default: {shown}]",
+    )
+
+
+def _click_type(annotation: object) -> click.ParamType[object] | None:
+    if get_origin(annotation) is Literal:
+        return click.Choice([str(choice) for choice in get_args(annotation)])
+    types: dict[object, click.ParamType[object]] = {
+        int: click.INT,
+        float: click.FLOAT,
+        str: click.STRING,
+    }
+    return types.get(annotation)

@@ -1,0 +1,89 @@
+"""`sagan prepare`."""
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from training.data import DataError
+from training.data.opening import find_source
+from training.data.prepared import UNREADABLE, PreparedDescription
+from training.data.preparing import prepare
+from training.data.suspicions import suspicions
+
+SHOWN_CLASSES = 20
+
+
+@click.command("prepare")
+@click.argument("source")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--size",
+    type=click.Choice(["32", "64", "128", "256"]),
+    required=True,
+    help="Side of the pictures in pixels.",
+)
+@click.option(
+    "--num-pictures",
+    type=click.IntRange(2),
+    default=20_000,
+    show_default=True,
+    help="How many pictures of the picturebook to draw.",
+)
+def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> None:
+    """Make of the pictures in SOURCE the folder OUT, which `sagan train --data OUT` takes.
+
+    SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids get
+    their names), a flat folder of pictures, CIFAR-10 or CIFAR-100 (python version, the archive or
+    its folder), a Hugging Face data set (hf:NAME, or a folder of `save_to_disk`), or `picturebook`.
+
+    Each picture becomes its central square. It runs on all cores; after Ctrl-C or a crash the
+    same command goes on. Unreadable pictures are left out and listed in OUT/unreadable.txt.
+
+    \b
+    sagan prepare imagenet/train prepared/imagenet-128 --size 128
+    sagan prepare cifar-10-python.tar.gz prepared/cifar-32 --size 32
+    """
+    console = Console(soft_wrap=True, markup=False, highlight=False)
+    try:
+        found = find_source(source, num_pictures)
+        for remark in found.remarks:
+            console.print(f"note: {remark}", style="yellow")
+        prepared = prepare(found, out, int(size))
+    except (DataError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    console.print(class_table(prepared))
+    if len(prepared.classes) < len(found.classes):
+        kept = {info.name for info in prepared.classes}
+        empty = [info.name for info in found.classes if info.name not in kept]
+        console.print(f"no pictures, no classes: {', '.join(empty)}", style="bold red")
+    _report(console, prepared, out)
+
+
+def class_table(prepared: PreparedDescription) -> Table:
+    """The classes with their counts; of many, the first ones."""
+    table = Table("label", "class", "WordNet id")
+    table.add_column("pictures", justify="right")
+    for label, info in enumerate(prepared.classes[:SHOWN_CLASSES]):
+        table.add_row(str(label), info.name, info.wnid or "", f"{info.count:,}")
+    if (more := len(prepared.classes) - SHOWN_CLASSES) > 0:
+        table.add_row("…", f"{more:,} more", "", "")
+    return table
+
+
+def _report(console: Console, prepared: PreparedDescription, out: Path) -> None:
+    counts = [info.count for info in prepared.classes]
+    for suspicion in suspicions([info.name for info in prepared.classes], counts):
+        console.print(f"suspicious: {suspicion}", style="bold red")
+    if prepared.num_unreadable:
+        listed = out / UNREADABLE
+        console.print(
+            f"left out {prepared.num_unreadable:,} unreadable pictures, listed in {listed}",
+            style="yellow",
+        )
+    console.print(
+        f"{out}: {prepared.num_pictures:,} pictures at {prepared.size} px in {len(counts):,} "
+        f"classes, {min(counts):,} to {max(counts):,} each"
+    )
+    console.print(f"train on it: sagan train RUN --data {out} --size {prepared.size}")

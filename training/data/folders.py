@@ -1,0 +1,103 @@
+"""Folders of pictures: a folder a class (ImageNet's layout), or one flat folder."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from model.checkpoint import ClassInfo
+from model.importers.classes import imagenet_classes
+from training.data.image_set import DataError
+from training.data.source import Source, digest_of
+from training.pictures import FilePicture
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+SPLITS = frozenset({"dev", "test", "train", "training", "val", "valid", "validation"})
+MAX_NAMED = 5  # folders that a remark lists
+
+
+def folder_source(root: Path) -> Source:
+    """The pictures of `root`/CLASS/**, or of a flat `root` as one class named after it.
+
+    Folders named by WordNet ids are called what ImageNet calls them. Hidden files and folders are
+    passed over. Raises DataError where there are no pictures, and where the class folders are the
+    parts of a data set (`train`, `val`).
+    """
+    by_class = {folder.name: list(_pictures(folder)) for folder in _subfolders(root)}
+    loose = [file for file in _visible_files(root) if _is_picture(file)]
+    filled = {name: files for name, files in by_class.items() if files}
+    _refuse_splits(root, filled)
+    if not filled and not loose:
+        raise DataError(
+            f"{root}: no pictures; expected {root}/CLASS/*.jpg, or pictures right in it "
+            f"({', '.join(sorted(SUFFIXES))})"
+        )
+    remarks = _remarks(by_class, loose)
+    if not filled:
+        filled = {root.resolve().name: loose}
+    files = [file for pictures in filled.values() for file in pictures]
+    return Source(
+        name=str(root),
+        digest=digest_of(f"{f.relative_to(root)} {f.stat().st_size}".encode() for f in files),
+        classes=_classes_of(filled),
+        labels=np.repeat(np.arange(len(filled)), [len(pictures) for pictures in filled.values()]),
+        picture=lambda index: FilePicture(files[index]),
+        remarks=remarks,
+    )
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """The pictures anywhere under `folder`, in an order of their names alone."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and _is_picture(Path(name)):
+                yield Path(place, name)
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES
+
+
+def _classes_of(folders: Iterable[str]) -> tuple[ClassInfo, ...]:
+    by_wnid = {info.wnid: info for info in imagenet_classes()}
+    return tuple(by_wnid.get(name, ClassInfo(name=name)) for name in folders)
+
+
+def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:
+    """`train` is a class of vehicles only where its pictures lie right in it, beside others."""
+    parts = [name for name in filled if name.lower() in SPLITS]
+    if not parts:
+        return
+    nested = all(f.parent != root / name for name in parts for f in filled[name])
+    if nested or len(parts) == len(filled):
+        wanted = root / min(parts, key=lambda name: not name.lower().startswith("train"))
+        named = ", ".join(sorted(filled)[:MAX_NAMED])
+        raise DataError(
+            f"{root}: its folders {named} look like the parts of a data set, not like classes; did "
+            f"you mean {wanted}?"
+        )
+
+
+def _remarks(by_class: dict[str, list[Path]], loose: list[Path]) -> tuple[str, ...]:
+    remarks = []
+    if empty := [name for name, files in by_class.items() if not files]:
+        more = ", …" if len(empty) > MAX_NAMED else ""
+        remarks.append(
+            f"{len(empty)} folders without pictures are no classes: "
+            f"{', '.join(empty[:MAX_NAMED])}{more}"
+        )
+    if loose and len(empty) < len(by_class):
+        remarks.append(f"{len(loose)} pictures beside the class folders are left out")
+    return tuple(remarks)

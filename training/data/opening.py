@@ -1,0 +1,56 @@
+"""Finding out what `--data` means, and opening it for a run."""
+
+import re
+from pathlib import Path
+
+from training.data.cifar import cifar_source, is_cifar
+from training.data.drawn import picturebook_source
+from training.data.folders import folder_source
+from training.data.huggingface import huggingface_source, is_huggingface
+from training.data.image_set import DataError, ImageSet
+from training.data.prepared import is_prepared, open_prepared
+from training.data.preparing import prepare
+from training.data.source import Source
+
+PICTUREBOOK = "picturebook"
+
+
+def find_source(text: str, num_pictures: int) -> Source:
+    """What `text` names: the picturebook, hf:NAME, a CIFAR archive or a folder of pictures.
+
+    `num_pictures` is the picturebook's. Raises DataError where there is no such thing.
+    """
+    if text == PICTUREBOOK:
+        return picturebook_source(num_pictures)
+    if is_huggingface(text):
+        return huggingface_source(text)
+    path = Path(text)
+    if is_cifar(path):
+        return cifar_source(path)
+    if path.is_dir():
+        return folder_source(path)
+    if path.exists():
+        raise DataError(f"{path}: neither a folder of pictures nor an archive of CIFAR")
+    raise DataError(
+        f"{path}: no such folder; `{PICTUREBOOK}` and hf:NAME (a Hugging Face data set) work too"
+    )
+
+
+def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
+    """The pictures that `text` names, at `size` px.
+
+    A prepared folder is opened as it is; anything else is prepared once, into a folder of `cache`.
+    Raises DataError as `find_source`, `prepare` and `open_prepared` do.
+    """
+    if is_prepared(Path(text)):
+        return open_prepared(Path(text), size)
+    source = find_source(text, num_pictures)
+    name = re.sub(r"[^\w.-]+", "-", Path(source.name).resolve().name)
+    folder = cache / f"{name}-{source.digest}-{size}"
+    prepare(source, folder, size)
+    return open_prepared(folder, size)
+
+
+def open_picturebook(cache: Path, size: int, num_pictures: int) -> ImageSet:
+    """The first `num_pictures` pictures of the picturebook, drawn once into `cache`."""
+    return open_data(PICTUREBOOK, cache, size, num_pictures)

@@ -1,0 +1,179 @@
+"""From a source to a prepared folder, on all cores, through any number of stops."""
+
+import io
+import shutil
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from training.data.image_set import DataError
+from training.data.journal import FILE as JOURNAL
+from training.data.journal import Journal, open_journal
+from training.data.prepared import (
+    DESCRIPTION,
+    IMAGES,
+    LABELS,
+    UNREADABLE,
+    VERSION,
+    PreparedClass,
+    PreparedDescription,
+    is_prepared,
+    read_description,
+)
+from training.data.source import Source
+from training.decoding import CHUNK, ArrayFile, Chunk, Unreadable, decode_all
+
+
+def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
+    """Make `out` a prepared folder of the source's pictures at `size` px.
+
+    Works in `.NAME.partial` beside it and renames that when it is whole; after a stop the same call
+    goes on, and where `out` is already made of these pictures nothing is done. Unreadable pictures
+    are left out and listed in `unreadable.txt`. Raises DataError where `out` holds something else,
+    where no picture is readable or the disk too small.
+    """
+    if not len(source):
+        raise DataError(f"{source.name}: no pictures")
+    if is_prepared(out):
+        return _require_same(out, source, size)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is no prepared folder; choose another place")
+    partial = out.with_name(f".{out.name}.partial")
+    task: dict[str, object] = {
+        "version": VERSION, "digest": source.digest, "size": size, "pictures": len(source),
+        "chunk": CHUNK,
+    }  # fmt: skip
+    with open_journal(partial, task) as journal:
+        if is_prepared(out):  # another process was quicker
+            shutil.rmtree(partial, ignore_errors=True)  # it took this one for `out`
+            return _require_same(out, source, size)
+        array = _array_file(partial / IMAGES, len(source), size)
+        _decode_missing(source, array, journal)
+        description = _finish(partial, source, array, journal)
+        partial.replace(out)
+    (out / JOURNAL).unlink()
+    return description
+
+
+def _require_same(out: Path, source: Source, size: int) -> PreparedDescription:
+    found = read_description(out)
+    if (found.digest, found.size) != (source.digest, size):
+        raise DataError(
+            f"{out} is already prepared from other pictures or at another size ({found.source}, "
+            f"{found.size} px): choose another folder, or delete it"
+        )
+    return found
+
+
+def _array_file(path: Path, num_pictures: int, size: int) -> ArrayFile:
+    """The file of the whole array, as a header and as yet no content."""
+    shape = (num_pictures, size, size, 3)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    offset, num_bytes = header.tell(), int(np.prod(shape))
+    if not path.exists() or path.stat().st_size != offset + num_bytes:
+        if (free := shutil.disk_usage(path.parent).free) < num_bytes:
+            raise DataError(
+                f"{path}: needs {num_bytes / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB left"
+            )
+        with path.open("wb") as file:
+            file.write(header.getvalue())
+            file.truncate(offset + num_bytes)
+    return ArrayFile(path, offset, size)
+
+
+def _decode_missing(source: Source, array: ArrayFile, journal: Journal) -> None:
+    starts = range(0, len(source), CHUNK)
+    missing = [start for start in starts if start not in journal.done]
+    with _progress_bar() as progress:
+        done = min(CHUNK * (len(starts) - len(missing)), len(source))
+        left_out = sum(map(len, journal.done.values()))
+        bar = progress.add_task(source.name, total=len(source), completed=done, left_out=left_out)
+        try:
+            for chunk in decode_all(_chunks(source, array, missing), len(missing)):
+                journal.add(chunk)
+                left_out += len(chunk.unreadable)
+                progress.update(bar, advance=chunk.count, left_out=left_out)
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"{source.name}: a decoding process died, of too little memory or of a picture; "
+                "the same command goes on from there"
+            ) from error
+
+
+def _chunks(source: Source, array: ArrayFile, starts: list[int]) -> Iterator[Chunk]:
+    for start in starts:
+        stop = min(start + CHUNK, len(source))
+        yield Chunk(start, tuple(source.picture(i) for i in range(start, stop)), array)
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("unreadable: {task.fields[left_out]}"),
+    )
+
+
+def _finish(
+    partial: Path, source: Source, array: ArrayFile, journal: Journal
+) -> PreparedDescription:
+    """Close the gaps and write what goes beside the array; may be done again after a kill."""
+    unreadable = [u for start in sorted(journal.done) for u in journal.done[start]]
+    if len(unreadable) == len(source):
+        raise DataError(f"{source.name}: no picture is readable; {_line(unreadable[0])}")
+    rows = _close_gaps(array, len(source), [u.index for u in unreadable])
+    present, labels = np.unique(source.labels[rows], return_inverse=True)
+    counts = np.bincount(labels)
+    description = PreparedDescription(
+        size=array.size,
+        num_pictures=len(rows),
+        num_unreadable=len(unreadable),
+        source=source.name,
+        digest=source.digest,
+        classes=tuple(
+            PreparedClass(**source.classes[label].model_dump(), count=int(count))
+            for label, count in zip(present, counts, strict=True)
+        ),
+    )
+    np.save(partial / LABELS, labels.astype(np.int64))
+    if unreadable:
+        text = "\n".join(map(_line, unreadable))
+        (partial / UNREADABLE).write_text(text + "\n", encoding="utf-8")
+    (partial / DESCRIPTION).write_text(description.model_dump_json(indent=1), encoding="utf-8")
+    return description
+
+
+def _close_gaps(array: ArrayFile, count: int, gaps: list[int]) -> NDArray[np.int64]:
+    """Move the last pictures into the gaps; returns which picture each row now holds.
+
+    The moved rows stay where they were, beyond the end, so that doing it again does the same.
+    """
+    kept = count - len(gaps)
+    rows = np.arange(kept)
+    filled = set(gaps)
+    movable = (row for row in range(count - 1, kept - 1, -1) if row not in filled)
+    for gap, row in zip((g for g in gaps if g < kept), movable, strict=True):
+        array.write(gap, array.read(row))
+        rows[gap] = row
+    return rows
+
+
+def _line(unreadable: Unreadable) -> str:
+    return f"{unreadable.name}: {unreadable.reason}".replace("\n", " ")

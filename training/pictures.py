@@ -1,0 +1,117 @@
+"""Pictures where they are kept, and how each becomes (size, size, 3) RGB pixels.
+
+Nothing here needs torch: the processes that decode start quickly and stay small.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from training import picturebook
+
+# The formats that are looked for; others, such as EPS, would run programs of their own.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+
+Pixels = NDArray[np.uint8]
+
+
+class UnreadableError(ValueError):
+    """A picture that cannot be decoded; says why."""
+
+
+class Picture(Protocol):
+    """A picture that any process can read."""
+
+    @property
+    def name(self) -> str:
+        """What a list of unreadable pictures calls it."""
+
+    def read(self, size: int) -> Pixels:
+        """(size, size, 3) RGB; raises UnreadableError."""
+
+
+@dataclass(frozen=True)
+class FilePicture:
+    """A file of one of `FORMATS`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
+    def read(self, size: int) -> Pixels:
+        """Its central square; raises UnreadableError."""
+        return _decoded(self.path, size)
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """The content of such a file."""
+
+    name: str
+    content: bytes
+
+    def read(self, size: int) -> Pixels:
+        """Its central square; raises UnreadableError."""
+        return _decoded(io.BytesIO(self.content), size)
+
+
+@dataclass(frozen=True)
+class RawPicture:
+    """(H, W, 3) pixels."""
+
+    name: str
+    pixels: Pixels
+
+    def read(self, size: int) -> Pixels:
+        """Its central square."""
+        return square(Image.fromarray(self.pixels), size)
+
+
+@dataclass(frozen=True)
+class DrawnPicture:
+    """Picture number `index` of the picturebook."""
+
+    index: int
+
+    @property
+    def name(self) -> str:
+        """Its number."""
+        return f"picturebook {self.index}"
+
+    def read(self, size: int) -> Pixels:
+        """Drawn at that size."""
+        return picturebook.draw(self.index, size)
+
+
+def square(image: Image.Image, size: int) -> Pixels:
+    """The central square of an upright picture: (size, size, 3) RGB."""
+    fitted = ImageOps.fit(_rgb(image), (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(fitted)
+
+
+def _decoded(file: Path | io.BytesIO, size: int) -> Pixels:
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never to under twice the size.
+            image.draft("RGB", (2 * size, 2 * size))
+            return square(ImageOps.exif_transpose(image), size)
+    except Exception as error:  # decoders raise errors of every kind
+        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # converting would clip 16 bits, not scale them
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, BACKGROUND)
+        image = Image.alpha_composite(opaque, image.convert("RGBA"))
+    return image.convert("RGB")

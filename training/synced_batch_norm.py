@@ -1,0 +1,63 @@
+"""Batch norm over the batch of all processes, on every device.
+
+PyTorch's own SyncBatchNorm needs CUDA. This one is differentiable sums over the processes, so that
+two processes with half a batch each compute what one computes with the whole.
+"""
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_reduce
+
+
+class SyncedBatchNorm2d(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` with the mean and variance of every process's batch together."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> "SyncedBatchNorm2d":
+        """The same norm with the same parameters and buffers, synced."""
+        affine, momentum = norm.affine, norm.momentum
+        synced = cls(norm.num_features, eps=norm.eps, momentum=momentum, affine=affine)
+        for name, parameter in norm.named_parameters():
+            synced.register_parameter(name, parameter)
+        for name, buffer in norm.named_buffers():
+            synced.register_buffer(name, buffer)
+        return synced.train(norm.training)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), as many in each process
+        """The normalised `x`; in training mode the running statistics move as usual."""
+        if not self.training:
+            return super().forward(x)
+        exact = x.float()
+        # Two sums and not E[x²] − E[x]²: that cancels where the mean is far from 0.
+        mean = _mean(exact.mean((0, 2, 3)))
+        centred = exact - mean[:, None, None]
+        variance = _mean(centred.square().mean((0, 2, 3)))
+        self._follow(mean.detach(), variance.detach(), x.numel() // x.shape[1])
+        normalized = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+        if self.affine:
+            normalized = normalized * self.weight[:, None, None] + self.bias[:, None, None]
+        return normalized.to(x.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        total = count * distributed.get_world_size()
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            return
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (total / (total - 1)), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def sync_batch_norm(network: nn.Module) -> None:
+    """Make every batch norm of `network` a synced one, in place."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, SyncedBatchNorm2d.of(child))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean of all processes' (C,) values; its gradient reaches every process."""
+    total: Tensor = all_reduce(values)
+    return total / distributed.get_world_size()
