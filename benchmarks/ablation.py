@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
+from training.evaluation.data_statistics import STATISTICS
 from training.evaluation.opening import open_features
 from training.evaluation.scoring import fid_score
 from training.loop import train
@@ -66,7 +67,7 @@ def parse() -> argparse.Namespace:
 def run(folder: Path, preset_name: str, data: ImageSet, options: argparse.Namespace) -> bool:
     """Train one variant to its end, or until a signal; whether it came to the end."""
     extractor = open_features(FEATURES, torch.device("cpu"))
-    score = fid_score(data, extractor, options.data_dir / "statistics")
+    score = fid_score(data, extractor, options.data_dir / STATISTICS)
     config = recipe(preset_name, len(data.classes), options)
     _, finished = train(config, data, folder, torch.device("cpu"), score=score)
     return finished

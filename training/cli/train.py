@@ -15,6 +15,10 @@ from training.cli.options import HeadedCommand, config_options, option
 from training.config import TrainConfig
 from training.data import DataError, ImageSet, open_data
 from training.data.suspicions import suspicions
+from training.evaluation.data_statistics import STATISTICS
+from training.evaluation.features import FeatureError
+from training.evaluation.opening import open_features
+from training.evaluation.scoring import fid_score
 from training.fine_tuning import configs_for
 from training.loop import train
 from training.presets import PresetError, Values
@@ -24,6 +28,9 @@ from training.resume import RunError
 from training.state import TrainState
 
 logger = logging.getLogger(__name__)
+FAILURES = (
+    PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,
+)  # fmt: skip
 
 
 @click.command("train", cls=HeadedCommand)
@@ -61,6 +68,14 @@ logger = logging.getLogger(__name__)
 )
 @config_options
 @option(
+    "--fid",
+    "features",
+    heading="The run",
+    metavar="FEATURES",
+    help="Measure each snapshot's FID with these features, and keep the best one: what `sagan "
+    "evaluate --features` takes, such as picturebook-64 or inception.",
+)
+@option(
     "--device",
     heading="This machine",
     default="auto",
@@ -86,6 +101,7 @@ def train_command(
     preset_name: str | None,
     config_file: Path | None,
     init: str | None,
+    features: str | None,
     device: str,
     data_dir: Path,
     dry_run: bool,
@@ -115,8 +131,8 @@ def train_command(
             num_classes = len(classes_of(asked.data, asked.num_pictures))
             print_dry_run(_config(values, source, num_classes), chosen)
         else:
-            _train(values, asked, run, chosen, source, data_dir)
-    except (PresetError, RecipeError, RunError, DataError, CheckpointError, OSError) as error:
+            _train(values, asked, run, chosen, source, data_dir, features)
+    except FAILURES as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -127,6 +143,7 @@ def _train(
     device: torch.device,
     init: Checkpoint | None,
     data_dir: Path,
+    features: str | None,
 ) -> None:
     """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
     with joined(device) as (processes, own_device):
@@ -135,9 +152,14 @@ def _train(
         with processes.one_a_machine_first():
             images = _open(asked, data_dir)
         config = _config(values, init, len(images.classes))
+        score = None
+        if features is not None and processes.first:
+            extractor = open_features(features, own_device)
+            score = fid_score(images, extractor, data_dir / STATISTICS)
         state, finished = train(
-            config, images, run, own_device, init, processes=processes, command=_command()
-        )
+            config, images, run, own_device, init,
+            processes=processes, score=score, command=_command(),
+        )  # fmt: skip
         if processes.first:
             _announce(state, finished, run)
 

@@ -21,7 +21,7 @@ from training.evaluation.data_options import (
     device_option,
     num_pictures_option,
 )
-from training.evaluation.data_statistics import data_statistics
+from training.evaluation.data_statistics import STATISTICS, data_statistics
 from training.evaluation.evaluating import (
     METRICS,
     DrawnPictures,
@@ -110,7 +110,7 @@ def evaluate_command(
         extractor = open_features(features or _default_features(checkpoint), device)
         images = open_data(data, data_dir, checkpoint.config.resolution, num_pictures)
         samples = _samples(checkpoint, images, num_samples, truncation, device)
-        found = _compare(samples, images, extractor, metrics, data_dir / "statistics")
+        found = _compare(samples, images, extractor, metrics, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for line in report.lines(found, extractor.name):
