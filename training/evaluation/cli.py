@@ -28,7 +28,7 @@ from training.evaluation.evaluating import (
     Evaluation,
     class_counts,
     evaluate,
-    require_samples_of_each_class,
+    require_enough,
 )
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.opening import INCEPTION, open_features, shipped_classifiers
@@ -155,11 +155,10 @@ def _compare(
     metrics: Sequence[str],
     cache: Path,
 ) -> Evaluation:
+    require_enough(data, samples.counts, metrics)
     if "is" in metrics:
         extractor.features_and_probabilities(data.images[:1])  # rather now than after all data
     by_class = "intra-fid" in metrics
-    if by_class:
-        require_samples_of_each_class(data, samples.counts)
     with _progress(f"{len(data):,} real pictures", len(data)) as advance:
         real = data_statistics(data, extractor, cache, by_class=by_class, advance=advance)
     with _progress("samples", sum(samples.counts)) as advance:
