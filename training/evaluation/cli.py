@@ -21,14 +21,14 @@ from training.evaluation.data_options import (
     device_option,
     num_pictures_option,
 )
-from training.evaluation.data_statistics import data_statistics
+from training.evaluation.data_statistics import STATISTICS, data_statistics
 from training.evaluation.evaluating import (
     METRICS,
     DrawnPictures,
     Evaluation,
     class_counts,
     evaluate,
-    require_samples_of_each_class,
+    require_enough,
 )
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.opening import INCEPTION, open_features, shipped_classifiers
@@ -110,7 +110,7 @@ def evaluate_command(
         extractor = open_features(features or _default_features(checkpoint), device)
         images = open_data(data, data_dir, checkpoint.config.resolution, num_pictures)
         samples = _samples(checkpoint, images, num_samples, truncation, device)
-        found = _compare(samples, images, extractor, metrics, data_dir / "statistics")
+        found = _compare(samples, images, extractor, metrics, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for line in report.lines(found, extractor.name):
@@ -155,11 +155,10 @@ def _compare(
     metrics: Sequence[str],
     cache: Path,
 ) -> Evaluation:
+    require_enough(data, samples.counts, metrics)
     if "is" in metrics:
         extractor.features_and_probabilities(data.images[:1])  # rather now than after all data
     by_class = "intra-fid" in metrics
-    if by_class:
-        require_samples_of_each_class(data, samples.counts)
     with _progress(f"{len(data):,} real pictures", len(data)) as advance:
         real = data_statistics(data, extractor, cache, by_class=by_class, advance=advance)
     with _progress("samples", sum(samples.counts)) as advance:

@@ -16,6 +16,7 @@ from training.evaluation.statistics import Advance, RealPictures, Statistics, co
 
 HASHED_PICTURES = 1024  # of a data set, evenly spread
 WHOLE_SET = "all.npz"
+STATISTICS = "statistics"  # the folder's name, beside the data
 
 
 @dataclass(frozen=True, eq=False)

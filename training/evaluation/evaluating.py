@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from training.data import DataError, ImageSet
 from training.evaluation.data_statistics import DataStatistics
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.inception_score import InceptionScore
+from training.evaluation.inception_score import SPLITS, InceptionScore
 from training.evaluation.kernel_distance import kernel_distance
 from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.precision_recall import precision_recall
+from training.evaluation.precision_recall import NEIGHBOURS, precision_recall
 from training.evaluation.statistics import BATCH_SIZE, Advance, Statistics, collect
 
 METRICS = ("fid", "kid", "is", "intra-fid", "pr")
+# Of the data and of the samples; intra-FID of each class.
+MIN_PICTURES = {"fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1}
 
 # (B,) labels and (B,) seeds -> (B, H, W, 3) pictures
 Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
@@ -23,7 +25,7 @@ Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class DrawnPictures:
-    """Samples of a generator: `counts` of each label of the data, seeds that count up.
+    """Samples of a generator: `counts` of each label of the data, of the seeds 0, 1, …
 
     `labels` has the generator's own label for each of the data's.
     """
@@ -31,11 +33,10 @@ class DrawnPictures:
     draw: Draw
     counts: Sequence[int]
     labels: Sequence[int]
-    first_seed: int = 0
 
     def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
         """The samples of `label`, drawn now."""
-        start = self.first_seed + sum(self.counts[:label])
+        start = sum(self.counts[:label])
         stop = start + self.counts[label]
         for seed in range(start, stop, BATCH_SIZE):
             seeds = range(seed, min(seed + BATCH_SIZE, stop))
@@ -89,14 +90,28 @@ def class_counts(data: ImageSet, num_samples: int) -> list[int]:
     return shared
 
 
-def require_samples_of_each_class(data: ImageSet, counts: Sequence[int]) -> None:
-    """Raises DataError naming a class too small for a Fréchet distance of its own."""
-    there = np.bincount(data.labels, minlength=len(data.classes))
-    for info, drawn, pictures in zip(data.classes, counts, there, strict=True):
-        if min(drawn, pictures) < 2:
+def require_enough(data: ImageSet, counts: Sequence[int], metrics: Sequence[str]) -> None:
+    """Raises DataError where a metric takes more pictures, or more samples, than there are."""
+    for metric in metrics:
+        least = MIN_PICTURES[metric]
+        if min(len(data), sum(counts)) < least:
             raise DataError(
-                f"intra-fid takes at least 2 pictures and 2 samples of each class; {info.name} has "
-                f"{pictures} and {drawn}: more --samples, or leave it out of --metrics"
+                f"{metric} takes at least {least} pictures and {least} samples, there are "
+                f"{len(data)} and {sum(counts)}"
+            )
+    if "intra-fid" in metrics:
+        _require_enough_of_each_class(data, counts)
+
+
+def _require_enough_of_each_class(data: ImageSet, counts: Sequence[int]) -> None:
+    there = np.bincount(data.labels, minlength=len(data.classes))
+    least = MIN_PICTURES["intra-fid"]
+    for info, drawn, pictures in zip(data.classes, counts, there, strict=True):
+        if min(drawn, pictures) < least:
+            raise DataError(
+                f"intra-fid takes at least {least} pictures and {least} samples of each class; "
+                f"{info.name} has {pictures} and {drawn}: more --samples, or leave it out of "
+                "--metrics"
             )
 
 

@@ -43,7 +43,7 @@ def as_json(
         "data": {"key": data_key(data), "pictures": len(data)},
         "features": {"name": extractor.name, "key": extractor.key},
         "samples": num_samples,
-        "seeds": [samples.first_seed, samples.first_seed + num_samples - 1],
+        "seeds": [0, num_samples - 1],
     }
     if found.fid_by_label:
         names = [info.name for info in data.classes]

@@ -89,8 +89,9 @@ def test_a_trained_classifier_gives_the_features_of_an_evaluation(
     [
         (("--metrics", "fid,fig"), "'fig' is none of fid, kid, is, intra-fid, pr"),
         (("--features", "nowhere.pt"), "nowhere.pt: neither a file nor a classifier's folder"),
-        (("--samples", "2"), "blue has 12 and 1: more --samples"),
+        (("--samples", "2", "--metrics", "intra-fid"), "blue has 12 and 1: more --samples"),
         (("--samples", "1"), "1 is not in the range"),
+        (("--samples", "9", "--metrics", "is"), "is takes at least 10 pictures and 10 samples"),
         (("--device", "abacus"), "abacus"),
         (("--data", "nowhere"), "nowhere: no such folder"),
         (("-o", "nowhere/report.json"), "there is no folder nowhere"),

@@ -17,7 +17,7 @@ from training.evaluation.evaluating import (
     DrawnPictures,
     class_counts,
     evaluate,
-    require_samples_of_each_class,
+    require_enough,
 )
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.moments import Moments, frechet_distance
@@ -41,9 +41,22 @@ def test_samples_are_shared_as_the_data_are(counts: list[int], num_samples: int)
 def test_a_class_too_small_for_a_distance_of_its_own_is_named() -> None:
     """With what there is of it."""
     with pytest.raises(DataError, match="c1 has 1 and 5"):
-        require_samples_of_each_class(labelled([9, 1]), [5, 5])
+        require_enough(labelled([9, 1]), [5, 5], METRICS)
     with pytest.raises(DataError, match="c0 has 9 and 1"):
-        require_samples_of_each_class(labelled([9, 9]), [1, 1])
+        require_enough(labelled([9, 9]), [1, 9], ["intra-fid"])
+
+
+@pytest.mark.parametrize(("metric", "too_few"), [("fid", 1), ("kid", 1), ("is", 9), ("pr", 3)])
+def test_a_metric_of_too_few_samples_is_refused(
+    metric: str, too_few: int, data: ImageSet, colours: FeatureExtractor, tmp_path: Path
+) -> None:
+    """By name, before anything is computed; one more is enough."""
+    with pytest.raises(DataError, match=f"{metric} takes at least {too_few + 1} "):
+        require_enough(data, class_counts(data, too_few), [metric])
+    counts = class_counts(data, too_few + 1)
+    require_enough(data, counts, [metric])
+    samples = DrawnPictures(redrawn(data).draw, counts, range(10))
+    assert evaluate(samples, data_statistics(data, colours, tmp_path), colours, [metric]).metrics
 
 
 def test_every_sample_has_a_seed_of_its_own_and_its_class() -> None:
