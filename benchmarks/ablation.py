@@ -1,6 +1,6 @@
 """What attention, spectral norm in G and TTUR are worth: four runs of one length, FID by FID.
 
-    .venv/bin/python -m pip install -c constraints.txt -e '.[benchmarks]'
+    .venv/bin/python -m pip install -c constraints.txt -e '.[bench]'
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.ablation runs/ablation --figure ablation.png
 
 Each run is the preset `laptop-32` on the picturebook with one thing changed, all from one seed. At

@@ -45,22 +45,6 @@ def test_a_prepared_folder_and_a_file_make_a_run(pictures: Path, tmp_path: Path)
     assert [c["name"] for c in classes] == ["ship", "tabby", "truck"]
 
 
-def test_every_snapshot_can_be_given_its_fid(pictures: Path, tmp_path: Path) -> None:
-    """It is in the log and in the checkpoint, named after the features; the best is kept."""
-    run = tmp_path / "run"
-    result = train(
-        run, "--data", pictures, "--data-dir", tmp_path / "data", "--size", 32,
-        "--base-channels", 8, "--batch-size", 4, "--total-images", 8,
-        "--fid", script(Colours(), tmp_path),
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert json.loads((run / "best.json").read_text())["metric"] == "fid_Colours"
-    facts = json.loads((run / "checkpoint/config.json").read_text())["facts"]
-    assert facts["scores"]["fid_Colours"] > 0
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [record["images"] for record in log if "fid_Colours" in record] == [8]
-
-
 def test_unknown_features_are_one_line(pictures: Path, tmp_path: Path) -> None:
     """Said before the first step."""
     result = train(tmp_path / "run", "--data", pictures, "--data-dir", tmp_path / "data",
@@ -137,7 +121,7 @@ def test_each_snapshot_is_scored_and_the_best_is_kept(pictures: Path, tmp_path: 
     result = train(
         run, "--data", pictures, "--data-dir", tmp_path / "data", "--size", 32,
         "--base-channels", 8, "--batch-size", 4, "--total-images", 12,
-        "--snapshot-every-images", 4, "--score-with", features,
+        "--snapshot-every-images", 4, "--fid", features,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -148,7 +132,3 @@ def test_each_snapshot_is_scored_and_the_best_is_kept(pictures: Path, tmp_path: 
     assert (run / "best.pt").is_file()
     facts = json.loads((run / "checkpoint/config.json").read_text())["facts"]
     assert facts["scores"]["fid_Colours"] == pytest.approx(scores[12], abs=1e-4)
-    refused = train(tmp_path / "other", "--data", pictures, "--data-dir", tmp_path / "data",
-                    "--size", 32, "--base-channels", 8, "--score-with", "nothing")  # fmt: skip
-    assert refused.exit_code == 1
-    assert "nothing: neither a file nor a classifier's folder" in refused.output
