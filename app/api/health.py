@@ -91,6 +91,7 @@ def set_gauges(
     metrics = services.metrics
     gauges: tuple[Gauge, ...] = (
         metrics.queue_depth_images,
+        metrics.queue_limit_images,
         metrics.queue_pending_images,
         metrics.queue_oldest_age_seconds,
         metrics.workers_ready,
@@ -105,6 +106,7 @@ def set_gauges(
         workers = services.cards.workers_ready(card.fingerprint)
         metrics.workers_ready.labels(card.name).inc(workers)
         metrics.queue_depth_images.labels(card.name).inc(stats.depth_images)
+        metrics.queue_limit_images.labels(card.name).set(services.queue.max_images)
         metrics.queue_pending_images.labels(card.name).inc(stats.pending_images)
         metrics.queue_oldest_age_seconds.labels(card.name).inc(stats.oldest_age_s)
 
