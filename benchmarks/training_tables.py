@@ -26,7 +26,7 @@ def windows(losses: list[Losses], count: int) -> list[Losses]:
 
 def show(step_s: dict[str, list[float]], losses: dict[str, list[Losses]], batch_size: int) -> None:
     """Both tables."""
-    console = Console(width=120)
+    console = Console(width=100)
     times = Table("contender", "s a step (quartiles)", "images/s", "times the peer")
     base = step_s[f"{PEER} float32"][1]
     for name, (low, median, high) in step_s.items():
@@ -37,9 +37,10 @@ def show(step_s: dict[str, list[float]], losses: dict[str, list[Losses]], batch_
             f"{base / median:.2f}",
         )
     console.print(times)
+    curves = Table("losses, D / G", *losses)
     num_parts = len(losses[f"{PEER} float32"]) - FIRST_STEPS
     titles = [f"step {i + 1}" for i in range(FIRST_STEPS)]
-    curves = Table("losses, D / G", *titles, *(f"part {i + 1}" for i in range(num_parts)))
-    for name, parts in losses.items():
-        curves.add_row(name, *(f"{part[0]:.3f} / {part[1]:.3f}" for part in parts))
+    titles += [f"mean of part {i + 1} of {num_parts}" for i in range(num_parts)]
+    for title, *pairs in zip(titles, *losses.values(), strict=True):
+        curves.add_row(title, *(f"{d:.3f} / {g:.3f}" for d, g in pairs))
     console.print(curves)
