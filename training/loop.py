@@ -26,6 +26,7 @@ from training.resume import (
     images_of,
     load_newest_snapshot,
     load_snapshot,
+    require_same_classes,
     rewind,
 )
 from training.sheets import gammas
@@ -61,6 +62,7 @@ def train(
     state = TrainState.start(config, device)
     if processes.first:
         claim_run_folder(folder, config)
+        require_same_classes(folder, data.classes)
         if load_newest_snapshot(folder, state) is None and init is not None:
             fresh = start_from(state, init, data.classes)
             logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
