@@ -101,7 +101,7 @@ class StreamReads:
 
     async def _claim_at_once(self, max_images: int) -> Found:
         plan = self.shares.plan(max_images)
-        told = (GROUP, self.consumer, max_images, *(most for _, most in plan))
+        told: list[Part] = [GROUP, self.consumer, max_images, *(most for _, most in plan)]
         raw = await self._healing(self._claim([stream for stream, _ in plan], told))
         found = [(stream, list(map(read_entry, entries))) for stream, entries in raw]
         self.shares.took_bulk(num_entries(part for part in found if part[0].endswith(b":bulk")))
