@@ -55,6 +55,11 @@ class Connection:
         )
         return await self.read()
 
+    async def ask_raw(self, data: bytes) -> Answer:
+        """The answer to these bytes, whatever they are."""
+        self.writer.write(data)
+        return await self.read()
+
     async def read(self) -> Answer:
         """The next response; raises OSError or EOFError when there is none."""
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")

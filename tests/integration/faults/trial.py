@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,7 +57,7 @@ class Trial:
             yield load
 
 
-Test = Callable[[Trial], Awaitable[None]]
+Test = Callable[[Trial], Coroutine[None, None, None]]
 FAULTS: dict[str, Test] = {}
 
 
