@@ -20,8 +20,9 @@ from unittest.mock import patch
 
 import numpy as np
 
+from app.batches import Claimed
 from app.job_claims import JobClaims
-from app.jobs import Claimed, Job, Reply
+from app.jobs import Job, Reply
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker import main as worker_main
