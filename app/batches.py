@@ -22,6 +22,7 @@ class Claimed:
     admitted_us: int  # by Redis's clock
     launches: int = 0  # forward passes that it was in without an answer
     claimed_s: float = 0.0  # by the worker's monotonic clock
+    launched_us: int = 0  # by Redis's clock; 0 before the launch
     give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
 
 

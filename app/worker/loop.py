@@ -169,6 +169,7 @@ class WorkerLoop:
         """Those that may run; the late and the deadly are answered, the lost let go."""
         known = {claimed.entry_id for claimed in (*launch.ready, *launch.expired)}
         self.answering.drop([claimed for claimed in batch if claimed.entry_id not in known])
+        self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._answer(self.answering.expire(launch.expired))
         max_launches = self.settings.max_launches

@@ -186,6 +186,34 @@ async def test_an_expired_job_is_told_apart_at_launch(
     assert [c.entry_id for c in launch.ready] == [fine.entry_id]
 
 
+async def test_a_job_that_is_cancelled_after_its_claim_is_not_launched(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims, client: Redis
+) -> None:
+    """Nothing of it stays, nobody is answered, its neighbour runs."""
+    gone, fine = await admit(queue, replies, 2)
+    claimed = await worker.claim(2, wait_s=0)
+    assert await queue.cancel([gone]) == 0
+    launch = await worker.launch(claimed)
+    assert [c.job for c in launch.cancelled] == [gone]
+    assert [c.job for c in launch.ready] == [fine]
+    assert await worker.finish([(claimed[0], reply_to(claimed[0]))]) == [0]
+    stats = await queue.stats(FINGERPRINT)
+    assert (stats.depth_images, stats.pending_images) == (1, 1)
+
+
+async def test_a_job_that_is_cancelled_after_its_launch_is_finished_without_a_reply(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims, client: Redis
+) -> None:
+    """Its worker learns when that was: after the launch."""
+    [gone] = await admit(queue, replies)
+    [launched] = (await worker.launch(await worker.claim(1, wait_s=0))).ready
+    await queue.cancel([gone])
+    [cancelled_us] = await worker.finish([(launched, reply_to(launched))])
+    assert launched.launched_us < cancelled_us < launched.launched_us + 5_000_000
+    assert await client.exists(replies.key) == 0
+    assert (await queue.stats(FINGERPRINT)).depth_images == 0
+
+
 async def test_launches_are_counted_until_the_answer(
     queue: JobQueue, replies: ReplyStream, worker: JobClaims
 ) -> None:

@@ -74,6 +74,49 @@ async def test_a_job_whose_deadline_passed_in_the_queue_is_never_drawn(
     assert renderer.batches == [[1]]
 
 
+async def test_jobs_of_clients_that_left_cost_the_device_nothing(
+    build: Build, jobs: JobClient
+) -> None:
+    """Two hundred leave while one is drawn; the counter of wasted work proves it."""
+    renderer = FakeRenderer(draw_s=0.3)
+    jobs.queue.max_images = 400
+    worker = build(renderer)
+    async with running(worker):
+        first = asyncio.create_task(jobs.submit(job(1), 5000))
+        while not renderer.batches:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        leaving = [asyncio.create_task(jobs.submit(job(seed), 5000)) for seed in range(2, 202)]
+        await asyncio.sleep(0.1)
+        for task in leaving:
+            task.cancel()
+        assert (await first).ok
+        assert (await jobs.submit(job(300), 5000)).ok
+    assert renderer.batches == [[1], [300]]
+    assert (await jobs.queue.stats(FINGERPRINT)).depth_images == 0
+    read, taken = worker.metrics.registry.get_sample_value, jobs.metrics.registry.get_sample_value
+    assert read("sagan_cancelled_launched_total") == 0
+    assert read("sagan_cancelled_jobs_total", {"stage": "model"}) == 0
+    claimed = read("sagan_cancelled_jobs_total", {"stage": "claimed"}) or 0
+    assert claimed + (taken("sagan_cancelled_jobs_total", {"stage": "queue"}) or 0) == 200
+
+
+async def test_a_client_that_leaves_during_the_forward_pass_is_counted_and_not_answered(
+    build: Build, jobs: JobClient
+) -> None:
+    """That work was not known to be in vain when it began."""
+    renderer = FakeRenderer(draw_s=0.2)
+    worker = build(renderer)
+    async with running(worker):
+        leaving = asyncio.create_task(jobs.submit(job(1), 5000))
+        while not renderer.batches:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        leaving.cancel()
+    read = worker.metrics.registry.get_sample_value
+    assert read("sagan_cancelled_jobs_total", {"stage": "model"}) == 1
+    assert read("sagan_cancelled_launched_total") == 0
+    assert await jobs.queue.client.exists(jobs.replies.key) == 0
+
+
 async def test_a_job_that_killed_its_workers_is_not_launched_for_ever(
     build: Build, jobs: JobClient, client: Redis
 ) -> None:
