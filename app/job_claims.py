@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from app.batches import Claimed
 from app.errors import JobFailedError
-from app.job_queue import GROUP, seen_key
+from app.job_queue import DEAD_LETTERS, GROUP, MAX_DEAD_LETTERS, seen_key
 from app.jobs import DecodeError, Reply, decode_job
 from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 from app.stream_reads import Found, StreamReads
@@ -103,6 +103,8 @@ class JobClaims:
     async def launch(self, batch: Sequence[Claimed]) -> Launch:
         """Says, right before the forward pass, what may run; counts a launch of each.
 
+        A job that is launched again by the worker that launched it is not counted again: what is
+        counted are workers that did not come back.
         Jobs that another worker has taken meanwhile are in none of the lists.
         """
         keys: list[Part] = [LAUNCHES]
@@ -110,6 +112,7 @@ class JobClaims:
         for claimed in batch:
             keys += (claimed.stream, seen_key(claimed.job.job_id))
             told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            told.append(0 if claimed.launched_us else 1)
         with redis_errors_told():
             now_us, *verdicts = await self._launch(keys, told)
         judged = list(zip(batch, verdicts, strict=True))
@@ -135,6 +138,7 @@ class JobClaims:
 
         1 for each that was answered; 0 where somebody else did; where the job was cancelled
         meanwhile, when that was (µs by Redis's clock). Only in the first case is anything sent.
+        A job that failed leaves a dead letter.
         """
         return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
@@ -178,11 +182,12 @@ class JobClaims:
         self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
     ) -> list[int]:
         """Answers what has this stream, entry id and reply stream."""
-        keys: list[str | bytes] = [LAUNCHES]
-        told: list[str | bytes | int] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms]
+        keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
+        told: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
         for stream, entry_id, reply_to, reply in answers:
             keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
-            told += (entry_id, reply.job_id, reply.encode_head(), reply.body)
+            given_up = reply.detail if reply.error == JobFailedError.slug else ""
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
         with redis_errors_told():
             return list(await self._finish(keys=keys, args=told))
 

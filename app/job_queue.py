@@ -14,6 +14,8 @@ from app.jobs import Job, Priority
 from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 
 GROUP = "workers"
+DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"  # stream: jobs that were given up
+MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
 NO_LIMIT = 0
 UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
 MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
@@ -128,6 +130,11 @@ class JobQueue:
             keys += (stream_key(job.fingerprint, job.priority), seen_key(job.job_id))
         with redis_errors_told():
             return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
+
+    async def num_dead_letters(self) -> int:
+        """How many jobs that were given up are kept; raises QueueUnavailableError."""
+        with redis_errors_told():
+            return int(await self.client.xlen(DEAD_LETTERS))
 
     def _round_for(self, stream: str, limit: int, reply_to: str, num_jobs: int) -> Sent:
         last = self._rounds.get(stream)

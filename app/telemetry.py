@@ -115,6 +115,9 @@ class Metrics:
         self.queue_oldest_age_seconds = self._gauge(
             "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
         )
+        self.dead_letters = self._gauge(
+            "sagan_dead_letters", "Jobs that were given up and are kept (sagan dead-letters)", ()
+        )
         self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
         self.model_info = self._gauge(
             "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")

@@ -67,6 +67,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
     if settings.worker_metrics_port is not None:
         start_http_server(settings.worker_metrics_port, registry=metrics.registry)
+    worker.watchdog.start()
     reloading = Reloading(settings, worker, renderers)
     try:
         async with background(reloading.look, "reloading"):

@@ -26,7 +26,7 @@ from app.model_cards import ModelCards
 from app.redis_clients import connect, connect_blocking
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
-from tests.fake_renderer import DEADLY_SEED, FINGERPRINT
+from tests.fake_renderer import DEADLY_SEED, FINGERPRINT, HANGING_SEED
 
 NUM_JOBS = 40
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -172,14 +172,17 @@ async def test_a_worker_told_to_stop_drains_and_exits_cleanly(
     await each_is_answered_once(jobs, tasks)
 
 
+@pytest.mark.parametrize("seed", [DEADLY_SEED, pytest.param(HANGING_SEED, marks=pytest.mark.slow)])
 async def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(
-    redis_url: str, jobs: JobClient, log: Path
+    redis_url: str, jobs: JobClient, log: Path, seed: int
 ) -> None:
-    """Three deaths, then a failure; the worker is restarted each time, as a supervisor does."""
-    child = Child("worker", command(0.01, log), environment(redis_url, "0"))
+    """Three deaths, by itself or by the watchdog, then a failure; the worker is restarted each
+    time, as a supervisor does."""
+    hasty = environment(redis_url, "0") | {"SAGAN_WATCHDOG_S": "0.5"}
+    child = Child("worker", command(0.01, log), hasty)
     keeping = asyncio.create_task(child.keep_alive())
     try:
-        deadly = asyncio.create_task(jobs.submit(Job(FINGERPRINT, 0, DEADLY_SEED), 30_000))
+        deadly = asyncio.create_task(jobs.submit(Job(FINGERPRINT, 0, seed), 30_000))
         tasks = submit_all(jobs, 8)
         with pytest.raises(JobFailedError, match="3 workers died"):
             await deadly
@@ -188,7 +191,8 @@ async def test_a_job_that_kills_its_workers_is_given_up_and_the_others_are_done(
     finally:
         keeping.cancel()
         await child.stop(wait_s=5)
-    assert launches(log, DEADLY_SEED) == 3
+    assert launches(log, seed) == 3
+    assert await jobs.queue.num_dead_letters() == 1
 
 
 async def test_another_renderer_ends_a_start_for_good_and_a_service_for_now(
