@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
@@ -91,9 +91,14 @@ def json_body(model: type[RequestFields]) -> dict[str, Any]:
     return {"requestBody": {"required": False, "content": content}}
 
 
-def complete_openapi(app: FastAPI, *, keys: bool) -> None:
-    """Adds the schemas that routes refer to by name and, with `keys`, how they are sent."""
+def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
+    """Adds what is not known where a route is described: schemas by name, what is set.
+
+    With `keys` it tells how they are sent.
+    """
     document = app.openapi()
+    for schema in _schemas_of(document, "timeout_ms"):
+        schema["maximum"] = max_timeout_ms
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for model in (Problem, AttentionOut, GeneratedOut):
@@ -106,6 +111,19 @@ def complete_openapi(app: FastAPI, *, keys: bool) -> None:
             if not is_open(path):
                 for operation in operations.values():
                     operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+
+
+def _schemas_of(document: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
+    """The schemas of this field in all queries and bodies."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == field:
+                    yield parameter["schema"]
+            body = operation.get("requestBody", {"content": {}})["content"]
+            for content in body.values():
+                if field in content["schema"]["properties"]:
+                    yield content["schema"]["properties"][field]
 
 
 def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:

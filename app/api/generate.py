@@ -21,7 +21,15 @@ from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, NO_STORE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
-from app.api.schemas import FileFormat, GeneratedOut, GenerateFields, ImageFields, Layout
+from app.api.schemas import (
+    FILE_FORMATS,
+    FileFormat,
+    GeneratedOut,
+    GenerateFields,
+    ImageFields,
+    ImageName,
+    Layout,
+)
 from app.api.services import Services, services_of
 from app.api.several import respond_together
 from app.api.sheets import SHEET_TYPES, Sheet
@@ -54,7 +62,6 @@ PICTURES: dict[str, FileFormat] = {
 }
 LAYOUTS: dict[str, Layout] = {SHEET_TYPES["json"]: "json", SHEET_TYPES["zip"]: "zip"}
 IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
-SUFFIXES: dict[str, FileFormat] = {"png": "png", "webp": "webp", "jpeg": "jpeg", "jpg": "jpeg"}
 DRAWING_ERRORS = (
     DeadlineExceededError,
     JobFailedError,
@@ -131,7 +138,7 @@ async def generate(request: Request) -> Response:
     ),
     openapi_extra=query_parameters(ImageFields),
 )
-async def image(request: Request, image_id: str) -> Response:
+async def image(request: Request, image_id: ImageName) -> Response:
     """That very picture, cacheable for ever; the id may end in `.png`, `.webp` or `.jpeg`.
 
     `If-None-Match` with its ETag is answered 304 at once.
@@ -140,8 +147,8 @@ async def image(request: Request, image_id: str) -> Response:
     fields = query_fields(request, ImageFields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     name, _, suffix = image_id.partition(".")
-    named = parse_image_id(name if suffix in SUFFIXES else image_id)
-    output = SUFFIXES.get(suffix) or PICTURES[negotiated(request.headers, IMAGE_TYPES)]
+    named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
+    output = FILE_FORMATS.get(suffix) or PICTURES[negotiated(request.headers, IMAGE_TYPES)]
     card = card_of_image(services, named)
     job = Job(
         fingerprint=card.fingerprint,

@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
-    complete_openapi(app, keys=has_keys(settings))
+    complete_openapi(app, max_timeout_ms=settings.max_timeout_ms, keys=has_keys(settings))
     return app
 
 

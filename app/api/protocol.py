@@ -22,7 +22,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for the first head."""
         super().connection_made(transport)
-        self._in_head = False
+        self._in_head = self._head_began = False
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._wait_for_head()
@@ -34,7 +34,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._in_head = True
+        self._in_head = self._head_began = True
         self._head_bytes = 0
         super().on_message_begin()
 
@@ -47,11 +47,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on; a head that came in one piece costs nothing here."""
-        began_before = self._in_head
+        self._head_began = False
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
-        self._head_bytes += len(data) if began_before else 0
+        self._head_bytes += 0 if self._head_began else len(data)  # what came before may be others'
         if self._head_bytes > MAX_HEAD_BYTES:
             most = f"request line and headers may have {MAX_HEAD_BYTES} bytes"
             self._refuse(HeadTooLargeError(most, extra={"max_bytes": MAX_HEAD_BYTES}))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
-from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS
+from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
 from app.jobs import View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
@@ -44,6 +45,13 @@ ModelName = Annotated[
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
 FileFormat = Literal["png", "webp", "jpeg"]
 Layout = Literal["grid", "zip", "json"]
+FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
+    "png": "png",
+    "webp": "webp",
+    "jpeg": "jpeg",
+    "jpg": "jpeg",
+}
+ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
 MAX_QUERIES = 8
 Pixels = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
@@ -81,7 +89,12 @@ class AttentionFields(RequestFields):
 
     x: Pixels = Field((), description="Column of the pixel, from the left; up to 8 of them")
     y: Pixels = Field((), description="Row of the pixel, from the top; as many as x")
-    image: str | None = Field(None, max_length=200, description="Image id; or give class and seed")
+    image: str | None = Field(
+        None,
+        max_length=200,
+        description="Image id; or give class and seed",
+        json_schema_extra={"pattern": f"^{PATTERN}$"},
+    )
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")

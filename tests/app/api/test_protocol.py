@@ -75,6 +75,13 @@ async def test_a_head_within_the_bound_may_come_in_pieces(port: int) -> None:
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
+async def test_heads_of_many_requests_at_once_are_not_taken_for_one(port: int) -> None:
+    """However the packets are cut."""
+    one = b"GET /livez HTTP/1.1\r\nX: " + b"y" * 30_000 + b"\r\n\r\n"
+    last = one.replace(b"X:", b"Connection: close\r\nX:")
+    assert (await talk(port, one * 9 + last)).count(b"HTTP/1.1 200") == 10
+
+
 async def test_a_head_that_never_ends_is_waited_for_no_longer(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
