@@ -25,6 +25,7 @@ SECONDS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+LINE = ("model", "priority")  # that jobs wait in
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -93,7 +94,9 @@ class Metrics:
         self.request_seconds = self._seconds(
             "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
         )
-        self.queue_seconds = self._seconds("sagan_queue_seconds", "A job waiting to be claimed")
+        self.queue_seconds = self._seconds(
+            "sagan_queue_seconds", "A job waiting to be claimed", ("priority",)
+        )
         self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
         self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
         self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
@@ -106,16 +109,18 @@ class Metrics:
 
     def _add_gauges(self) -> None:
         self.queue_depth_images = self._gauge(
-            "sagan_queue_depth_images", "Images admitted and not yet answered"
+            "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
         )
         self.queue_limit_images = self._gauge(
-            "sagan_queue_limit_images", "Images in the queue beyond which requests are refused"
+            "sagan_queue_limit_images",
+            "Images in the queue beyond which requests are refused",
+            LINE,
         )
         self.queue_pending_images = self._gauge(
-            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered"
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
         )
         self.queue_oldest_age_seconds = self._gauge(
-            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered"
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
         )
         self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
         self.model_info = self._gauge(
@@ -137,10 +142,17 @@ class Metrics:
         self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
 
     def observe_job(
-        self, *, queue_s: float, batch_s: float, model_s: float, encode_s: float, batch_size: int
+        self,
+        priority: str,
+        *,
+        queue_s: float,
+        batch_s: float,
+        model_s: float,
+        encode_s: float,
+        batch_size: int,
     ) -> None:
         """Adds one answered job to the stage histograms."""
-        self.queue_seconds.observe(queue_s)
+        self.queue_seconds.labels(priority).observe(queue_s)
         self.batch_seconds.observe(batch_s)
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)

@@ -10,10 +10,10 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from app.batches import Claimed, in_order, take_batch
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.heartbeats import Heartbeats, WorkerStatus
 from app.job_claims import JobClaims, Launch
-from app.jobs import Claimed, take_batch
 from app.redis_clients import check_version
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
@@ -149,7 +149,7 @@ class WorkerLoop:
 
     def _add(self, jobs: Sequence[Claimed]) -> None:
         if new := self.answering.hold(jobs):
-            self.backlog.extend(new)
+            self.backlog = in_order([*self.backlog, *new])
             self._changed.set()
 
     async def _draw(self, batch: list[Claimed]) -> None:
