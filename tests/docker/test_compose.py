@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import yaml
 
 from app.settings import Settings
@@ -92,3 +95,12 @@ def test_redis_keeps_the_queue() -> None:
     assert given["--appendonly"] == "yes"
     assert given["--maxmemory-policy"] == "noeviction"
     assert {"--maxmemory", "--requirepass"} <= set(given)
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+def test_haproxy_takes_its_configuration() -> None:
+    """Without a warning."""
+    config = str(DOCKER / "haproxy.cfg")
+    done = subprocess.run(["haproxy", "-c", "-f", config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "[WARNING]" not in done.stderr
