@@ -24,7 +24,7 @@ from training.evaluation.scoring import fid_score
 from training.loop import train
 from training.presets import preset
 from training.recipe import config_of
-from training.report import LOG_FILE
+from training.run_log import LOG_FILE
 
 SIZE, NUM_PICTURES = 32, 20_000
 FEATURES = "picturebook-64"

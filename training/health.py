@@ -45,6 +45,11 @@ class Watch:
         self._saturated_steps = 0
         self._told: set[Kind] = set()
 
+    @property
+    def well_at(self) -> int:
+        """The images seen when the run was last found well in every respect."""
+        return min(self._finite_at, self._unsaturated_at, self._diverse_at)
+
     def look(self, readings: Readings, weights_finite: bool, num_images: int) -> Trouble | None:
         """What the steps since the last look show, if anything."""
         return self._finite(readings, weights_finite, num_images) or self._saturated(
