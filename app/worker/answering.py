@@ -48,7 +48,7 @@ class Stages:
 class Answering:
     """Sends each held job its one reply; while Redis is away it tries until the deadline.
 
-    `held` is what this worker has claimed and not answered, by entry id.
+    `held` is what this worker has claimed and not answered, by place.
     """
 
     def __init__(self, claims: JobClaims, metrics: Metrics) -> None:
@@ -56,18 +56,18 @@ class Answering:
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
         self.cancelled_launched = cancelled_launched(metrics)
-        self.held: dict[str, Claimed] = {}
+        self.held: dict[tuple[str, str], Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
         """Counts `jobs` as held and returns those that were not before."""
-        new = [claimed for claimed in jobs if claimed.entry_id not in self.held]
-        self.held |= {claimed.entry_id: claimed for claimed in new}
+        new = [claimed for claimed in jobs if claimed.place not in self.held]
+        self.held |= {claimed.place: claimed for claimed in new}
         return new
 
     def drop(self, jobs: Sequence[Claimed]) -> None:
         """Holds `jobs` no longer: they are answered, or another worker's."""
         for claimed in jobs:
-            self.held.pop(claimed.entry_id, None)
+            self.held.pop(claimed.place, None)
 
     async def send(self, drawn: Drawn, answers: list[Answer]) -> None:
         """Sends `answers`, and encodes what waits on all encoder threads.

@@ -160,8 +160,8 @@ class WorkerLoop:
 
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
         """Those that may run; the late and the deadly are answered, the lost let go."""
-        known = {claimed.entry_id for claimed in (*launch.ready, *launch.expired)}
-        self.answering.drop([claimed for claimed in batch if claimed.entry_id not in known])
+        known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
+        self.answering.drop([claimed for claimed in batch if claimed.place not in known])
         self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._answer(self.answering.expire(launch.expired))
