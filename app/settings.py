@@ -73,6 +73,11 @@ class Settings(BaseSettings):
             _ = parts.port
         except ValueError:  # its message may have a part of a password
             raise ValueError("its port is not one; in a password, write : / ? # @ as %XX") from None
+        if "sentinel" in parts.scheme:
+            raise ValueError(
+                "a Sentinel is not asked; give the redis:// address of a proxy, or a name, that "
+                "leads to the master: what a failover loses is admitted again"
+            )
         if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("use a redis://, rediss:// or unix:// URL")
         return url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable
@@ -17,13 +16,11 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from redis.asyncio import Redis
 
 from app.batches import Claimed
 from app.claim_shares import ClaimShares
 from app.errors import QueueFullError
-from app.job_claims import LAUNCHES, JobClaims
-from app.job_queue import JobQueue
+from app.job_claims import LAUNCHES
 from app.jobs import PRIORITIES, Job, Priority, Reply, decode_reply
 from app.redis_clients import Entry
 from tests.app.queue_model import (
@@ -32,25 +29,13 @@ from tests.app.queue_model import (
     MAX_IMAGES,
     REPLIES,
     WORKERS,
+    Bench,
     Expected,
     verdict,
 )
 
 T = TypeVar("T")
 workers, priorities = st.sampled_from(WORKERS), st.sampled_from(PRIORITIES)
-
-
-class Bench:
-    """What all histories share: a loop, and connections to one Redis."""
-
-    def __init__(self, runner: asyncio.Runner, client: Redis, blocking: Redis) -> None:
-        self.runner = runner
-        self.client = client
-        self.queue = JobQueue(client, max_images=MAX_IMAGES, max_bulk_images=MAX_IMAGES)
-        self.claims = {
-            name: JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
-            for name in WORKERS
-        }
 
 
 class QueueMachine(RuleBasedStateMachine):

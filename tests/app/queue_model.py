@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
+from redis.asyncio import Redis
+
+from app.job_claims import JobClaims
+from app.job_queue import JobQueue
 from app.jobs import Job
 
 FINGERPRINT = "ab" * 32
@@ -34,3 +39,16 @@ def verdict(expected: Expected, name: str) -> str | None:
     if expected.cancelled:
         return "cancelled"
     return "expired" if expected.short else "ready"
+
+
+class Bench:
+    """What all histories share: a loop, and connections to one Redis."""
+
+    def __init__(self, runner: asyncio.Runner, client: Redis, blocking: Redis) -> None:
+        self.runner = runner
+        self.client = client
+        self.queue = JobQueue(client, max_images=MAX_IMAGES, max_bulk_images=MAX_IMAGES)
+        self.claims = {
+            name: JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
+            for name in WORKERS
+        }

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from app.redis_clients import connect, connect_blocking
-from tests.app.queue_machine import Bench, QueueMachine
+from tests.app.queue_machine import QueueMachine
+from tests.app.queue_model import Bench
 
 
 def check(redis_url: str, num_histories: int, num_steps: int) -> None:
