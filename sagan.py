@@ -14,6 +14,7 @@ COMMANDS = {
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),
+    "api-key": ("app.cli", "api_key", "Make an API key for a client of `serve` or `api`."),
     "prepare": ("training.cli.prepare", "prepare_command", "Prepare pictures for training."),
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),
     "train": ("training.cli.train", "train_command", "Train a SAGAN and export a checkpoint."),

@@ -14,6 +14,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
 
@@ -75,6 +76,7 @@ class Metrics:
         # a third of the page, and no dashboard reads them
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory and CPU time
         self._add_histograms()
         self._add_gauges()
         self._add_counters()
@@ -108,6 +110,11 @@ class Metrics:
     def _add_gauges(self) -> None:
         self.queue_depth_images = self._gauge(
             "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
+        )
+        self.queue_limit_images = self._gauge(
+            "sagan_queue_limit_images",
+            "Images in the queue beyond which requests are refused",
+            LINE,
         )
         self.queue_pending_images = self._gauge(
             "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
@@ -172,11 +179,25 @@ def cancelled_launched(metrics: Metrics) -> Counter:
     )
 
 
-def batch_fill_ratio(metrics: Metrics) -> Histogram:
-    """A worker's own metric, beside those it has in common with the API."""
-    return Histogram(
-        "sagan_batch_fill_ratio",
-        "Images in a batch over the most it may hold",
-        buckets=TENTHS,
-        registry=metrics.registry,
-    )
+class DeviceMetrics:
+    """A worker's own metrics, beside those it has in common with the API."""
+
+    def __init__(self, metrics: Metrics, max_batch_images: int) -> None:
+        self.max_batch_images = max_batch_images
+        self.batch_fill_ratio = Histogram(
+            "sagan_batch_fill_ratio",
+            "Images in a batch over the most it may hold",
+            buckets=TENTHS,
+            registry=metrics.registry,
+        )
+        # Has a meaning on any device; a driver's "utilization" is 100 % while any kernel runs.
+        self.busy_seconds = Counter(
+            "sagan_device_busy_seconds_total",
+            "Time the device spent in forward passes",
+            registry=metrics.registry,
+        )
+
+    def drew(self, num_images: int, model_s: float) -> None:
+        """Adds one forward pass."""
+        self.batch_fill_ratio.observe(num_images / self.max_batch_images)
+        self.busy_seconds.inc(model_s)

@@ -94,6 +94,7 @@ def set_gauges(
     metrics = services.metrics
     gauges: tuple[Gauge, ...] = (
         metrics.queue_depth_images,
+        metrics.queue_limit_images,
         metrics.queue_pending_images,
         metrics.queue_oldest_age_seconds,
         metrics.workers_ready,
@@ -110,6 +111,7 @@ def set_gauges(
         for priority, stats in look.items():
             line = card.name, priority
             metrics.queue_depth_images.labels(*line).inc(stats.depth_images)
+            metrics.queue_limit_images.labels(*line).set(services.queue.limit(priority))
             metrics.queue_pending_images.labels(*line).inc(stats.pending_images)
             metrics.queue_oldest_age_seconds.labels(*line).inc(stats.oldest_age_s)
 

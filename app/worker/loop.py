@@ -16,7 +16,7 @@ from app.heartbeats import Heartbeats
 from app.job_claims import JobClaims, Launch
 from app.redis_clients import check_version
 from app.settings import Settings
-from app.telemetry import Metrics, batch_fill_ratio
+from app.telemetry import DeviceMetrics, Metrics
 from app.worker.answering import Answer, Answering, Drawn, draw
 from app.worker.backlog import Backlog
 from app.worker.batch_limit import BatchLimit, is_out_of_memory
@@ -48,7 +48,7 @@ class WorkerLoop:
         self.retiring: set[str] = set()  # fingerprints that are drawn but no longer shown
         self.claims = claims
         self.metrics = metrics
-        self.batch_fill_ratio = batch_fill_ratio(metrics)
+        self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
         self.watchdog = Watchdog(settings.watchdog_s)
@@ -184,7 +184,7 @@ class WorkerLoop:
         drawn, answers = drawing.result()
         self._last_batch_images = len(ready)
         self.presence.drew(len(ready), drawn.stages.model_s)
-        self.batch_fill_ratio.observe(len(ready) / self.settings.max_batch_images)
+        self.device_metrics.drew(len(ready), drawn.stages.model_s)
         self._answer(self.answering.send(drawn, answers))
 
     def _draw_watched(
