@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from secrets import token_hex
 from typing import Literal, TypeVar, get_args
@@ -64,6 +64,7 @@ class Job:
     size_px: int | None = None
     priority: Priority = "interactive"
     request_id: str | None = None
+    traceparent: str | None = None  # the span that asked, where requests are traced
     job_id: str = field(default_factory=new_job_id)
 
     def __post_init__(self) -> None:
@@ -88,6 +89,15 @@ class Job:
     def encode(self) -> bytes:
         """JSON that `decode_job` reads back to an equal job."""
         return json.dumps(vars(self), separators=(",", ":")).encode()
+
+
+def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    """What a log line about `jobs` says of them, as the `extra` of a logger."""
+    jobs = list(jobs)
+    return {
+        "jobs": [job.job_id for job in jobs],
+        "request_ids": sorted({job.request_id for job in jobs if job.request_id is not None}),
+    }
 
 
 def decode_job(data: bytes) -> Job:
