@@ -4,7 +4,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 # What `make bench` runs, each a module of benchmarks/.
-BENCHMARKS ?= attention encoder sampler load service saturation
+BENCHMARKS ?= attention encoder sampler load service saturation scaling
 # Another index for torch alone, e.g. one with CPU-only builds; see the README.
 TORCH_INDEX_URL ?=
 VENV ?= .venv
@@ -30,7 +30,7 @@ test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under
 test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training
 	$(BIN)/python -m pytest -m slow --timeout 600
 
-bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service and its saturation (15 minutes)
+bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service, saturation, scaling (18 minutes)
 	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 check: $(VENV)/.installed-dev ## Lint, format, types, import contracts

@@ -25,6 +25,7 @@ API_FLAGS = (
     click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
     click.option("--port", type=int, help="Port to listen on.  [default: 8000]"),
     click.option("--max-queue-images", type=int, help="Beyond it: 429.  [default: 512]"),
+    click.option("--max-bulk-images", type=int, help="Of bulk jobs; 429.  [default: 4096]"),
     click.option("--default-timeout-ms", type=int, help="[default: 30000]"),
     click.option("--max-timeout-ms", type=int, help="[default: 120000]"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -66,6 +67,7 @@ class Heartbeats:
         self.client = client
         self.worker_id = worker_id
         self.renderer_ttl_s = renderer_ttl_s
+        self.beaten_s = float("-inf")  # when Redis last took a beat, by this machine's clock
         self._beat = Script(Calls(client), "heartbeat")
 
     async def beat(self, status: WorkerStatus, cards: Sequence[ModelCard]) -> None:
@@ -86,6 +88,7 @@ class Heartbeats:
             )
         if disputed:
             await self._refuse(next(c for c in cards if c.fingerprint == disputed.decode()))
+        self.beaten_s = time.monotonic()
 
     async def withdraw(self) -> None:
         """Takes this worker off the list at once; raises QueueUnavailableError."""

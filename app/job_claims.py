@@ -6,24 +6,15 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
+from app.batches import Claimed
 from app.errors import JobFailedError
-from app.job_queue import GROUP, is_no_group, stream_key
-from app.jobs import Claimed, DecodeError, Reply, decode_job
-from app.redis_clients import (
-    KEY_PREFIX,
-    MAX_BLOCK_S,
-    Calls,
-    Entry,
-    Part,
-    Script,
-    read_entry,
-    redis_errors_told,
-)
+from app.job_queue import GROUP
+from app.jobs import DecodeError, Reply, decode_job
+from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.stream_reads import Found, StreamReads
 
 logger = logging.getLogger(__name__)
 LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
@@ -63,64 +54,46 @@ class JobClaims:
         self.client = client
         self.blocking = blocking
         self.consumer = consumer
-        self.streams = [stream_key(fingerprint) for fingerprint in fingerprints]
+        self.reads = StreamReads(client, blocking, consumer=consumer, fingerprints=fingerprints)
         self.reply_max_bytes = reply_max_bytes
         self.reply_ttl_ms = int(reply_ttl_s * 1000)
-        self._calls, self._blocking_calls = Calls(client), Calls(blocking)
-        self._launch = Script(self._calls, "launch")
-        self._finish = Script(self._calls, "finish")
-        self._refresh = Script(self._calls, "refresh")
-        self._forget = Script(self._calls, "forget")
+        calls = Calls(client)
+        self._launch = Script(calls, "launch")
+        self._finish = Script(calls, "finish")
+        self._refresh = Script(calls, "refresh")
+
+    @property
+    def streams(self) -> list[str]:
+        """Those it claims from."""
+        return self.reads.shares.streams
 
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
-        for stream in self.streams:
-            with redis_errors_told():
-                try:
-                    await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
-                except ResponseError as error:
-                    if not str(error).startswith("BUSYGROUP"):
-                        raise
+        await self.reads.join()
 
     async def add(self, fingerprint: str) -> None:
         """Claims jobs of this model too."""
-        if (stream := stream_key(fingerprint)) not in self.streams:
-            self.streams.append(stream)
-        await self.join()
+        self.reads.shares.add(fingerprint)
+        await self.reads.join()
 
     def remove(self, fingerprint: str) -> None:
         """Claims no more jobs of this model; those that are claimed stay so."""
-        stream = stream_key(fingerprint)
-        self.streams = [other for other in self.streams if other != stream]
+        self.reads.shares.remove(fingerprint)
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
-        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first."""
-        count = max(1, max_images // len(self.streams))  # COUNT is for each stream
-        if wait_s > 0:
-            block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
-            found = await self._read(self._blocking_calls, ">", "COUNT", count, "BLOCK", block_ms)
-        else:
-            found = await self._read(self._calls, ">", "COUNT", count)
-        return await self._claimed(found)
+        """New jobs; waits up to `wait_s` (0: not at all) for the first.
+
+        At most `max_images`, or one a stream where there are more streams than that.
+        """
+        return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
 
     async def take_over(self) -> list[Claimed]:
         """What this consumer's predecessor, a process of the same slot, left unanswered."""
-        return await self._with_launches(await self._claimed(await self._read(self._calls, "0")))
+        return await self._with_launches(await self._claimed(await self.reads.own()))
 
     async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
-        """Jobs that their worker has not shown to hold for `idle_s`."""
-        found = []
-        for stream in self.streams:
-            with redis_errors_told():
-                try:
-                    answer = await self.client.xautoclaim(
-                        stream, GROUP, self.consumer, int(idle_s * 1000), "0-0", max_images
-                    )
-                except ResponseError as error:
-                    if is_no_group(error):
-                        continue
-                    raise
-            found.append((stream.encode(), cast(list[Entry], answer[1])))
+        """Jobs, at most `max_images`, that their worker has not shown to hold for `idle_s`."""
+        found = await self.reads.idle(idle_s, max_images=max_images)
         return await self._with_launches(await self._claimed(found))
 
     async def launch(self, batch: Sequence[Claimed]) -> Launch:
@@ -128,11 +101,9 @@ class JobClaims:
 
         Jobs that another worker has taken meanwhile are in neither list.
         """
-        if len(streams := {claimed.stream for claimed in batch}) != 1:
-            raise ValueError(f"one launch is of one stream, not {len(streams)}")
         with redis_errors_told():
             now_us, *verdicts = await self._launch(
-                keys=[*streams, LAUNCHES],
+                keys=[LAUNCHES, *(claimed.stream for claimed in batch)],
                 args=[GROUP, self.consumer, *_triples(batch)],
             )
         judged = list(zip(batch, verdicts, strict=True))
@@ -165,25 +136,9 @@ class JobClaims:
 
     async def forget_dead(self, *, idle_s: float) -> int:
         """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
-        removed = 0
-        for stream in self.streams:
-            with redis_errors_told():
-                removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
-        return removed
+        return await self.reads.forget_dead(idle_s=idle_s)
 
-    async def _read(self, calls: Calls, start: str, *how: Part) -> list[tuple[bytes, list[Entry]]]:
-        group, starts = ("GROUP", GROUP, self.consumer), [start] * len(self.streams)
-        with redis_errors_told():
-            try:
-                found = await calls("XREADGROUP", *group, *how, "STREAMS", *self.streams, *starts)
-            except ResponseError as error:
-                if not is_no_group(error):
-                    raise
-                await self.join()
-                return []
-        return [(stream, list(map(read_entry, entries))) for stream, entries in found or ()]
-
-    async def _claimed(self, found: list[tuple[bytes, list[Entry]]]) -> list[Claimed]:
+    async def _claimed(self, found: Found) -> list[Claimed]:
         now_s = time.monotonic()
         jobs = []
         for stream, entries in found:

@@ -173,6 +173,7 @@ class JobClient:
             self.metrics.failed.inc()
         else:
             self.metrics.observe_job(
+                entry.job.priority,
                 queue_s=timings.queue_s,
                 batch_s=timings.batch_s,
                 model_s=timings.model_s,

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field("", description="whose X-Forwarded-For counts; networks, commas")
 
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
+    max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(0.0, ge=0, le=1000)
     default_timeout_ms: int = Field(30_000, ge=1)

@@ -14,6 +14,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
 )
 
@@ -24,6 +25,7 @@ SECONDS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+LINE = ("model", "priority")  # that jobs wait in
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -74,6 +76,7 @@ class Metrics:
         # a third of the page, and no dashboard reads them
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory and CPU time
         self._add_histograms()
         self._add_gauges()
         self._add_counters()
@@ -91,7 +94,9 @@ class Metrics:
         self.request_seconds = self._seconds(
             "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
         )
-        self.queue_seconds = self._seconds("sagan_queue_seconds", "A job waiting to be claimed")
+        self.queue_seconds = self._seconds(
+            "sagan_queue_seconds", "A job waiting to be claimed", ("priority",)
+        )
         self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
         self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
         self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
@@ -104,13 +109,18 @@ class Metrics:
 
     def _add_gauges(self) -> None:
         self.queue_depth_images = self._gauge(
-            "sagan_queue_depth_images", "Images admitted and not yet answered"
+            "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
+        )
+        self.queue_limit_images = self._gauge(
+            "sagan_queue_limit_images",
+            "Images in the queue beyond which requests are refused",
+            LINE,
         )
         self.queue_pending_images = self._gauge(
-            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered"
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
         )
         self.queue_oldest_age_seconds = self._gauge(
-            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered"
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
         )
         self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
         self.model_info = self._gauge(
@@ -132,21 +142,42 @@ class Metrics:
         self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
 
     def observe_job(
-        self, *, queue_s: float, batch_s: float, model_s: float, encode_s: float, batch_size: int
+        self,
+        priority: str,
+        *,
+        queue_s: float,
+        batch_s: float,
+        model_s: float,
+        encode_s: float,
+        batch_size: int,
     ) -> None:
         """Adds one answered job to the stage histograms."""
-        self.queue_seconds.observe(queue_s)
+        self.queue_seconds.labels(priority).observe(queue_s)
         self.batch_seconds.observe(batch_s)
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)
         self.batch_images.observe(batch_size)
 
 
-def batch_fill_ratio(metrics: Metrics) -> Histogram:
-    """A worker's own metric, beside those it has in common with the API."""
-    return Histogram(
-        "sagan_batch_fill_ratio",
-        "Images in a batch over the most it may hold",
-        buckets=TENTHS,
-        registry=metrics.registry,
-    )
+class DeviceMetrics:
+    """A worker's own metrics, beside those it has in common with the API."""
+
+    def __init__(self, metrics: Metrics, max_batch_images: int) -> None:
+        self.max_batch_images = max_batch_images
+        self.batch_fill_ratio = Histogram(
+            "sagan_batch_fill_ratio",
+            "Images in a batch over the most it may hold",
+            buckets=TENTHS,
+            registry=metrics.registry,
+        )
+        # Has a meaning on any device; a driver's "utilization" is 100 % while any kernel runs.
+        self.busy_seconds = Counter(
+            "sagan_device_busy_seconds_total",
+            "Time the device spent in forward passes",
+            registry=metrics.registry,
+        )
+
+    def drew(self, num_images: int, model_s: float) -> None:
+        """Adds one forward pass."""
+        self.batch_fill_ratio.observe(num_images / self.max_batch_images)
+        self.busy_seconds.inc(model_s)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from training.config import TrainConfig
 
 UNUSED = ("torchvision", "torchvision.transforms", "datasets")
+SETTLING_ITERATIONS = 100
 REQUIRED = ("BigGAN.py", "layers.py", "train_fns.py", "utils.py")
 
 
@@ -41,6 +42,7 @@ class BigGanPyTorch:
         torch.manual_seed(config.seed)
         self.generator: nn.Module = networks.Generator(**options)
         self.discriminator: nn.Module = networks.Discriminator(**options)
+        settle(self.generator, self.discriminator)
         average = networks.Generator(**options, skip_init=True, no_optim=True)
         ema = utils.ema(self.generator, average, config.ema_decay, 0)
         z, labels = utils.prepare_z_y(
@@ -66,6 +68,20 @@ class BigGanPyTorch:
 
     def _latents(self, width: int) -> Tensor:
         return torch.randn(self._batch, width, generator=self._random)
+
+
+def settle(*networks: nn.Module) -> None:
+    """Iterate every layer's u, so that σ is the largest singular value from the first step on.
+
+    It starts at random and is iterated at every read, where ours is once a step: the two sides
+    would begin with other weights.
+    """
+    with torch.no_grad():
+        for network in networks:
+            for layer in network.modules():
+                read: Any = getattr(layer, "W_", None)
+                for _ in range(SETTLING_ITERATIONS if read else 0):
+                    read()
 
 
 def options_of(config: TrainConfig) -> dict[str, Any]:

@@ -13,19 +13,17 @@ quartiles. What differs is told in docs/training.md.
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.biggan_pytorch import BigGanPyTorch
+from benchmarks.training_tables import FIRST_STEPS, PEER, Losses, quartiles, show, windows
 from model.devices import kernels_of
 from model.importers.assembling import assemble_discriminator, assemble_generator
 from model.importers.biggan_pytorch import BIGGAN_PYTORCH, RULES
@@ -41,8 +39,7 @@ ATTENTION_AT = {32: 16, 64: 32, 128: 32}
 # Its 64 px generator begins as wide as it goes on; ours by default has no 2 × 16 first.
 GENERATOR_MULTIPLIERS = {64: (16, 16, 8, 4, 2)}
 WARM_UP_STEPS = 4  # not timed: allocations, and compiling where asked for
-PEER = "BigGAN-PyTorch"
-Step = Callable[[], tuple[float, float]]
+Step = Callable[[], Losses]
 
 
 @dataclass
@@ -51,7 +48,7 @@ class Measured:
 
     step: Step
     seconds: list[float] = field(default_factory=list)
-    losses: list[tuple[float, float]] = field(default_factory=list)
+    losses: list[Losses] = field(default_factory=list)
 
     def run(self) -> None:
         """Take a step and note it."""
@@ -74,7 +71,10 @@ def main() -> None:
             contender.run()
     machine = f"torch {torch.__version__}, {kernels_of(CPU)}"
     step_s = {name: quartiles(c.seconds[WARM_UP_STEPS:]) for name, c in contenders.items()}
-    losses = {name: windows(c.losses, options.windows) for name, c in contenders.items()}
+    losses = {
+        name: [*c.losses[:FIRST_STEPS], *windows(c.losses, options.windows)]
+        for name, c in contenders.items()
+    }
     print(f"{machine}; {options.size} px, batch {options.batch_size}; parameters: {counts}")
     show(step_s, losses, options.batch_size)
     document = {
@@ -179,7 +179,7 @@ def state_like(peer: BigGanPyTorch, config: TrainConfig) -> TrainState:
 def own_step(trainer: Trainer) -> Step:
     """Our step: a batch from the memory map, both networks, the average."""
 
-    def step() -> tuple[float, float]:
+    def step() -> Losses:
         seen = trainer.step()
         return float(seen.discriminator.loss), float(seen.generator_loss)
 
@@ -192,7 +192,7 @@ def peer_step(peer: BigGanPyTorch, config: TrainConfig, data: ImageSet) -> Step:
     ready = [loader.batch(0)]
     position = 0
 
-    def step() -> tuple[float, float]:
+    def step() -> Losses:
         nonlocal position
         images, labels = ready.pop()
         losses = peer.step(images.contiguous(), labels)
@@ -206,40 +206,6 @@ def peer_step(peer: BigGanPyTorch, config: TrainConfig, data: ImageSet) -> Step:
 def num_parameters(network: nn.Module) -> int:
     """Of all its layers together."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def quartiles(seconds: list[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    return [round(value, 4) for value in statistics.quantiles(seconds, n=4)]
-
-
-def windows(losses: list[tuple[float, float]], count: int) -> list[list[float]]:
-    """D's and G's mean loss in each of `count` equal parts of the curve."""
-    length = len(losses) // count
-    parts = (losses[i * length : (i + 1) * length] for i in range(count))
-    return [[round(statistics.mean(side), 4) for side in zip(*part, strict=True)] for part in parts]
-
-
-def show(
-    step_s: dict[str, list[float]], losses: dict[str, list[list[float]]], batch_size: int
-) -> None:
-    """Both tables."""
-    console = Console(width=100)
-    times = Table("contender", "s a step (quartiles)", "images/s", "times the peer")
-    base = step_s[f"{PEER} float32"][1]
-    for name, (low, median, high) in step_s.items():
-        times.add_row(
-            name,
-            f"{median:.3f} ({low:.3f} to {high:.3f})",
-            f"{batch_size / median:.1f}",
-            f"{base / median:.2f}",
-        )
-    console.print(times)
-    num_parts = len(losses[f"{PEER} float32"])
-    curves = Table("mean losses, D / G", *(f"part {i + 1}" for i in range(num_parts)))
-    for name, parts in losses.items():
-        curves.add_row(name, *(f"{part[0]:.3f} / {part[1]:.3f}" for part in parts))
-    console.print(curves)
 
 
 def print_profile(options: argparse.Namespace, data: ImageSet) -> None:

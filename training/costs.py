@@ -60,7 +60,8 @@ def count_costs(config: TrainConfig) -> Costs:
 
     The networks run on tensors that have shapes but no content. Activations are the distinct
     tensors that autograd keeps for the backward pass, in the half of a step that keeps more, as
-    they grow from a batch of 2 to one of 4. What kernels use for a moment comes on top.
+    they grow from a batch of 2 to one of 4; of a batch in parts, those of one part. What kernels
+    use for a moment comes on top.
     """
     with FakeTensorMode():  # unlike the meta device it knows autocast
         state = _shapes(config)
@@ -84,7 +85,7 @@ def count_costs(config: TrainConfig) -> Costs:
         step_flops,
         state_bytes=BYTES_PER_TRAINED * (num_generator + num_discriminator)
         + BYTES_PER_AVERAGED * num_generator,
-        activation_bytes=kept[0] + each * (config.batch_size - 2),
+        activation_bytes=kept[0] + each * (config.batch_size // config.accumulation - 2),
     )
 
 

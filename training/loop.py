@@ -14,6 +14,7 @@ import torch
 from model.checkpoint import Checkpoint
 from training.config import TrainConfig
 from training.data import ImageSet
+from training.exposition import TrainingMetrics
 from training.fine_tuning import start_from
 from training.health import CHECK_EVERY_STEPS, Trouble, Watch
 from training.processes import Processes
@@ -25,6 +26,7 @@ from training.resume import (
     images_of,
     load_newest_snapshot,
     load_snapshot,
+    require_same_classes,
     rewind,
 )
 from training.sheets import gammas
@@ -46,25 +48,29 @@ def train(
     processes: Processes = ALONE,
     score: Score | None = None,
     command: str = "",
+    metrics: TrainingMetrics | None = None,
 ) -> tuple[TrainState, bool]:
     """Train in `folder` from its newest snapshot, or from `init` or afresh, to `total_images`.
 
     Returns the state and whether it is finished: SIGINT and SIGTERM end the run early after a
     snapshot, and the same call goes on from there. At each snapshot `score` measures the averaged
     generator, calibrated; of what it returns the first metric decides which is best, the lowest.
-    `command` is what the checkpoint says it was made by. Raises RunError for a folder that does not
-    fit and for a run in trouble.
+    `command` is what the checkpoint says it was made by; `metrics` are kept up to date. Raises
+    RunError for a folder that does not fit and for a run in trouble.
     """
     _require_shares(config, processes)
     state = TrainState.start(config, device)
     if processes.first:
         claim_run_folder(folder, config)
+        require_same_classes(folder, data.classes)
         if load_newest_snapshot(folder, state) is None and init is not None:
             fresh = start_from(state, init, data.classes)
             logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
     _bring_in_step(state, processes)
     trainer = Trainer(config, data, state, processes)
-    writing = Report(folder, config.total_images, state.num_images) if processes.first else None
+    writing = None
+    if processes.first:
+        writing = Report(folder, config.total_images, state.num_images, metrics)
     with _stop_on_signals() as stopping, writing or nullcontext():
         showing = Showing(folder, config, data, writing, score, command) if writing else None
         try:

@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a progress bar or plain lines, a JSONL log and TensorBoard."""
+"""What a run shows while it goes: a progress bar or lines, a JSONL log, TensorBoard, metrics."""
 
 import json
 import math
@@ -20,6 +20,7 @@ from rich.progress import (
 from tensorboardX import SummaryWriter
 
 from model.pictures import Pixels, encode_png
+from training.exposition import TrainingMetrics
 
 LOG_EVERY_S = 10.0
 LINE_EVERY_S = 30.0  # where the output is no terminal
@@ -31,11 +32,20 @@ class Report:
     """Tells people and files how a run goes; used by the first process alone, as a context.
 
     In a terminal a progress bar, elsewhere a line every 30 seconds; every record also goes to
-    `log.jsonl` and TensorBoard, by images seen.
+    `log.jsonl` and TensorBoard, by images seen, and to `metrics`, if there are any.
     """
 
-    def __init__(self, folder: Path, total_images: int, num_images: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        total_images: int,
+        num_images: int,
+        metrics: TrainingMetrics | None = None,
+    ) -> None:
         self.folder, self.total_images = folder, total_images
+        self.metrics = metrics
+        if metrics is not None:
+            metrics.moved(num_images)
         self.console = Console()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -71,10 +81,14 @@ class Report:
     def moved(self, num_images: int) -> None:
         """Move the bar."""
         self._progress.update(self._task, completed=num_images)
+        if self.metrics is not None:
+            self.metrics.moved(num_images)
 
     def record(self, num_images: int, values: Mapping[str, float]) -> None:
         """Log `values`, and tell of them: on the bar, or as a line where the last is old enough."""
         self._log(num_images, values)
+        if self.metrics is not None:
+            self.metrics.record(values)
         told = self._told(values)
         self._progress.update(self._task, completed=num_images, told=told)
         now = time.monotonic()
@@ -86,6 +100,8 @@ class Report:
 
     def scored(self, num_images: int, scores: Mapping[str, float]) -> None:
         """Log what a snapshot scored; the bar and the lines show it from now on."""
+        if self.metrics is not None:
+            self.metrics.scored(scores)
         if scores:
             self._scores = dict(scores)
             self._log(num_images, scores)

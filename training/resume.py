@@ -5,14 +5,14 @@ import os
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from model.checkpoint import IN_RUN, RUN_FILE
+from model.checkpoint import IN_RUN, RUN_FILE, CheckpointError, ClassInfo, load_checkpoint
 from training.config import TrainConfig
 from training.state import TrainState
 
@@ -61,6 +61,20 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
         _check_same(recorded, config, folder)
     text = config.model_dump_json(indent=2) + "\n"
     _write_atomically(file, lambda opened: opened.write(text.encode()))
+
+
+def require_same_classes(folder: Path, classes: Sequence[ClassInfo]) -> None:
+    """Raise RunError where the run in `folder` has learnt other classes, or in another order."""
+    try:
+        learnt = load_checkpoint(folder).classes
+    except CheckpointError:  # nothing is exported yet
+        return
+    for label, (before, now) in enumerate(zip(learnt, classes, strict=True)):
+        if before.name != now.name:
+            raise RunError(
+                f"{folder} has learnt {before.name!r} as class {label}, the pictures have "
+                f"{now.name!r} there: use the pictures it was started with, or another folder"
+            )
 
 
 def save_snapshot(folder: Path, state: TrainState, kept: int = 2) -> Path:

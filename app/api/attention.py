@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
-from app.api.generate import DRAWING_ERRORS, card_of_image, required_class
 from app.api.negotiation import negotiated
+from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, required_class
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
 from app.api.request_fields import query_fields
 from app.api.routes import PlainRoute

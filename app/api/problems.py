@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api import openai_errors
 from app.api.services import services_of
 from app.errors import (
     AppError,
+    Extra,
     InvalidValueError,
     NotFoundError,
     NotReadyError,
@@ -40,8 +42,23 @@ class MethodNotAllowedError(AppError):
 
 
 def problem_response(error: AppError) -> Response:
-    """The error as a response; `instance` is the id of the request being answered."""
-    document = {
+    """The error as a response; `instance` is the id of the request being answered.
+
+    Where OpenAI's shape is asked for, it has that.
+    """
+    headers = {"Cache-Control": "no-store", **error.headers}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what is left of the body is no request
+    if openai_errors.is_asked_for.get():
+        document = json.dumps(openai_errors.document(error))
+        return Response(document, openai_errors.status_of(error), headers, "application/json")
+    return Response(json.dumps(_problem(error)), error.status.value, headers, MEDIA_TYPE)
+
+
+def _problem(error: AppError) -> dict[str, Extra]:
+    return {
         "type": f"/problems/{error.slug}",
         "title": error.title,
         "status": error.status.value,
@@ -49,12 +66,6 @@ def problem_response(error: AppError) -> Response:
         "instance": request_id.get() or "",
         **error.extra,
     }
-    headers = {"Cache-Control": "no-store", **error.headers}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if error.status is HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is left of the body is no request
-    return Response(json.dumps(document), error.status.value, headers, MEDIA_TYPE)
 
 
 def crash_response() -> Response:

@@ -56,7 +56,7 @@ async def respond(
     etag = entity_tag(job, card.renderer)
     if held and client_has(held, etag):
         return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    [rendering], told = await render(request, card, [job], [etag], timeout_ms)
+    [rendering], told = await render(request, [job], [etag], timeout_ms)
     headers = picture_headers(card, job, rendering.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
     headers |= told
@@ -69,7 +69,6 @@ async def respond(
 
 async def render(
     request: Request,
-    card: ModelCard,
     jobs: Sequence[Job],
     etags: Sequence[str],
     timeout_ms: int,
@@ -85,7 +84,7 @@ async def render(
         async with services.limits.spent(client_of(request), len(jobs), timeout_ms) as told:
             return await _render(request, services, jobs, etags, timeout_ms), told
     except WHILE_QUEUED as error:
-        await tell_when(error, services, card.fingerprint)
+        await tell_when(error, services, jobs[0])
         raise
 
 

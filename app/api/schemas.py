@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
 from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import View
+from app.jobs import Priority, View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
@@ -73,6 +73,7 @@ class GenerateFields(RequestFields):
         None,
         description="Several pictures as a contact sheet, a zip or JSON; beats the Accept header",
     )
+    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
     timeout_ms: TimeoutMs | None = None
 
 
@@ -121,7 +122,7 @@ class ClassFields(RequestFields):
     model: ModelName | None = None
 
 
-class ModelsFields(RequestFields):
+class NoFields(RequestFields):
     """Nothing to choose."""
 
 
@@ -194,7 +195,7 @@ class AttentionOut(BaseModel):
 
     image_id: str
     layer: int
-    queries: list[tuple[int, int]]
+    queries: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     weights: list[list[list[float]]]
 
 

@@ -71,7 +71,9 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
     blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
-    queue = JobQueue(client, max_images=settings.max_queue_images)
+    queue = JobQueue(
+        client, max_images=settings.max_queue_images, max_bulk_images=settings.max_bulk_images
+    )
     cards = ModelCards(
         client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
     )

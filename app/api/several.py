@@ -29,7 +29,7 @@ async def respond_together(
     """The response to `jobs`, pictures of one class, as one file; raises as `respond` does."""
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, card, jobs, etags, timeout_ms)
+    renderings, told = await render(request, jobs, etags, timeout_ms)
     started_s = time.perf_counter()
     body = await _made(request, card, jobs, renderings, sheet, deadline_s)
     etag = sheet_tag(jobs[0].image_id, sheet, [rendering.etag for rendering in renderings])
@@ -71,7 +71,7 @@ async def _made(
             return await making
     except TimeoutError:
         raise DeadlineExceededError(
-            "the pictures were drawn but not put together in time"
+            "the pictures were drawn but not put together in time", retry_after_s=1
         ) from None
 
 

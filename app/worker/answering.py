@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from app.batches import Claimed
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
 from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Claimed, Reply, Timings
+from app.jobs import MEDIA_TYPES, Reply, Timings
 from app.telemetry import Metrics
 from app.worker.renderer import Drawing, Renderer
 
@@ -104,7 +105,7 @@ class Answering:
             if answers:  # the other threads may have been faster
                 self._observe(drawn.renderer, await self._finish(answers))
 
-    async def _finish(self, answers: list[Answer]) -> list[Reply]:
+    async def _finish(self, answers: list[Answer]) -> list[Answer]:
         """Sends the replies, again and again while Redis is away; gives each up at its deadline.
 
         Returns those that were sent. A job that is given up stays pending and is answered as
@@ -116,7 +117,7 @@ class Answering:
             while answers:
                 try:
                     sent = await self.claims.finish(answers)
-                    return [reply for (_, reply), once in zip(answers, sent, strict=True) if once]
+                    return [answer for answer, once in zip(answers, sent, strict=True) if once]
                 except QueueUnavailableError as error:
                     answers = _in_time(answers, error)
                 await asyncio.sleep(retry_s)
@@ -125,12 +126,13 @@ class Answering:
         finally:
             self.drop(jobs)
 
-    def _observe(self, renderer: Renderer, replies: Sequence[Reply]) -> None:
-        drawn = [reply for reply in replies if reply.ok]
-        self.metrics.failed.inc(len(replies) - len(drawn))
+    def _observe(self, renderer: Renderer, answers: Sequence[Answer]) -> None:
+        drawn = [answer for answer in answers if answer[1].ok]
+        self.metrics.failed.inc(len(answers) - len(drawn))
         self.metrics.images.labels(renderer.card.name).inc(len(drawn))
-        for reply in drawn:
+        for claimed, reply in drawn:
             self.metrics.observe_job(
+                claimed.job.priority,
                 queue_s=reply.timings.queue_s,
                 batch_s=reply.timings.batch_s,
                 model_s=reply.timings.model_s,

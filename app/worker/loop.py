@@ -10,13 +10,13 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from app.batches import Claimed, in_order, take_batch
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.heartbeats import Heartbeats, WorkerStatus
 from app.job_claims import JobClaims, Launch
-from app.jobs import Claimed, take_batch
 from app.redis_clients import check_version
 from app.settings import Settings
-from app.telemetry import Metrics, batch_fill_ratio
+from app.telemetry import DeviceMetrics, Metrics
 from app.worker.answering import Answering, draw
 from app.worker.renderer import Renderer
 
@@ -45,7 +45,7 @@ class WorkerLoop:
         self.claims = claims
         self.heartbeats = heartbeats
         self.metrics = metrics
-        self.batch_fill_ratio = batch_fill_ratio(metrics)
+        self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
         self.answering = Answering(claims, metrics)
@@ -149,7 +149,7 @@ class WorkerLoop:
 
     def _add(self, jobs: Sequence[Claimed]) -> None:
         if new := self.answering.hold(jobs):
-            self.backlog.extend(new)
+            self.backlog = in_order([*self.backlog, *new])
             self._changed.set()
 
     async def _draw(self, batch: list[Claimed]) -> None:
@@ -213,7 +213,7 @@ class WorkerLoop:
         self._last_batch_images = num_images
         speed = num_images / max(model_s, 1e-6)
         self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
-        self.batch_fill_ratio.observe(num_images / self.settings.max_batch_images)
+        self.device_metrics.drew(num_images, model_s)
 
     async def _beat(self) -> None:
         cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]

@@ -9,11 +9,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from uuid import uuid4
 
 import uvloop
-from prometheus_client import start_http_server
 
 from app.background import background
 from app.errors import QueueTooOldError
@@ -28,7 +29,9 @@ from app.settings import (
     require_redis_url,
 )
 from app.telemetry import Metrics, configure_logging
+from app.worker.device_memory import DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
+from app.worker.probes import Probes, answering_probes
 from app.worker.reloading import Reloading
 from app.worker.renderer import Renderer, load_renderers
 
@@ -65,15 +68,44 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     )
     heartbeats = Heartbeats(client, consumer, renderer_ttl_s=settings.renderer_ttl_s)
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
-    if settings.worker_metrics_port is not None:
-        start_http_server(settings.worker_metrics_port, registry=metrics.registry)
+    if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
+        metrics.registry.register(DeviceMemory(cuda_memory))
     reloading = Reloading(settings, worker, renderers)
     try:
-        async with background(reloading.look, "reloading"):
-            return await _run_until_signalled(worker, settings.drain_s)
+        with _probed(worker):
+            async with background(reloading.look, "reloading"):
+                return await _run_until_signalled(worker, settings.drain_s)
+    except SettingsError as error:
+        return _refuse(error)
     finally:
         await client.aclose()
         await blocking.aclose()
+
+
+@contextmanager
+def _probed(worker: WorkerLoop) -> Iterator[None]:
+    """Answers probes meanwhile, where a port for them is set."""
+    settings = worker.settings
+    if (port := settings.worker_metrics_port) is None:
+        yield
+        return
+
+    def why_not_ready() -> str | None:
+        if worker.stopping.is_set():
+            return "stopping"
+        silent_s = time.monotonic() - worker.heartbeats.beaten_s
+        return None if silent_s < settings.claim_idle_s else "Redis took no heartbeat of late"
+
+    probes = Probes(worker.metrics.registry, asyncio.get_running_loop(), why_not_ready)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(answering_probes(probes, settings.host, port))
+        except OSError as error:
+            raise SettingsError(
+                f"SAGAN_WORKER_METRICS_PORT={port} of {settings.host}: {error.strerror}; "
+                "choose another port"
+            ) from error
+        yield
 
 
 async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:

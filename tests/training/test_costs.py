@@ -70,6 +70,12 @@ def test_memory_grows_with_the_batch_and_halves_less_than_with_bf16() -> None:
     assert 0.4 < half.activation_bytes / large.activation_bytes < 0.8
 
 
+def test_a_batch_in_parts_needs_the_memory_of_one_part() -> None:
+    """Gradients add up in place; only one part's activations wait for their backward pass."""
+    whole, parts = (count_costs(config(batch_size=b, accumulation=n)) for b, n in ((4, 1), (8, 2)))
+    assert parts == whole
+
+
 def test_speed_is_measured_in_real_steps() -> None:
     """A batch of 4 as it is, one of 256 in steps of 16 on a CPU."""
     speed = measure_speed(config(), torch.device("cpu"))

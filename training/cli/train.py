@@ -19,6 +19,7 @@ from training.evaluation.data_statistics import STATISTICS
 from training.evaluation.features import FeatureError
 from training.evaluation.opening import open_features
 from training.evaluation.scoring import fid_score
+from training.exposition import TrainingMetrics
 from training.fine_tuning import configs_for
 from training.loop import train
 from training.presets import PresetError, Values
@@ -91,6 +92,12 @@ FAILURES = (
     help="Where pictures that are not prepared yet are prepared.",
 )
 @option(
+    "--metrics-port",
+    heading="This machine",
+    type=click.IntRange(1, 65535),
+    help="Show the run to Prometheus on this port of every address.",
+)
+@option(
     "--dry-run",
     heading="This machine",
     is_flag=True,
@@ -104,6 +111,7 @@ def train_command(
     features: str | None,
     device: str,
     data_dir: Path,
+    metrics_port: int | None,
     dry_run: bool,
     **flags: object,
 ) -> None:
@@ -131,7 +139,7 @@ def train_command(
             num_classes = len(classes_of(asked.data, asked.num_pictures))
             print_dry_run(_config(values, source, num_classes), chosen)
         else:
-            _train(values, asked, run, chosen, source, data_dir, features)
+            _train(values, asked, run, chosen, source, data_dir, features, metrics_port)
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 
@@ -144,11 +152,15 @@ def _train(
     init: Checkpoint | None,
     data_dir: Path,
     features: str | None,
+    metrics_port: int | None,
 ) -> None:
     """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
     with joined(device) as (processes, own_device):
         level = logging.INFO if processes.first else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s")
+        metrics = None
+        if metrics_port is not None and processes.first:
+            metrics = _shown_on(metrics_port, run, asked.total_images)
         with processes.one_a_machine_first():
             images = _open(asked, data_dir)
         config = _config(values, init, len(images.classes))
@@ -158,10 +170,21 @@ def _train(
             score = fid_score(images, extractor, data_dir / STATISTICS)
         state, finished = train(
             config, images, run, own_device, init,
-            processes=processes, score=score, command=_command(),
+            processes=processes, score=score, command=_command(), metrics=metrics,
         )  # fmt: skip
         if processes.first:
             _announce(state, finished, run)
+
+
+def _shown_on(port: int, run: Path, total_images: int) -> TrainingMetrics:
+    metrics = TrainingMetrics(run.name, total_images)
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise click.UsageError(
+            f"--metrics-port {port}: {error.strerror}; choose another port"
+        ) from error
+    return metrics
 
 
 def _given(flags: dict[str, object]) -> Values:

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 from PIL import Image
 
+from app.batches import Claimed
 from app.heartbeats import Heartbeats, WorkerStatus
 from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Claimed, Job, ModelCard, ModelClass, Reply, Timings
+from app.jobs import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
 from app.redis_clients import connect, connect_blocking
 
 CARD = ModelCard(

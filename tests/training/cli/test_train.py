@@ -1,6 +1,7 @@
 """`sagan train` from the command line: what it takes, and what it refuses in one line."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,10 @@ def test_unknown_features_are_one_line(pictures: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_going_on_with_other_classes_is_refused_by_their_number(
+def test_going_on_with_other_classes_is_refused_by_number_and_name(
     pictures: Path, tmp_path: Path
 ) -> None:
-    """A class folder was added since."""
+    """A class folder was added since; another was renamed."""
     options = ("--size", 32, "--base-channels", 8, "--batch-size", 4, "--total-images", 4)
     args = (tmp_path / "run", "--data", pictures, "--data-dir", tmp_path / "data", *options)
     assert train(*args).exit_code == 0
@@ -66,6 +67,11 @@ def test_going_on_with_other_classes_is_refused_by_their_number(
     result = train(*args)
     assert result.exit_code == 1
     assert "was started with generator.num_classes=3, asked is 4" in result.output
+    (pictures / "ship").rename(pictures / "aeroplane")
+    shutil.rmtree(pictures / "zebra")
+    result = train(*args)
+    assert result.exit_code == 1
+    assert "has learnt 'ship' as class 0, the pictures have 'aeroplane' there" in result.output
 
 
 @pytest.mark.parametrize(
