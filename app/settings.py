@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     retire_after_s: float = Field(300.0, ge=1)
     renderer_ttl_s: float = Field(30.0, ge=1)
     redis_timeout_s: float = Field(2.0, gt=0, le=60)
+    watchdog_s: float = Field(60.0, gt=0, le=3600, description="the longest forward pass")
     drain_s: float = Field(25.0, ge=0, le=600)
 
     @field_validator("redis_url")

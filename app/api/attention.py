@@ -81,7 +81,9 @@ async def attention_map(request: Request) -> Response:
     )
     # Class and seed name no checkpoint, so what they show changes with the model that is served.
     cache_control = REVALIDATE if fields.image is None else IMMUTABLE
-    return await respond(request, card, job, timeout_ms=timeout_ms, cache_control=cache_control)
+    return await respond(
+        request, services, card, job, timeout_ms=timeout_ms, cache_control=cache_control
+    )
 
 
 def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, ImageId]:

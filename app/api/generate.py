@@ -97,10 +97,11 @@ async def generate(request: Request) -> Response:
     cache_control = NO_STORE if fields.seed is None else IMMUTABLE
     if several:
         return await respond_together(
-            request, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
+            request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
         )
     return await respond(
         request,
+        services,
         card,
         jobs[0],
         timeout_ms=timeout_ms,
@@ -144,7 +145,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
         output=output,
         request_id=request_id.get(),
     )
-    return await respond(request, card, job, timeout_ms=timeout_ms)
+    return await respond(request, services, card, job, timeout_ms=timeout_ms)
 
 
 def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Sheet:

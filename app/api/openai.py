@@ -70,7 +70,7 @@ async def generations(request: Request) -> Response:
         output=fields.output_format or "png",
     )
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, jobs, etags, services.timeout_ms(None))
+    renderings, told = await render(request, services, jobs, etags, services.timeout_ms(None))
     services.metrics.images.labels(card.name).inc(len(jobs))
     base = base_address(request) if fields.response_format == "url" else None
     made = {"created": int(time.time()), "data": described(jobs, renderings, base)}

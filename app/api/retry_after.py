@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from app.api.services import Services
 from app.errors import AppError, DeadlineExceededError, QueueUnavailableError, RateLimitedError
@@ -10,7 +11,17 @@ from app.job_client import retry_after_s
 from app.jobs import Job
 
 LOOK_TIMEOUT_S = 1.0
+MAX_OUTAGE_S = 30
 WHILE_QUEUED = (DeadlineExceededError, RateLimitedError)  # what a backlog explains
+
+
+def outage_s(services: Services) -> int:
+    """Whole seconds until an outage may be over: as long again as it has lasted, within bounds.
+
+    Nobody can know; but of outages that have lasted so long, half last no longer than that again
+    (J. R. Gott, Nature 363, 1993).
+    """
+    return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s)))
 
 
 async def tell_when(error: AppError, services: Services, job: Job) -> None:

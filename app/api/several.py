@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.rendering import Rendering, entity_tag, picture_headers, render, server_timing
-from app.api.services import services_of
+from app.api.services import Services
 from app.api.sheets import MAKER, Named, Sheet
 from app.errors import DeadlineExceededError
 from app.jobs import Job, ModelCard, Timings
@@ -19,6 +19,7 @@ from app.jobs import Job, ModelCard, Timings
 
 async def respond_together(
     request: Request,
+    services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
     sheet: Sheet,
@@ -29,9 +30,9 @@ async def respond_together(
     """The response to `jobs`, pictures of one class, as one file; raises as `respond` does."""
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, jobs, etags, timeout_ms)
+    renderings, told = await render(request, services, jobs, etags, timeout_ms)
     started_s = time.perf_counter()
-    body = await _made(request, card, jobs, renderings, sheet, deadline_s)
+    body = await _made(services, card, jobs, renderings, sheet, deadline_s)
     etag = sheet_tag(jobs[0].image_id, sheet, [rendering.etag for rendering in renderings])
     headers = picture_headers(card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
@@ -44,12 +45,12 @@ async def respond_together(
     if sheet.layout == "zip":
         name = f"{jobs[0].image_id}x{len(jobs)}.zip"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    services_of(request).metrics.images.labels(card.name).inc(len(jobs))
+    services.metrics.images.labels(card.name).inc(len(jobs))
     return Response(body, 200, headers | dict(told), sheet.media_type)
 
 
 async def _made(
-    request: Request,
+    services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
     renderings: Sequence[Rendering],
@@ -64,7 +65,7 @@ async def _made(
     class_name = card.classes[jobs[0].label].name
     loop = asyncio.get_running_loop()
     making = loop.run_in_executor(
-        services_of(request).sheet_makers, sheet.make, pictures, card.name, class_name
+        services.sheet_makers, sheet.make, pictures, card.name, class_name
     )
     try:
         async with asyncio.timeout_at(deadline_s):

@@ -11,13 +11,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.api.main import create_app
+from app.api.retry_after import MAX_OUTAGE_S
 from app.heartbeats import Heartbeats
 from app.job_claims import JobClaims
 from app.redis_clients import connect_blocking
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
-from tests.app.api.started_app import started, until_ready
+from tests.app.api.started_app import services_behind, started, until_ready
 from tests.app.worker.started_worker import FAST, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -46,6 +47,17 @@ async def busy_api(
         assert (await client.post(f"/generate?class=0&layout=zip&n={2 * BATCH}")).status_code == 200
         await asyncio.sleep(0.3)  # a heartbeat tells its speed
         yield client
+
+
+@pytest.mark.parametrize(("outage_s", "told_s"), [(0.2, 1), (9.5, 10), (500, MAX_OUTAGE_S)])
+async def test_an_outage_is_thought_to_last_as_long_again(
+    api: httpx.AsyncClient, outage_s: float, told_s: int
+) -> None:
+    """Half of those that have lasted so long do; bounded, so that clients see the end of it."""
+    (await services_behind(api)).cards._ready_s = time.monotonic() - outage_s
+    response = await api.post("/generate?class=0")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == str(told_s)
 
 
 @pytest.mark.slow
