@@ -154,7 +154,8 @@ class JobQueue:
         try:
             return await self._call(opened.stream, opened.groups, opened.limit, opened.reply_to)
         finally:
-            if self._rounds[opened.stream][0] is opened:
+            last = self._rounds.get(opened.stream)  # a later round may have overtaken this one
+            if last is not None and last[0] is opened:
                 del self._rounds[opened.stream]
 
     async def _call(

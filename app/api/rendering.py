@@ -145,6 +145,8 @@ def entity_tag(job: Job, renderer: str) -> str:
     if job.kind == "sample":
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
     shown = (job.view, job.size_px) if job.output == "png" else ()
+    if job.kind == "frame":
+        return f'"{tag}.{job.to_label}-{job.to_seed}-{job.part_thousandths}"'
     shows = repr((job.output, job.queries, job.layer, *shown)).encode()
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 

@@ -45,6 +45,7 @@ ModelName = Annotated[
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
 FileFormat = Literal["png", "webp", "jpeg"]
 Layout = Literal["grid", "zip", "json"]
+WalkFormat = Literal["webp", "apng", "strip"]
 FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
     "png": "png",
     "webp": "webp",
@@ -80,6 +81,25 @@ class GenerateFields(RequestFields):
 class ImageFields(RequestFields):
     """A picture that has a name."""
 
+    timeout_ms: TimeoutMs | None = None
+
+
+class InterpolateFields(RequestFields):
+    """Two pictures, and how to go from the one to the other."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"class": "zebra", "seed": 7, "to_seed": 8}]}
+    )
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = Field(None, description="Of the first picture")
+    to_class: ClassKey | None = Field(None, description="Of the last; none: the same")
+    to_seed: Seed | None = Field(None, description="Of the last; none: the same")
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    frames: Whole = Field(16, ge=2, le=MAX_IMAGES, description="Pictures, both ends included")
+    frame_ms: Whole = Field(80, ge=10, le=10_000, description="How long each is shown")
+    model: ModelName | None = None
+    format: WalkFormat | None = Field(None, description="Beats the Accept header")
+    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
     timeout_ms: TimeoutMs | None = None
 
 

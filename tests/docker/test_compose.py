@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import yaml
 
 from app.settings import Settings
@@ -67,9 +70,10 @@ def test_every_knob_of_the_compose_file_is_in_the_example_with_its_default() -> 
         assert listed[name] == default, name
     for name in passed_on & {f"SAGAN_{field.upper()}" for field in Settings.model_fields}:
         default = Settings.model_fields[name.removeprefix("SAGAN_").lower()].default
-        assert listed[name] == (f"{default:g}" if isinstance(default, float) else str(default)), (
-            name
-        )
+        if default is None:
+            assert listed[name] == ""
+        else:
+            assert listed[name] == (f"{default:g}" if isinstance(default, float) else str(default))
 
 
 def test_every_setting_of_the_service_can_be_set() -> None:
@@ -92,3 +96,12 @@ def test_redis_keeps_the_queue() -> None:
     assert given["--appendonly"] == "yes"
     assert given["--maxmemory-policy"] == "noeviction"
     assert {"--maxmemory", "--requirepass"} <= set(given)
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+def test_haproxy_takes_its_configuration() -> None:
+    """Without a warning."""
+    config = str(DOCKER / "haproxy.cfg")
+    done = subprocess.run(["haproxy", "-c", "-f", config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "[WARNING]" not in done.stderr
