@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.api import attention, classes, generate, health
+from app.api import attention, classes, generate, health, interpolate, openai
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
 from app.api.middleware import BodyLimit, Requests
@@ -77,7 +77,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.draining = False
-    for module in (generate, attention, classes, health):
+    for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
