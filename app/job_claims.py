@@ -11,13 +11,16 @@ from redis.asyncio import Redis
 
 from app.batches import Claimed
 from app.errors import JobFailedError
-from app.job_queue import GROUP
+from app.job_queue import DEAD_LETTERS, GROUP, MAX_DEAD_LETTERS, seen_key
 from app.jobs import DecodeError, Reply, decode_job
-from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 from app.stream_reads import Found, StreamReads
 
 logger = logging.getLogger(__name__)
 LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
+
+SENT = 1  # an answer of finish.lua
+CANCELLED = -2  # a verdict of launch.lua
 
 
 def body_key(job_id: str) -> str:
@@ -27,10 +30,11 @@ def body_key(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Launch:
-    """What may run, what is too late to, and Redis's clock at that moment."""
+    """What may run, what is too late to, what nobody wants, and Redis's clock at that moment."""
 
     ready: list[Claimed]
     expired: list[Claimed]
+    cancelled: list[Claimed]  # and removed
     now_us: int
 
 
@@ -99,29 +103,42 @@ class JobClaims:
     async def launch(self, batch: Sequence[Claimed]) -> Launch:
         """Says, right before the forward pass, what may run; counts a launch of each.
 
-        Jobs that another worker has taken meanwhile are in neither list.
+        A job that is launched again by the worker that launched it is not counted again: what is
+        counted are workers that did not come back.
+        Jobs that another worker has taken meanwhile are in none of the lists.
         """
+        keys: list[Part] = [LAUNCHES]
+        told: list[Part] = [GROUP, self.consumer]
+        for claimed in batch:
+            keys += (claimed.stream, seen_key(claimed.job.job_id))
+            told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            told.append(0 if claimed.launched_us else 1)
         with redis_errors_told():
-            now_us, *verdicts = await self._launch(
-                keys=[LAUNCHES, *(claimed.stream for claimed in batch)],
-                args=[GROUP, self.consumer, *_triples(batch)],
-            )
+            now_us, *verdicts = await self._launch(keys, told)
         judged = list(zip(batch, verdicts, strict=True))
         to_local_s = time.monotonic() - int(now_us) / 1e6
         return Launch(
             ready=[
-                replace(c, launches=nth, give_up_s=c.deadline_ms / 1e3 + to_local_s)
+                replace(
+                    c,
+                    launches=nth,
+                    launched_us=int(now_us),
+                    give_up_s=c.deadline_ms / 1e3 + to_local_s,
+                )
                 for c, nth in judged
                 if nth > 0
             ],
             expired=[claimed for claimed, nth in judged if nth == 0],
+            cancelled=[claimed for claimed, nth in judged if nth == CANCELLED],
             now_us=int(now_us),
         )
 
-    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[bool]:
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
         """Answers jobs in one round trip, each in one step.
 
-        False for each that somebody else did: then nothing is sent.
+        1 for each that was answered; 0 where somebody else did; where the job was cancelled
+        meanwhile, when that was (µs by Redis's clock). Only in the first case is anything sent.
+        A job that failed leaves a dead letter.
         """
         return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
@@ -163,15 +180,16 @@ class JobClaims:
 
     async def _answer(
         self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
-    ) -> list[bool]:
+    ) -> list[int]:
         """Answers what has this stream, entry id and reply stream."""
-        keys: list[str | bytes] = [LAUNCHES]
-        told: list[str | bytes | int] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms]
+        keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
+        told: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
         for stream, entry_id, reply_to, reply in answers:
-            keys += (stream, reply_to, body_key(reply.job_id))
-            told += (entry_id, reply.job_id, reply.encode_head(), reply.body)
+            keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
+            given_up = reply.detail if reply.error == JobFailedError.slug else ""
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
         with redis_errors_told():
-            return list(map(bool, await self._finish(keys=keys, args=told)))
+            return list(await self._finish(keys=keys, args=told))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:
@@ -191,8 +209,3 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
         admitted_us=int(fields[b"admitted_us"]),
         claimed_s=now_s,
     )
-
-
-def _triples(batch: Sequence[Claimed]) -> Iterable[str | int]:
-    for claimed in batch:
-        yield from (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)

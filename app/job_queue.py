@@ -14,7 +14,10 @@ from app.jobs import Job, Priority
 from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 
 GROUP = "workers"
+DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"  # stream: jobs that were given up
+MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
 NO_LIMIT = 0
+UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
 MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
 MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
 Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
@@ -26,7 +29,7 @@ def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
 
 
 def seen_key(job_id: str) -> str:
-    """Exists while a job of this id is not admitted again."""
+    """Exists while a job of this id is not admitted again: its entry, or that it was cancelled."""
     return f"{KEY_PREFIX}:seen:{job_id}"
 
 
@@ -81,7 +84,9 @@ class JobQueue:
         self.client = client
         self.max_images = max_images
         self.max_bulk_images = max_bulk_images
-        self._admit = Script(Calls(client), "admit")
+        calls = Calls(client)
+        self._admit = Script(calls, "admit")
+        self._cancel = Script(calls, "cancel")
         self._rounds: dict[str, Sent] = {}  # by stream, the last one that is not through
 
     def limit(self, priority: Priority) -> int:
@@ -114,6 +119,23 @@ class JobQueue:
         [(_, _, queued)] = await self._call(stream, [timeouts_ms], NO_LIMIT, reply_to)
         return queued
 
+    async def cancel(self, jobs: Sequence[Job]) -> int:
+        """Takes back jobs that nobody waits for: none of them is launched after this.
+
+        Returns how many no worker had read yet, which are gone at once; a worker that holds one
+        drops it at its launch. Raises QueueUnavailableError.
+        """
+        keys: list[Part] = []
+        for job in jobs:
+            keys += (stream_key(job.fingerprint, job.priority), seen_key(job.job_id))
+        with redis_errors_told():
+            return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
+
+    async def num_dead_letters(self) -> int:
+        """How many jobs that were given up are kept; raises QueueUnavailableError."""
+        with redis_errors_told():
+            return int(await self.client.xlen(DEAD_LETTERS))
+
     def _round_for(self, stream: str, limit: int, reply_to: str, num_jobs: int) -> Sent:
         last = self._rounds.get(stream)
         if last is None or not last[0].takes(limit, reply_to, num_jobs):
@@ -132,7 +154,8 @@ class JobQueue:
         try:
             return await self._call(opened.stream, opened.groups, opened.limit, opened.reply_to)
         finally:
-            if self._rounds[opened.stream][0] is opened:
+            last = self._rounds.get(opened.stream)  # a later round may have overtaken this one
+            if last is not None and last[0] is opened:
                 del self._rounds[opened.stream]
 
     async def _call(

@@ -10,21 +10,25 @@ from typing import Literal, TypeVar, get_args
 
 from app.image_ids import format_image_id
 
-Kind = Literal["sample", "attention"]
+Kind = Literal["sample", "attention", "attention-all"]
 View = Literal["overlay", "heatmap", "pair"]
-Output = Literal["png", "raw", "json", "npy"]
+Output = Literal["png", "webp", "jpeg", "raw", "json", "npy", "bin"]
 Priority = Literal["interactive", "bulk"]
 Point = tuple[int, int]
 
 OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
-    "sample": ("png", "raw"),
+    "sample": ("png", "webp", "jpeg", "raw"),
     "attention": ("png", "json", "npy"),
+    "attention-all": ("bin",),
 }
 MEDIA_TYPES: Mapping[Output, str] = {
     "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
     "raw": "application/octet-stream",  # H×W×3 uint8, row by row, RGB
     "json": "application/json",
     "npy": "application/x-npy",  # (Q, h, w) float32
+    "bin": "application/octet-stream",  # H·W float32 maxima, then H·W×h·w uint8, little-endian
 }
 VIEWS: frozenset[View] = frozenset(get_args(View))
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
@@ -42,7 +46,7 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One image, or one attention map, to make; the unit that is queued, claimed and answered.
+    """One image, or an image's attention, to make; the unit that is queued, claimed and answered.
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of the picture (None: the image's own).

@@ -122,6 +122,9 @@ class Metrics:
         self.queue_oldest_age_seconds = self._gauge(
             "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
         )
+        self.dead_letters = self._gauge(
+            "sagan_dead_letters", "Jobs that were given up and are kept (sagan dead-letters)", ()
+        )
         self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
         self.model_info = self._gauge(
             "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
@@ -134,7 +137,15 @@ class Metrics:
         )
         self.expired = self._counter("sagan_expired_total", "Jobs whose deadline passed")
         self.failed = self._counter("sagan_failed_total", "Jobs answered with a failure")
-        self.cancelled = self._counter("sagan_cancelled_total", "Jobs whose client went away")
+        self.cancelled = self._counter("sagan_cancelled_total", "Requests whose client went away")
+        self.cancelled_jobs = self._counter(
+            "sagan_cancelled_jobs_total",
+            "Jobs nobody waited for: taken back from the queue, dropped by the worker that had "
+            "claimed them, or in the model already",
+            ("stage",),
+        )
+        for stage in ("queue", "claimed", "model"):
+            self.cancelled_jobs.labels(stage)
         self.reclaimed = self._counter("sagan_reclaimed_total", "Jobs taken from a dead worker")
         self.readmitted = self._counter(
             "sagan_readmitted_total", "Jobs admitted again after Redis came back"
@@ -157,6 +168,15 @@ class Metrics:
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)
         self.batch_images.observe(batch_size)
+
+
+def cancelled_launched(metrics: Metrics) -> Counter:
+    """A worker's own: what it spent on jobs whose cancellation was known at their launch."""
+    return Counter(
+        "sagan_cancelled_launched_total",
+        "Jobs that were drawn although they had been cancelled before their launch: stays 0",
+        registry=metrics.registry,
+    )
 
 
 class DeviceMetrics:

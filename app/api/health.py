@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
@@ -67,6 +68,7 @@ async def metrics(request: Request) -> Response:
     cards = services.cards.current()
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
     set_gauges(services, cards, looks)
+    services.metrics.dead_letters.set(await _num_dead_letters(services))
     return Response(
         generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
@@ -112,6 +114,14 @@ def set_gauges(
             metrics.queue_limit_images.labels(*line).set(services.queue.limit(priority))
             metrics.queue_pending_images.labels(*line).inc(stats.pending_images)
             metrics.queue_oldest_age_seconds.labels(*line).inc(stats.oldest_age_s)
+
+
+async def _num_dead_letters(services: Services) -> float:
+    try:
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            return await services.queue.num_dead_letters()
+    except (QueueUnavailableError, TimeoutError):
+        return math.nan
 
 
 async def _look(services: Services, card: ModelCard) -> Look | None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from app.batches import Claimed
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
-from app.job_claims import JobClaims
+from app.job_claims import SENT, JobClaims
 from app.jobs import MEDIA_TYPES, Reply, Timings
-from app.telemetry import Metrics
+from app.telemetry import Metrics, cancelled_launched
 from app.worker.renderer import Drawing, Renderer
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Answering:
         self.claims = claims
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
+        self.cancelled_launched = cancelled_launched(metrics)
         self.held: dict[str, Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
@@ -116,8 +117,9 @@ class Answering:
         try:
             while answers:
                 try:
-                    sent = await self.claims.finish(answers)
-                    return [answer for answer, once in zip(answers, sent, strict=True) if once]
+                    ends = list(zip(answers, await self.claims.finish(answers), strict=True))
+                    self._count_cancelled(ends)
+                    return [answer for answer, end in ends if end == SENT]
                 except QueueUnavailableError as error:
                     answers = _in_time(answers, error)
                 await asyncio.sleep(retry_s)
@@ -125,6 +127,13 @@ class Answering:
             return []
         finally:
             self.drop(jobs)
+
+    def _count_cancelled(self, ends: Sequence[tuple[Answer, int]]) -> None:
+        for (claimed, _), end in ends:
+            if end > SENT:  # when it was cancelled
+                self.metrics.cancelled_jobs.labels("model").inc()
+                if end < claimed.launched_us:
+                    self.cancelled_launched.inc()
 
     def _observe(self, renderer: Renderer, answers: Sequence[Answer]) -> None:
         drawn = [answer for answer in answers if answer[1].ok]

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.job_queue import JobQueue, _Round, stream_key
+from app.job_queue import GROUP, JobQueue, _Round, seen_key, stream_key
 from app.jobs import PRIORITIES, Job
 from app.redis_clients import connect
 
@@ -136,6 +136,52 @@ async def test_rounds_of_different_streams_do_not_wait_for_one_another(
     scripts = ("cmdstat_evalsha", "cmdstat_eval")
     assert sum(calls[name]["calls"] for name in scripts if name in calls) <= 4
     assert queue._rounds == {}
+
+
+async def test_a_cancelled_job_leaves_the_queue_at_once(queue: JobQueue, client: Redis) -> None:
+    """Room for others, before any worker came; the second cancel finds nothing."""
+    jobs = [job(seed) for seed in range(4)]
+    await admit(queue, *jobs)
+    assert await queue.cancel(jobs[:3]) == 3
+    assert await queue.cancel(jobs[:3]) == 0
+    assert await admit(queue, job(5), job(6), job(7)) == 4
+    assert await client.xlen(STREAM) == 4
+
+
+async def test_a_job_that_was_cancelled_first_is_never_admitted(
+    queue: JobQueue, client: Redis
+) -> None:
+    """A caller may leave while its admission is on its way, or is repeated after an outage."""
+    gone = job()
+    assert await queue.cancel([gone]) == 0
+    assert await admit(queue, gone) == 0
+    assert await queue.admit_again({gone: 1000}, reply_to="r") == 0
+    assert await client.xlen(STREAM) == 0
+    assert 0 < await client.pttl(seen_key(gone.job_id)) <= 120_000
+
+
+async def test_a_full_redis_takes_cancellations(queue: JobQueue, client: Redis) -> None:
+    """They free memory."""
+    await admit(queue, gone := job())
+    try:
+        await client.config_set("maxmemory", 1)
+        assert await queue.cancel([gone]) == 1
+    finally:
+        await client.config_set("maxmemory", 0)
+    assert await client.xlen(STREAM) == 0
+
+
+async def test_redis_knows_the_lag_of_the_group_again_once_all_is_read(
+    queue: JobQueue, client: Redis
+) -> None:
+    """It cannot tell it while an entry that nobody read is missing."""
+    await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    jobs = [job(seed) for seed in range(3)]
+    await admit(queue, *jobs)
+    await queue.cancel(jobs[1:2])
+    await client.xreadgroup(GROUP, "one", {STREAM: ">"})
+    [group] = await client.xinfo_groups(STREAM)
+    assert (group["pending"], group["lag"]) == (2, 0)
 
 
 async def test_one_admission_is_for_one_model(queue: JobQueue) -> None:

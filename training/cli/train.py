@@ -10,10 +10,10 @@ import torch
 
 from model.checkpoint import IN_RUN, Checkpoint, CheckpointError, load_checkpoint
 from model.devices import pick_device
-from training.cli.dry_run import classes_of, print_dry_run
+from training.cli.dry_run import print_dry_run
 from training.cli.options import HeadedCommand, config_options, option
 from training.config import TrainConfig
-from training.data import DataError, ImageSet, open_data
+from training.data import DataError, ImageSet, classes_of, open_data
 from training.data.suspicions import suspicions
 from training.evaluation.data_statistics import STATISTICS
 from training.evaluation.features import FeatureError

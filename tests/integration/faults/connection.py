@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Self
 
 Address = tuple[str, int]
+SECOND_LOOK_S = 0.5
 LINGER_S = 0.05  # for bytes that nobody asked for
 
 
@@ -47,13 +48,23 @@ class Connection:
         """A new one; raises OSError where nobody listens."""
         return cls(*await asyncio.open_connection(*address))
 
-    async def ask(self, path: str, request_id: str) -> Answer:
-        """The answer to a POST without a body; raises OSError or EOFError when it is cut off."""
+    async def ask(self, path: str, request_id: str, wait_s: float) -> Answer:
+        """The answer to a POST without a body.
+
+        Raises OSError or EOFError when it is cut off, TimeoutError when there is none in time.
+        """
         self.writer.write(
             f"POST {path} HTTP/1.1\r\nHost: test\r\nX-Request-ID: {request_id}\r\n"
             "Cache-Control: no-cache\r\nContent-Length: 0\r\n\r\n".encode()
         )
-        return await self.read()
+        reading = asyncio.ensure_future(self.read())
+        await asyncio.wait([reading], timeout=wait_s)
+        if not reading.done():  # it may be this process that was stopped for a while
+            await asyncio.wait([reading], timeout=SECOND_LOOK_S)
+        if not reading.done():
+            reading.cancel()
+            raise TimeoutError
+        return reading.result()
 
     async def ask_raw(self, data: bytes) -> Answer:
         """The answer to these bytes, whatever they are."""
@@ -79,3 +90,11 @@ class Connection:
             pass
         self.writer.close()
         return len(surplus)
+
+
+async def hang_up(address: Address, seed: int) -> None:
+    """Asks and leaves without the answer."""
+    connection = await Connection.open(address)
+    connection.writer.write(b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: test\r\n\r\n" % seed)
+    await asyncio.sleep(0.01)
+    connection.writer.transport.abort()

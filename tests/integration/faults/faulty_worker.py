@@ -98,7 +98,7 @@ class DyingClaims(JobClaims):
             die_if_armed(CLAIMED)
         return jobs
 
-    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[bool]:
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
         """See JobClaims."""
         die_if_armed(UNFINISHED)
         sent = await super().finish(answers)

@@ -146,12 +146,11 @@ class Load:
         path = f"/generate?class=0&seed={seed}&timeout_ms={timeout_ms}{query}"
         answer: Answer | None = None
         try:
-            async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
-                answer = await connection.ask(path, request.request_id)
-        except (OSError, EOFError):
-            request.outcome = "cut"
+            answer = await connection.ask(path, request.request_id, timeout_ms / 1000 + GRACE_S)
         except TimeoutError:
             request.outcome = "lost"
+        except (OSError, EOFError):
+            request.outcome = "cut"
         request.ended_s = time.monotonic()
         if answer is not None:
             request.outcome, request.status = "answered", answer.status

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 from redis.asyncio import Redis
@@ -119,6 +120,13 @@ class Stack:
         own = {"SAGAN_WORKER_SLOT": slot or str(len(self.workers))} | environment
         return _started(self.workers, module, self._environment(redis_url) | own)
 
+    def pids(self) -> dict[str, int]:
+        """The ids of the processes that run now, by what they are."""
+        kept = {f"api {i}": one for i, one in enumerate(self.api, 1)}
+        kept |= {f"worker {i}": one for i, one in enumerate(self.workers, 1)}
+        found = {name: p.child.process.pid for name, p in kept.items() if p.child.process}
+        return found | ({"redis": self.redis.process.pid} if self.redis.process else {})
+
     def arm(self, point: str) -> None:
         """The next worker to come to this point of its work dies there."""
         (self.folder / point).touch()
@@ -201,9 +209,9 @@ async def running_stack(
     num_api: int = 1,
     num_workers: int = 2,
     data_dir: Path | None = None,
-    **settings: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Stack]:
-    """A stack that is ready; more settings than its own are in the style of the environment."""
+    """A stack that is ready; `settings` are variables of the environment, beside its own."""
     async with AsyncExitStack() as exits:
         redis = exits.enter_context(EmbeddedRedis(data_dir))
         stack = Stack(redis, folder, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from tests.integration.faults.connection import Connection
+from tests.integration.faults.connection import Connection, hang_up
 from tests.integration.faults.stack import Stack
 from tests.integration.faults.trial import Trial, fault
 
@@ -31,7 +31,7 @@ async def test_clients_that_hang_up_cost_the_others_nothing(trial: Trial) -> Non
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         for _ in range(5):
-            await asyncio.gather(*(hang_up(stack, seed) for seed in range(500, 540)))
+            await asyncio.gather(*(hang_up(stack.addresses[0], seed) for seed in range(500, 540)))
         await load.answered(trial.num_requests)
 
 
@@ -57,14 +57,6 @@ async def test_huge_bodies_and_bad_utf_8_are_refused_one_by_one(trial: Trial) ->
             assert (answer.status, data[:60]) == (status, data[:60])
             await connection.close()
         await load.answered(trial.num_requests)
-
-
-async def hang_up(stack: Stack, seed: int) -> None:
-    """Asks and leaves without the answer."""
-    connection = await Connection.open(stack.addresses[0])
-    connection.writer.write(b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: test\r\n\r\n" % seed)
-    await asyncio.sleep(0.01)
-    connection.writer.transport.abort()
 
 
 async def dawdle(stack: Stack, nth: int) -> None:

@@ -24,11 +24,20 @@ class Trial:
     loads: list[Load] = field(default_factory=list)
 
     def stack(
-        self, *, num_api: int = 1, num_workers: int = 2, data_dir: Path | None = None, **env: str
+        self,
+        *,
+        num_api: int = 1,
+        num_workers: int = 2,
+        data_dir: Path | None = None,
+        **settings: str,
     ) -> AbstractAsyncContextManager[Stack]:
         """A stack of its own, which is ready."""
         return running_stack(
-            self.folder, num_api=num_api, num_workers=num_workers, data_dir=data_dir, **env
+            self.folder,
+            num_api=num_api,
+            num_workers=num_workers,
+            data_dir=data_dir,
+            settings=settings,
         )
 
     def num_drawn(self, seed: int) -> int:
