@@ -24,7 +24,7 @@ from training.evaluation.scoring import fid_score
 from training.loop import train
 from training.presets import preset
 from training.recipe import config_of
-from training.report import LOG_FILE
+from training.run_log import LOG_FILE
 
 SIZE, NUM_PICTURES = 32, 20_000
 FEATURES = "picturebook-64"
@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs are")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--total-images", type=int, default=120_000, help="of each run")
+    parser.add_argument("--total-images", type=int, default=80_000, help="of each run")
     parser.add_argument("--snapshot-every-images", type=int, default=10_000)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--figure", type=Path, help="the picture of the curves to write")

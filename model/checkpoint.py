@@ -141,23 +141,22 @@ class Checkpoint:
             file.chmod(0o644)
 
 
-def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
+def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = True) -> Checkpoint:
     """The checkpoint of a folder, or a shipped one by its name, or the shipped default.
 
-    A training run's folder stands for its newest checkpoint. Raises CheckpointError, naming the
-    file and what is wrong with it.
+    A training run's folder stands for its newest checkpoint. Without `discriminator` that network
+    is left on the disk. Raises CheckpointError, naming the file and what is wrong with it.
     """
     folder = checkpoint_folder(source)
     description = _read_description(folder)
     with torch.device("meta"):  # the weights come from the file: nothing to initialise
         generator = Generator(description.generator)
-        discriminator = (
-            Discriminator(description.discriminator) if description.discriminator else None
-        )
+        judged_by = description.discriminator if discriminator else None
+        judge = Discriminator(judged_by) if judged_by is not None else None
     _load_tensors(generator, folder / GENERATOR_FILE)
-    if discriminator is not None:
-        _load_tensors(discriminator, folder / DISCRIMINATOR_FILE)
-    checkpoint = Checkpoint(generator, discriminator, description.classes, description.facts)
+    if judge is not None:
+        _load_tensors(judge, folder / DISCRIMINATOR_FILE)
+    checkpoint = Checkpoint(generator, judge, description.classes, description.facts)
     if checkpoint.fingerprint != description.fingerprint:
         raise CheckpointError(
             f"{folder}: the weights have fingerprint {checkpoint.fingerprint[:12]}, "

@@ -210,6 +210,6 @@ def _plain(name: str) -> str:
 
 def _load(model: str | None) -> Checkpoint:
     try:
-        return load_checkpoint(model)
+        return load_checkpoint(model, discriminator=False)
     except CheckpointError as error:
         raise click.ClickException(str(error)) from error

@@ -1,6 +1,6 @@
 """What a training run is: frozen, validated, saved as JSON in the run's folder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,3 +75,13 @@ class TrainConfig(BaseModel):
     def num_steps(self) -> int:
         """Steps until `total_images` real images have been seen."""
         return -(-self.total_images // self.batch_size)
+
+    def with_classes(self, num_classes: int) -> Self:
+        """The same run on data of so many classes."""
+        update = {"num_classes": num_classes}
+        return self.model_copy(
+            update={
+                "generator": self.generator.model_copy(update=update),
+                "discriminator": self.discriminator.model_copy(update=update),
+            }
+        )

@@ -1,6 +1,7 @@
 """From a run to a checkpoint folder, with a card that tells people what it is."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from model.checkpoint import CARD_FILE, SAMPLES_FILE, Checkpoint
@@ -8,6 +9,7 @@ from model.generator import Generator
 from model.pictures import Pixels, encode_png
 from training.config import TrainConfig
 from training.data import ImageSet
+from training.disk import writing
 from training.state import TrainState
 
 LICENCE = "Apache-2.0"
@@ -18,16 +20,17 @@ def export_checkpoint(
     state: TrainState,
     config: TrainConfig,
     data: ImageSet,
-    path: Path,
+    paths: Sequence[Path],
     command: str,
     *,
     scores: Mapping[str, float],
     samples: Pixels,
 ) -> Checkpoint:
-    """Save `generator`, the averaged one, calibrated, as the folder `path`, with how it came to be.
+    """Save `generator`, the averaged one, calibrated, as folders `paths`, with how it came to be.
 
-    Beside the weights lie `README.md`, the model card, and `samples.png`. A folder that is there
-    already is replaced when this one is whole.
+    The discriminator comes along, for runs that start from it. Beside the weights lie `README.md`,
+    the model card, and `samples.png`. A folder that is there already is replaced when this one is
+    whole. Raises RunError where the disk does not take it.
     """
     recipe = config.model_dump(mode="json", exclude={"generator", "discriminator"})
     facts: dict[str, object] = {
@@ -40,9 +43,13 @@ def export_checkpoint(
         "scores": {name: round(value, 4) for name, value in scores.items()},
         "licence": LICENCE,
     }
-    checkpoint = Checkpoint(generator, classes=data.classes, facts=facts)
+    discriminator = copy.deepcopy(state.discriminator)  # a checkpoint's is in eval mode
+    checkpoint = Checkpoint(generator, discriminator, data.classes, facts)
     card = model_card(checkpoint, facts)
-    checkpoint.save(path, {CARD_FILE: card.encode(), SAMPLES_FILE: encode_png(samples)})
+    beside = {CARD_FILE: card.encode(), SAMPLES_FILE: encode_png(samples)}
+    for path in paths:
+        with writing(path):
+            checkpoint.save(path, beside)
     return checkpoint
 
 

@@ -18,7 +18,7 @@ CHECK_EVERY_STEPS = 10
 SATURATED_STEPS = 100
 SATURATED_ACCURACY = 0.999
 SATURATED_LOSS = 0.01
-COLLAPSED = 0.1  # of the data's diversity
+COLLAPSED = 0.02  # of the data's diversity; a run that merely favours some poses ends above 0.05
 
 Kind = Literal["not finite", "saturated", "collapsed"]
 
@@ -44,6 +44,11 @@ class Watch:
         self._diverse_at = num_images
         self._saturated_steps = 0
         self._told: set[Kind] = set()
+
+    @property
+    def well_at(self) -> int:
+        """The images seen when the run was last found well in every respect."""
+        return min(self._finite_at, self._unsaturated_at, self._diverse_at)
 
     def look(self, readings: Readings, weights_finite: bool, num_images: int) -> Trouble | None:
         """What the steps since the last look show, if anything."""

@@ -12,25 +12,20 @@ from types import FrameType
 import torch
 
 from model.checkpoint import Checkpoint
+from training.advice import advice
 from training.config import TrainConfig
 from training.data import ImageSet
+from training.errors import RunError
 from training.exposition import TrainingMetrics
 from training.fine_tuning import start_from
 from training.health import CHECK_EVERY_STEPS, Trouble, Watch
-from training.processes import Processes
+from training.processes import Processes, require_shares
 from training.readings import Meter, Readings, joined_readings
 from training.report import LOG_EVERY_S, Report
-from training.resume import (
-    RunError,
-    claim_run_folder,
-    images_of,
-    load_newest_snapshot,
-    load_snapshot,
-    require_same_classes,
-    rewind,
-)
+from training.run_folder import claim_run_folder, locked, require_same_classes
 from training.sheets import gammas
 from training.showing import Score, Showing
+from training.snapshots import images_of, load_newest_snapshot, load_snapshot, rewind
 from training.state import TrainState
 from training.trainer import ALONE, Trainer
 
@@ -56,28 +51,46 @@ def train(
     snapshot, and the same call goes on from there. At each snapshot `score` measures the averaged
     generator, calibrated; of what it returns the first metric decides which is best, the lowest.
     `command` is what the checkpoint says it was made by; `metrics` are kept up to date. Raises
-    RunError for a folder that does not fit and for a run in trouble.
+    RunError for a folder that does not fit or is in use, and for a run in trouble.
     """
-    _require_shares(config, processes)
+    require_shares(config, processes)
     state = TrainState.start(config, device)
-    if processes.first:
-        claim_run_folder(folder, config)
-        require_same_classes(folder, data.classes)
-        if load_newest_snapshot(folder, state) is None and init is not None:
-            fresh = start_from(state, init, data.classes)
-            logger.info("starts from %s; fresh classes: %s", init.fingerprint[:12], fresh or "none")
-    _bring_in_step(state, processes)
-    trainer = Trainer(config, data, state, processes)
-    writing = None
-    if processes.first:
-        writing = Report(folder, config.total_images, state.num_images, metrics)
-    with _stop_on_signals() as stopping, writing or nullcontext():
-        showing = Showing(folder, config, data, writing, score, command) if writing else None
-        try:
-            _Run(trainer, folder, showing).go(stopping)
-        finally:
-            trainer.loader.close()
+    with locked(folder) if processes.first else nullcontext():
+        with processes.led():
+            if processes.first:
+                claim_run_folder(folder, config)
+                require_same_classes(folder, data.classes)
+                if load_newest_snapshot(folder, state) is None:
+                    _begin(state, config, init, data)
+        _bring_in_step(state, processes)
+        trainer = Trainer(config, data, state, processes)
+        writing = None
+        if processes.first:
+            writing = Report(folder, config.total_images, state.num_images, metrics)
+        with _stop_on_signals() as stopping, writing or nullcontext():
+            showing = Showing(folder, config, data, writing, score, command) if writing else None
+            try:
+                _Run(trainer, folder, showing).go(stopping)
+            finally:
+                trainer.loader.close()
     return state, state.num_images >= config.total_images
+
+
+def _begin(state: TrainState, config: TrainConfig, init: Checkpoint | None, data: ImageSet) -> None:
+    """Give a run without a snapshot the weights that it starts from, if it has any."""
+    if init is None:
+        if config.init is not None:
+            raise RunError(
+                f"the run starts from {config.init[:12]} and has no snapshot yet: name that "
+                "checkpoint by --init again"
+            )
+        return
+    fresh = start_from(state, init, data.classes)
+    judge = "its discriminator" if init.discriminator is not None else "a new discriminator"
+    logger.info(
+        "starts from %s and %s; fresh classes: %s",
+        init.fingerprint[:12], judge, ", ".join(fresh) or "none",
+    )  # fmt: skip
 
 
 class _Run:
@@ -94,22 +107,18 @@ class _Run:
         self.num_rollbacks = 0
 
     def go(self, stopping: Callable[[], bool]) -> None:
-        """Step to the end or until told to stop; the state is saved at the end either way."""
-        snapshot_at = self.state.num_images
+        """Step to the end or until told to stop, which makes the last snapshot."""
         while self.state.num_images < self.config.total_images:
             self.meter.add(self.trainer.step())
             ending = self.processes.any(stopping())
             done = ending or self.state.num_images >= self.config.total_images
             due = self._snapshot_due() or done
-            trouble = self._look() if due or self._look_due() else None
-            if due and trouble is None:
-                trouble, snapshot_at = self._snapshot(), self.state.num_images
-            if trouble is not None:
-                self._meet(trouble)
+            if due or self._look_due():
+                forward = self._meet(self._look())
+                if due and forward:
+                    self._meet(self._snapshot())
             if ending:
-                break
-        if snapshot_at != self.state.num_images:
-            self._snapshot()
+                return
 
     def _look_due(self) -> bool:
         return self.state.num_images // self.config.batch_size % CHECK_EVERY_STEPS == 0
@@ -143,31 +152,40 @@ class _Run:
         self.unlogged.clear()
 
     def _snapshot(self) -> Trouble | None:
-        """Save and show the state; what is wrong with its samples is known to every process."""
+        """Judge the state's samples, and save and show it where they are well or it goes on anyway.
+
+        What is wrong is known to every process.
+        """
         trouble = None
         if self.showing is not None:
             if self.unlogged:
                 self._log()
-            diversity = self.showing.snapshot(self.state)
-            trouble = self.watch.look_at_diversity(diversity, self.state.num_images)
+            judged = self.showing.judged(self.state)
+            trouble = self.watch.look_at_diversity(judged.diversity, self.state.num_images)
+            if trouble is None or self.config.on_trouble == "go-on":
+                self.showing.keep(self.state, judged, self.watch.well_at)
+            self.logged_s = time.monotonic()  # rates are those of the steps alone
         line = self.processes.from_first(trouble.line.encode() if trouble else b"").decode()
         if not line:
             return None
         return trouble or Trouble("collapsed", line, self.state.num_images)
 
-    def _meet(self, trouble: Trouble) -> None:
-        """Do what `on_trouble` says; raises RunError where the run is not to go on."""
-        if self.config.on_trouble == "go-on":
+    def _meet(self, trouble: Trouble | None) -> bool:
+        """Do what `on_trouble` says of a trouble; whether the run goes forward from here.
+
+        Raises RunError where it is not to go on: it never does with what is not finite.
+        """
+        if trouble is None:
+            return True
+        if self.config.on_trouble == "go-on" and trouble.kind != "not finite":
             self._say(f"{trouble.line}; going on")
-            return
+            return True
         if self.config.on_trouble == "rollback" and self.num_rollbacks < MAX_ROLLBACKS:
             self._roll_back(trouble)
-            return
+            return False
         tried = f" after {self.num_rollbacks} rollbacks" if self.num_rollbacks else ""
-        raise RunError(
-            f"{self.folder}: {trouble.line}; stopped{tried}. The snapshots are whole: try lower "
-            "rates, float32, or --on-trouble rollback"
-        )
+        what_now = advice(self.folder, self.config, trouble)
+        raise RunError(f"{self.folder}: {trouble.line}; stopped{tried}. {what_now}")
 
     def _roll_back(self, trouble: Trouble) -> None:
         """Go back to the newest snapshot from when all was well, and on with other latents."""
@@ -175,29 +193,26 @@ class _Run:
         path = rewind(self.folder, trouble.well_at) if self.processes.first else None
         name = self.processes.from_first(path.name.encode() if path else b"").decode()
         if not name:
-            raise RunError(f"{self.folder}: {trouble.line}; no snapshot from before to go back to")
+            what_now = advice(self.folder, self.config, trouble)
+            raise RunError(
+                f"{self.folder}: {trouble.line}; no snapshot from before to go back to. {what_now}"
+            )
         if path is not None:
             load_snapshot(path, self.state)
         _bring_in_step(self.state, self.processes)
-        self.state.random.manual_seed(self.config.seed + (self.num_rollbacks << 32))
+        self.state.draw_anew(self.config.seed, self.num_rollbacks)
         self.watch = Watch(self.state.num_images)
         self.meter, self.unlogged = Meter(), []
-        self.logged_images = self.state.num_images
+        self.logged_s, self.logged_images = time.monotonic(), self.state.num_images
+        self.trainer.loader.waited_s = 0.0
+        if self.showing is not None:
+            self.showing.report.rewound(self.state.num_images)
         at = f"{images_of(Path(name)):,} images"
         self._say(f"{trouble.line}; back to {at} ({self.num_rollbacks} of {MAX_ROLLBACKS})")
 
     def _say(self, line: str) -> None:
         if self.showing is not None:
             self.showing.report.say(line)
-
-
-def _require_shares(config: TrainConfig, processes: Processes) -> None:
-    parts = processes.count * config.accumulation
-    if config.batch_size % parts:
-        raise RunError(
-            f"batch_size={config.batch_size} does not divide into {processes.count} processes × "
-            f"accumulation={config.accumulation}: choose a multiple of {parts}"
-        )
 
 
 def _bring_in_step(state: TrainState, processes: Processes) -> None:

@@ -18,6 +18,14 @@ class PresetError(ValueError):
 
 def preset(name: str) -> Values:
     """The keys and values of a preset; raises PresetError naming the likeliest ones."""
+    return stages(name)[-1][1]
+
+
+def stages(name: str) -> list[tuple[str, Values]]:
+    """The base of a preset and its values, then each variant and the values with it.
+
+    Raises PresetError naming the likeliest presets.
+    """
     tables = _tables()
     base, variants = name, list[str]()
     while (base := str(tables["names"].get(base, base))) not in tables["bases"]:
@@ -26,11 +34,12 @@ def preset(name: str) -> Values:
             raise PresetError(_unknown(name))
         variants.insert(0, max(fitting, key=len))
         base = base.removesuffix(f"-{variants[0]}")
-    values = dict(_table("bases", base))
+    values = _table("bases", base)
+    found = [(base, _without_about(values))]
     for variant in variants:
         values = merged(values, _table("variants", variant))
-    del values["about"]
-    return values
+        found.append((variant, _without_about(values)))
+    return found
 
 
 def preset_names() -> list[str]:
@@ -62,6 +71,10 @@ def likeliest(name: str, known: list[str]) -> str:
     """ "; did you mean …?" with the closest of `known`, or nothing."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _without_about(values: Values) -> Values:
+    return {key: value for key, value in values.items() if key != "about"}
 
 
 def _unknown(name: str) -> str:

@@ -4,6 +4,7 @@ Every process draws the same order, flips and latents for the whole batch and ta
 so that a run does not depend on how many there are. The first one alone writes and decides.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,15 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from training.config import TrainConfig
+from training.errors import RunError
+
+# PyTorch 2.13 warns of the older name, and the versions before it do not know the newer one.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 TIMEOUT = timedelta(hours=2)  # what the others wait for the first one to score and save
 
 
@@ -43,7 +53,7 @@ class Processes:
         if self.count == 1:
             return network
         # Buffers are the same everywhere already: u and v by arithmetic, statistics by their sync.
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        return DistributedDataParallel(network, **{_SYNC_BUFFERS: False})  # type: ignore[arg-type]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of every process's `values`, on the CPU."""
@@ -69,6 +79,21 @@ class Processes:
         distributed.broadcast(buffer, 0, group=self.control)
         return buffer.numpy().tobytes()
 
+    @contextmanager
+    def led(self) -> Iterator[None]:
+        """Within, the first process works and the others wait.
+
+        What it raises ends them too, without a word of theirs (SystemExit).
+        """
+        try:
+            yield
+        except BaseException:
+            if self.first:
+                self.from_first(b"failed")
+            raise
+        if self.from_first(b""):
+            raise SystemExit(1)
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.count > 1:
@@ -79,9 +104,11 @@ class Processes:
         """Within, one process of each machine goes ahead; the others find what it prepared."""
         if self.local_rank != 0:
             self.wait()
-        yield
-        if self.local_rank == 0:
-            self.wait()
+        try:
+            yield
+        finally:
+            if self.local_rank == 0:
+                self.wait()
 
 
 @contextmanager
@@ -110,3 +137,13 @@ def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
         )
     finally:
         distributed.destroy_process_group()
+
+
+def require_shares(config: TrainConfig, processes: Processes) -> None:
+    """Raise RunError where a batch does not divide into the processes and their parts of it."""
+    parts = processes.count * config.accumulation
+    if config.batch_size % parts:
+        raise RunError(
+            f"batch_size={config.batch_size} does not divide into {processes.count} processes × "
+            f"accumulation={config.accumulation}: choose a multiple of {parts}"
+        )

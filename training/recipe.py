@@ -6,13 +6,14 @@ tables `generator` and `discriminator` are for one network alone.
 
 import tomllib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from training.config import TrainConfig
-from training.presets import DEFAULT, Values, likeliest, merged, preset
+from training.presets import DEFAULT, Values, likeliest, merged, preset, stages
 
 SHARED = (
     "base_channels", "attention_at", "attention_form", "residual_at", "spectral_norm",
@@ -22,6 +23,7 @@ NETWORKS: dict[str, type[BaseModel]] = {
     "generator": GeneratorConfig,
     "discriminator": DiscriminatorConfig,
 }
+FLAGS_ALONE = ("preset", "config", "init", "fid", "device", "data-dir", "metrics-port", "dry-run")
 GIVEN = ("resolution", "num_classes")  # by `size` and by the data
 
 
@@ -40,11 +42,13 @@ def read_recipe(
     """The preset `name` (the laptop's by default), under the file's values, under the flags.
 
     `networks_given`: a checkpoint says what the networks are, so neither file nor flags may. Raises
-    PresetError or RecipeError.
+    PresetError or RecipeError, also where a variant of the preset does not fit the rest.
     """
     asked = merged({} if file is None else _read(file), flags)
     if networks_given and (keys := _network_keys(asked)):
         raise RecipeError(f"--init gives the networks: leave out {', '.join(keys)}")
+    if name is not None and not networks_given:
+        _require_fitting(name, asked)
     return merged(preset(name or DEFAULT), asked)
 
 
@@ -68,6 +72,25 @@ def config_with(values: Mapping[str, object], networks: Values) -> TrainConfig:
         raise RecipeError(_first_complaint(error)) from error
 
 
+def _require_fitting(name: str, asked: Values) -> None:
+    """Raise RecipeError naming the variant with which the preset's recipe fails, if one does."""
+    steps = [(step, _complaint(merged(values, asked))) for step, values in stages(name)]
+    if steps[-1][1] is None:
+        return
+    for (_, before), (variant, complaint) in reversed(list(pairwise(steps))):
+        if before is None:
+            raise RecipeError(f"preset {name}: its variant {variant} does not fit: {complaint}")
+
+
+def _complaint(values: Values) -> str | None:
+    """What is wrong with a recipe, if anything; the data's classes are beside the point."""
+    try:
+        config_of(values, num_classes=1)
+    except RecipeError as error:
+        return str(error)
+    return None
+
+
 def _read(file: Path) -> Values:
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -87,8 +110,11 @@ def _read(file: Path) -> Values:
 
 def _require_known(values: Mapping[str, object], known: list[str], place: str) -> None:
     for key in values:
-        if key not in known:
-            raise RecipeError(f"{place}: unknown key {key!r}{likeliest(key, known)}")
+        if key in known:
+            continue
+        if (flag := key.replace("_", "-")) in FLAGS_ALONE:
+            raise RecipeError(f"{place}: {key} is no part of a recipe, only the flag --{flag}")
+        raise RecipeError(f"{place}: unknown key {key!r}{likeliest(key, known)}")
 
 
 def _network_keys(values: Mapping[str, object]) -> list[str]:
@@ -101,5 +127,7 @@ def _first_complaint(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     key = "size" if place.endswith(".resolution") else place
     reason, given = first["msg"].removeprefix("Value error, "), first["input"]
+    if first["type"] == "tuple_type":  # which TOML calls a list
+        reason = "input should be a list, such as [16]"
     shown = "" if isinstance(given, dict) else f", not {given!r}"
     return f"{key}: {reason[0].lower()}{reason[1:]}{shown}"

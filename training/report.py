@@ -1,9 +1,8 @@
 """What a run shows while it goes: a progress bar or lines, a JSONL log, TensorBoard, metrics."""
 
-import json
-import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,24 +14,25 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
-from tensorboardX import SummaryWriter
 
 from model.pictures import Pixels, encode_png
+from training.board import Board
+from training.disk import write_whole_bytes, writing
+from training.errors import RunError
 from training.exposition import TrainingMetrics
+from training.run_log import RunLog
 
 LOG_EVERY_S = 10.0
 LINE_EVERY_S = 30.0  # where the output is no terminal
-LOG_FILE = "log.jsonl"
-TENSORBOARD = "tensorboard"
 
 
 class Report:
     """Tells people and files how a run goes; used by the first process alone, as a context.
 
     In a terminal a progress bar, elsewhere a line every 30 seconds; every record also goes to
-    `log.jsonl` and TensorBoard, by images seen, and to `metrics`, if there are any.
+    `log.jsonl` and TensorBoard, by images seen, and to `metrics`, if there are any. Records of more
+    than `num_images` are dropped: they will be made anew. Raises RunError for a full disk.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Report:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[told]}"),
             console=self.console,
-            speed_estimate_period=60,
             disable=not self.console.is_terminal,
         )
         self._task = self._progress.add_task(
             folder.name, total=total_images, completed=num_images, told=""
         )
-        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=num_images + 1)
+        self._record = RunLog(folder)
+        self._record.rewind(num_images)
+        self._board = Board(folder, num_images)
         self._line_at = float("-inf")
         self._scores: dict[str, float] = {}
 
@@ -76,7 +76,8 @@ class Report:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        self._board.close()
+        with suppress(RunError) if error is not None else nullcontext():  # the first one counts
+            self._board.close()
 
     def moved(self, num_images: int) -> None:
         """Move the bar."""
@@ -89,14 +90,20 @@ class Report:
         self._log(num_images, values)
         if self.metrics is not None:
             self.metrics.record(values)
-        told = self._told(values)
+        rate = values["images_per_s"]
+        left = duration((self.total_images - num_images) / rate) if rate else "?"
+        told = f"{self._told(values)}  {left} left"
         self._progress.update(self._task, completed=num_images, told=told)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
             self._line_at = now
-            rate = values["images_per_s"]
-            left = duration((self.total_images - num_images) / rate) if rate else "?"
-            self.say(f"{num_images:,}/{self.total_images:,} images  {told}  {left} left")
+            self.say(f"{num_images:,}/{self.total_images:,} images  {told}")
+
+    def rewound(self, num_images: int) -> None:
+        """The run is back at so many images: drop the records of what came after."""
+        self.moved(num_images)
+        self._record.rewind(num_images)
+        self._board.rewind(num_images)
 
     def scored(self, num_images: int, scores: Mapping[str, float]) -> None:
         """Log what a snapshot scored; the bar and the lines show it from now on."""
@@ -112,20 +119,18 @@ class Report:
         """Keep sheets as PNG files in folders of their names, and in TensorBoard."""
         for name, pixels in sheets.items():
             path = self.folder / name / f"{num_images:012d}.png"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(encode_png(pixels))
-            self._board.add_image(name, pixels, num_images, dataformats="HWC")
+            with writing(path):
+                path.parent.mkdir(exist_ok=True)
+            write_whole_bytes(path, encode_png(pixels))
+            self._board.picture(num_images, name, pixels)
 
     def say(self, line: str) -> None:
         """A line above the bar."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _log(self, num_images: int, values: Mapping[str, float]) -> None:
-        record = {"images": num_images} | {n: _finite_or_none(v) for n, v in values.items()}
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, num_images)
+        self._record.add(num_images, values)
+        self._board.add(num_images, values)
 
     def _told(self, values: Mapping[str, float]) -> str:
         scores = "".join(f"  {name} {value:.3g}" for name, value in self._scores.items())
@@ -144,8 +149,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _finite_or_none(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return value if math.isfinite(value) else None

@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Adam
@@ -46,6 +47,14 @@ class TrainState:
             ),
             random=torch.Generator().manual_seed(config.seed),
         )
+
+    def draw_anew(self, seed: int, attempt: int) -> None:
+        """Other latents from here on: a stream of its own for each seed and attempt.
+
+        Mixed, since the CPU's generator takes no more than the low 32 bits of a seed.
+        """
+        mixed = np.random.SeedSequence((seed, attempt)).generate_state(1)
+        self.random.manual_seed(int(mixed[0]))
 
     def latents(self, count: int) -> Tensor:
         """The run's next (count, z_dim) latents."""

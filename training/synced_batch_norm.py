@@ -6,7 +6,7 @@ two processes with half a batch each compute what one computes with the whole.
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd.function import FunctionCtx
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
@@ -59,5 +59,19 @@ def sync_batch_norm(network: nn.Module) -> None:
 
 def _mean(values: Tensor) -> Tensor:
     """The mean of all processes' (C,) values; its gradient reaches every process."""
-    total: Tensor = all_reduce(values)
+    total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return total / distributed.get_world_size()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes, whose gradient is the sum of all processes' gradients."""
+
+    @staticmethod
+    def forward(_ctx: FunctionCtx, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)  # type: ignore[no-any-return, no-untyped-call]

@@ -191,7 +191,7 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
     from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
     from model.checkpoint import DEFAULT_NAME
 
-    checkpoint = load_checkpoint(source.location)
+    checkpoint = load_checkpoint(source.location, discriminator=False)
     sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
     sampler.warm_up()
     config, facts = checkpoint.config, _scalars(checkpoint.facts)

@@ -42,6 +42,15 @@ def test_a_saved_checkpoint_loads_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(loaded.discriminator(images, labels), saved.discriminator(images, labels))
 
 
+def test_a_generator_alone_is_loaded_without_a_look_at_the_discriminator(tmp_path: Path) -> None:
+    """As serving does: that file need not even be readable."""
+    folder = checkpoint().save(tmp_path / "cats")
+    (folder / "discriminator.safetensors").write_bytes(b"")
+    loaded = load_checkpoint(folder, discriminator=False)
+    assert loaded.discriminator is None
+    assert loaded.fingerprint == checkpoint().fingerprint
+
+
 def test_the_fingerprint_is_the_generators_alone(tmp_path: Path) -> None:
     """Other class names, facts or discriminator: the same. One changed weight: another."""
     first = checkpoint()

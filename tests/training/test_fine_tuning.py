@@ -1,5 +1,7 @@
 """Training on a folder of pictures, from a checkpoint."""
 
+import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,9 +127,13 @@ def train(*args: object) -> Result:
 
 
 def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
-    pictures: Path, tmp_path: Path
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The command line, a few steps, and a checkpoint of the new classes at the end."""
+    """The command line, a few steps, and a checkpoint of the new classes at the end.
+
+    Going on needs neither the recipe nor the checkpoint that it began from.
+    """
+    caplog.set_level(logging.INFO)
     source = checkpoint().save(tmp_path / "source")
     run = tmp_path / "run"
     args = (run, "--data", pictures, "--init", source, "--data-dir", tmp_path / "data")
@@ -138,5 +144,12 @@ def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     assert tuned.config.upsampling == "bilinear"
     recipe = tuned.facts["recipe"]
     assert isinstance(recipe, dict)
-    assert recipe["init"] == load_checkpoint(source).fingerprint
-    assert train(*args, "--total-images", 16).exit_code == 0  # goes on
+    fingerprint = load_checkpoint(source).fingerprint
+    assert recipe["init"] == fingerprint
+    started = f"starts from {fingerprint[:12]} and its discriminator; fresh classes: ship, truck"
+    assert started in caplog.text
+    shutil.rmtree(source)
+    alone = ("train", run, "--data-dir", tmp_path / "data", "--total-images", 16)
+    result = CliRunner().invoke(sagan.main, [*map(str, alone), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(run).facts["images_seen"] == 16

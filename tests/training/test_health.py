@@ -1,20 +1,28 @@
 """Each trouble is driven for real, noticed in time, and met as the run was told to."""
 
 import json
+import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+import sagan
+from model.checkpoint import load_checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.generator import Generator
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
 from training.diversity import Diversity, median_diversity
-from training.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS
+from training.errors import RunError
+from training.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS, Trouble, Watch
 from training.loop import train
-from training.resume import RunError, snapshots
+from training.snapshots import images_of, snapshots
+from training.state import TrainState
 from training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -43,19 +51,40 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return open_picturebook(tmp_path_factory.mktemp("data"), 32, 40)
 
 
-def poison_at(num_images: int, monkeypatch: pytest.MonkeyPatch, times: int = 1) -> list[int]:
-    """Make a weight NaN once the run has come to `num_images`, that many times over."""
-    step, poisoned = Trainer.step, list[int]()
+def break_weight(state: TrainState) -> None:
+    """A weight that is NaN."""
+    state.discriminator.linear.weight[0, 0] = float("nan")
+
+
+def collapse(state: TrainState) -> None:
+    """Networks whose samples are all alike."""
+    for network in (state.generator, state.average):
+        network.norm.weight.zero_()
+
+
+def poison_at(
+    num_images: int,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int = 1,
+    poison: Callable[[TrainState], None] = break_weight,
+) -> list[bytes]:
+    """Do harm each time that the run comes to `num_images`, so many times; its latents then."""
+    step, latents = Trainer.step, list[bytes]()
 
     def poisoned_step(self: Trainer) -> object:
-        if self.state.num_images == num_images and len(poisoned) < times:
-            poisoned.append(num_images)
+        if self.state.num_images == num_images and len(latents) < times:
+            latents.append(self.state.random.get_state().numpy().tobytes())
             with torch.no_grad():
-                self.state.discriminator.linear.weight[0, 0] = float("nan")
+                poison(self.state)
         return step(self)
 
     monkeypatch.setattr(Trainer, "step", poisoned_step)
-    return poisoned
+    return latents
+
+
+def logged(run: Path) -> list[int]:
+    """How many images the records of a run's log are of."""
+    return [json.loads(line)["images"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_weight_that_is_not_finite_stops_the_run_within_ten_steps(
@@ -76,12 +105,17 @@ def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The run finishes; the latents after the rollback are not those that led into trouble."""
+    """The run finishes; the latents after the rollback are not those that led into trouble.
+
+    Nor has the log what came of them.
+    """
     poison_at(100, monkeypatch)
+    monkeypatch.setattr("training.loop.LOG_EVERY_S", 0.0)
     options: dict[str, object] = {"total_images": 160, "snapshot_every_images": 80}
     state, finished = train(config(on_trouble="rollback", **options), data, tmp_path / "a", CPU)
     assert finished
     assert "back to 80 images (1 of 3)" in capsys.readouterr().out
+    assert logged(tmp_path / "a") == [40, 80, 80, 120, 160, 160]
     untroubled, _ = train(config(**options), data, tmp_path / "b", CPU)
     assert not torch.equal(state.random.get_state(), untroubled.random.get_state())
 
@@ -89,14 +123,14 @@ def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
 def test_rollbacks_are_bounded(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What goes wrong every time ends the run after the third."""
-    poisoned = poison_at(100, monkeypatch, times=1000)
+    """What goes wrong every time ends the run after the third, each with latents of its own."""
+    latents = poison_at(100, monkeypatch, times=1000)
     with pytest.raises(RunError, match="stopped after 3 rollbacks"):
         train(
             config(on_trouble="rollback", total_images=160, snapshot_every_images=80),
             data, tmp_path, CPU,
         )  # fmt: skip
-    assert len(poisoned) == 4
+    assert len(latents) == len(set(latents)) == 4
 
 
 def test_trouble_before_the_first_snapshot_cannot_be_rolled_back(
@@ -106,6 +140,68 @@ def test_trouble_before_the_first_snapshot_cannot_be_rolled_back(
     poison_at(20, monkeypatch)
     with pytest.raises(RunError, match="no snapshot from before to go back to"):
         train(config(on_trouble="rollback", total_images=400), data, tmp_path, CPU)
+
+
+def test_what_is_not_finite_is_never_gone_on_with(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to go on whatever happens, the run still stops, and names gentler rates."""
+    poison_at(20, monkeypatch)
+    with pytest.raises(RunError, match="after 40 images; stopped") as error:
+        train(config(on_trouble="go-on", precision="bf16"), data, tmp_path, CPU)
+    assert str(error.value).endswith(
+        "begin in another folder with --generator-rate 5e-05 --discriminator-rate 0.0002 "
+        "--precision float32"
+    )
+
+
+def test_going_on_skips_no_snapshot(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is due when a trouble is noticed is made all the same."""
+    trouble = Trouble("saturated", "the discriminator is saturated", 0)
+    monkeypatch.setattr(Watch, "look", lambda *seen: trouble if seen[-1] == 8 else None)
+    options = {"total_images": 12, "snapshot_every_images": 8}
+    train(config(on_trouble="go-on", **options), data, tmp_path, CPU)
+    assert [images_of(path) for path in snapshots(tmp_path)] == [8, 12]
+
+
+def test_a_collapsed_state_is_neither_saved_nor_exported_and_the_advice_works(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the error prints are commands: back to the good snapshot, the only one; and anew."""
+    poison_at(100, monkeypatch, times=2, poison=collapse)
+    run = tmp_path / "run"
+    options = {"total_images": 160, "snapshot_every_images": 80, "kept_snapshots": 1}
+    with pytest.raises(RunError, match=r"the samples have collapsed.*; stopped") as error:
+        train(config(**options), data, run, CPU)
+    back, anew = re.findall("`sagan (.*?)`", str(error.value))
+    assert [p.name for p in snapshots(run)] == ["snapshot-000000000080.pt"]
+    assert load_checkpoint(run).facts["images_seen"] == 80
+
+    here = ["--data-dir", str(tmp_path / "data"), "--device", "cpu"]
+    result = CliRunner().invoke(sagan.main, [*shlex.split(back), *here])
+    assert result.exit_code == 0, result.output
+    assert "back to 80 images (1 of 3)" in result.output
+    assert load_checkpoint(run).facts["images_seen"] == 160
+    result = CliRunner().invoke(sagan.main, [*shlex.split(anew), *here, "--total-images", "4"])
+    assert result.exit_code == 0, result.output
+    begun = TrainConfig.model_validate_json((tmp_path / "run-2/train.json").read_text())
+    assert begun == config(
+        total_images=4, snapshot_every_images=80, kept_snapshots=1, generator_rate=5e-5,
+        discriminator_rate=2e-4, init=begun.init,
+    )  # fmt: skip
+    assert begun.init is not None
+
+
+def test_a_rollback_finds_the_snapshot_from_when_all_was_well(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a trouble is suspected, as D's saturation is, that one stays beside the newest."""
+    monkeypatch.setattr(Watch, "well_at", 9)
+    options = {"total_images": 24, "snapshot_every_images": 8, "kept_snapshots": 1}
+    train(config(on_trouble="rollback", **options), data, tmp_path, CPU)
+    assert [images_of(path) for path in snapshots(tmp_path)] == [8, 24]
 
 
 def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from model.checkpoint import load_checkpoint
 from tests.training.killable_run import CONFIG, go_on
 from training.data import open_data
-from training.resume import load_newest_snapshot, snapshots
+from training.snapshots import load_newest_snapshot, snapshots
 from training.state import TrainState
 
 NUM_KILLS = 100

@@ -1,11 +1,13 @@
 """The loop: it learns, it stops and goes on, and a stop leaves no trace."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from model.checkpoint import load_checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
+from training.errors import RunError
 from training.loop import train
-from training.resume import RunError, save_snapshot, snapshots
+from training.snapshots import save_snapshot, snapshots
 from training.state import TrainState
 from training.trainer import Trainer
 
@@ -92,9 +95,12 @@ def test_one_batch_overfits(data: ImageSet) -> None:
 def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two snapshots are kept; samples and attention of each, a log, a checkpoint with its card."""
+    """Two snapshots are kept; samples and attention of each, a log, a checkpoint with its card.
+
+    The discriminator lies in the checkpoint too; the run's own goes on training.
+    """
     monkeypatch.setattr("training.loop.LOG_EVERY_S", 0.0)
-    train(small(total_images=40, snapshot_every_images=8), data, tmp_path, CPU)
+    state, _ = train(small(total_images=40, snapshot_every_images=8), data, tmp_path, CPU)
     assert [p.name for p in snapshots(tmp_path)] == [
         "snapshot-000000000032.pt", "snapshot-000000000040.pt",
     ]  # fmt: skip
@@ -106,9 +112,44 @@ def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
         "discriminator_loss", "generator_loss", "images_per_s", "gamma_16", "real_accuracy",
         "fake_accuracy", "loader_wait",
     } <= records[0].keys()  # fmt: skip
-    assert load_checkpoint(tmp_path).facts["images_seen"] == 40
+    exported = load_checkpoint(tmp_path)
+    assert exported.facts["images_seen"] == 40
+    assert exported.discriminator is not None
+    ours, theirs = exported.discriminator.state_dict(), state.discriminator.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert state.discriminator.training
     assert "- images seen: 40, in 10 steps" in (tmp_path / "checkpoint/README.md").read_text()
     assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_rates_are_those_of_the_steps_alone(
+    data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score that takes an hour does not show in the images a second."""
+    clock = itertools.count()
+    scored = 0
+
+    def score(_generator: object) -> dict[str, float]:
+        nonlocal scored
+        scored += 1
+        return {"fid": 1.0}
+
+    now = lambda: next(clock) * 0.001 + scored * 3600.0  # noqa: E731
+    monkeypatch.setattr("training.loop.time", types.SimpleNamespace(monotonic=now))
+    config = small(total_images=12, snapshot_every_images=8)
+    train(config, data, tmp_path, CPU, score=score)
+    records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rates = [record["images_per_s"] for record in records if "images_per_s" in record]
+    assert len(rates) == scored == 2
+    assert min(rates) > 100
+
+
+def test_a_run_that_began_from_a_checkpoint_asks_for_it_until_its_first_snapshot(
+    data: ImageSet, tmp_path: Path
+) -> None:
+    """Killed before, it does not silently begin from scratch."""
+    with pytest.raises(RunError, match="starts from 0123456789ab and has no snapshot yet: name"):
+        train(small(init="0123456789abcdef"), data, tmp_path, CPU)
 
 
 def test_going_on_with_other_options_is_refused_by_name(data: ImageSet, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=100)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert b"deprecated" not in done.stderr
     return folder / name
 
 
@@ -64,6 +65,21 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         ours, theirs = weights(one, network), weights(two, network)
         for name, tensor in ours.items():
             torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_what_ends_the_first_process_is_said_once(tmp_path: Path) -> None:
+    """A batch that does not divide into two: one line, before any picture is prepared."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "sagan", "train", "run", "--batch-size", "7", "--device", "cpu",
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=100)
+    ours, _, _ = done.stderr.decode().partition("torch/distributed")  # then torchrun has its say
+    assert ours.count("Error: batch_size=7 does not divide into 2 processes") == 1
+    assert "Traceback" not in ours
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shares_are_whole_and_apart() -> None:

@@ -48,6 +48,9 @@ def test_a_switch_of_both_networks_is_overridden_by_a_networks_own_table(tmp_pat
         ("size = 48", r"size: input should be 32, 64, 128 or 256, not 48"),
         ("attention_at = [7]", r"generator: attention_at=7: no block ends at that resolution"),
         ("precision = 'half'", r"precision: input should be 'float32' or 'bf16', not 'half'"),
+        ("attention_at = 16", r"generator\.attention_at: input should be a list, .*, not 16"),
+        ("fid = 'inception'", r"fid is no part of a recipe, only the flag --fid"),
+        ("data-dir = 'data'", r"data-dir is no part of a recipe, only the flag --data-dir"),
         ("batch_size = ", r"recipe\.toml: not TOML: Invalid value"),
     ],
 )
@@ -69,3 +72,14 @@ def test_a_checkpoint_to_start_from_leaves_no_say_about_the_networks(tmp_path: P
     with pytest.raises(RecipeError, match="--init gives the networks: leave out size"):
         read_recipe(None, None, {"size": 64}, networks_given=True)
     assert read_recipe("sagan-128", None, {}, networks_given=True)["batch_size"] == 256
+
+
+def test_a_variant_that_does_not_fit_its_base_is_named() -> None:
+    """Unless something else mends it; where it is not to blame, it is not blamed."""
+    with pytest.raises(RecipeError, match=r"variant schedule-b does not fit: .*attention_at=64"):
+        read_recipe("laptop-32-no-ttur-schedule-b", None, {}, networks_given=False)
+    assert read_recipe("laptop-32-schedule-b", None, {"size": 128}, networks_given=False)
+    assert read_recipe("laptop-32-feat64-feat16", None, {}, networks_given=False)
+    values = read_recipe("laptop-32-no-ttur", None, {"size": 48}, networks_given=False)
+    with pytest.raises(RecipeError, match=r"^size: "):
+        config_of(values, num_classes=3)

@@ -11,6 +11,7 @@ from model.importers.download import DownloadError, download
 from training.evaluation.classifier import CONFIG_FILE, TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.torchscript import INCEPTION_SHA256, INCEPTION_URL, open_torchscript
+from training.presets import likeliest
 
 SHIPPED = Path(__file__).parent / "classifiers"
 INCEPTION = "inception"
@@ -30,9 +31,10 @@ def open_features(source: str, device: torch.device) -> FeatureExtractor:
     if path.is_dir():
         return classifier_features(load_classifier(path), path.resolve().name, device)
     if not path.exists():
+        names = [*shipped_classifiers(), INCEPTION]
         raise FeatureError(
-            f"{source}: neither a file nor a classifier's folder nor one of "
-            f"{', '.join([*shipped_classifiers(), INCEPTION])}"
+            f"{source}: neither a file nor a classifier's folder nor one of {', '.join(names)}"
+            f"{likeliest(source, names)}"
         )
     return open_torchscript(path, device)
 

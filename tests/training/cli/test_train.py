@@ -11,6 +11,8 @@ from PIL import Image
 import sagan
 from tests.training.evaluation.networks import Colours, script
 from training.config import TrainConfig
+from training.run_folder import claim_run_folder
+from training.snapshots import images_of, snapshots
 
 
 def train(*args: object) -> Result:
@@ -81,6 +83,12 @@ def test_going_on_with_other_classes_is_refused_by_number_and_name(
         (("--data", "nowhere"), "nowhere: no such folder"),
         (("--batch-size", "0"), "batch_size: input should be greater than 0, not 0"),
         (("--config", "none.toml"), "none.toml: No such file"),
+        (
+            ("--fid", "picturbook-64"),
+            "picturbook-64: neither a file nor a classifier's folder nor "
+            "one of picturebook-64, inception; did you mean picturebook-64?",
+        ),
+        (("--preset", "laptop-32-schedule-b"), "its variant schedule-b does not fit: "),
         (("--init", "picturebook-64", "--size", "32"), "--init gives the networks: leave out size"),
     ],
 )
@@ -120,8 +128,13 @@ def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_each_snapshot_is_scored_and_the_best_is_kept(pictures: Path, tmp_path: Path) -> None:
-    """With features of a file: an FID a snapshot in the log, the lowest in best.json, best.pt."""
+def test_each_snapshot_is_scored_and_the_best_is_kept(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With features of a file: an FID a snapshot in the log, the lowest in best.json and best/.
+
+    Its snapshot stays, too. Going on without --fid says what is lost.
+    """
     features = script(Colours(), tmp_path)
     run = tmp_path / "run"
     result = train(
@@ -135,6 +148,29 @@ def test_each_snapshot_is_scored_and_the_best_is_kept(pictures: Path, tmp_path: 
     assert sorted(scores) == [4, 8, 12]
     best = json.loads((run / "best.json").read_text())
     assert best["value"] == min(scores.values()) == scores[best["images"]]
-    assert (run / "best.pt").is_file()
+    facts = json.loads((run / "best/config.json").read_text())["facts"]
+    assert facts["images_seen"] == best["images"]
+    assert facts["scores"]["fid_Colours"] == pytest.approx(best["value"], abs=1e-4)
+    assert best["images"] in [images_of(path) for path in snapshots(run)]
     facts = json.loads((run / "checkpoint/config.json").read_text())["facts"]
     assert facts["scores"]["fid_Colours"] == pytest.approx(scores[12], abs=1e-4)
+    assert "scored" not in caplog.text
+    assert train(run, "--data-dir", tmp_path / "data", "--total-images", 16).exit_code == 0
+    assert "were scored before (fid_Colours) and are not now: add --fid" in caplog.text
+    assert images_of(snapshots(run)[-1]) == 16
+
+
+def test_another_recipe_is_refused_before_any_picture_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name of what differs, and with the command that goes on."""
+    monkeypatch.chdir(tmp_path)
+    shape = {"resolution": 64, "base_channels": 8, "num_classes": 10}
+    config = TrainConfig.model_validate({"generator": shape, "discriminator": shape})
+    Path("run").mkdir()
+    claim_run_folder(Path("run"), config)
+    result = train("run", "--base-channels", 8, "--batch-size", 8)
+    assert result.exit_code == 1
+    assert "run was started with batch_size=16, asked is 8: leave the recipe out" in result.output
+    assert "(sagan train run)" in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,71 @@
+"""What a call of `sagan train` asks for: a new run's recipe, or the one that a run has recorded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from model.checkpoint import Checkpoint, load_checkpoint
+from training.config import TrainConfig
+from training.fine_tuning import configs_for
+from training.presets import Values
+from training.recipe import config_of, config_with, read_recipe, run_keys
+from training.run_folder import FREE, recorded_config, require_same_recipe
+
+
+class Asked(NamedTuple):
+    """A run's config, of one class where the data is yet to tell, and what it starts from."""
+
+    config: TrainConfig
+    init: Checkpoint | None
+
+
+def asked_run(
+    run: Path,
+    preset_name: str | None,
+    config_file: Path | None,
+    init: str | None,
+    flags: Mapping[str, object],
+) -> Asked:
+    """What is asked for, before any picture is read.
+
+    An existing run of which no part of the recipe is named goes on with what it has recorded;
+    where one is named, all of it must be the same. Raises PresetError, RecipeError, RunError or
+    CheckpointError.
+    """
+    recorded, given = recorded_config(run), _given(flags)
+    nothing_named = preset_name is None and config_file is None and init is None
+    if recorded is not None and nothing_named and given.keys() <= FREE:
+        kept = {name: getattr(recorded, name) for name in run_keys()}
+        networks: Values = {
+            "generator": recorded.generator, "discriminator": recorded.discriminator,
+        }  # fmt: skip
+        config = config_with(kept | given, networks)
+        return Asked(config.model_copy(update={"init": recorded.init}), None)
+    source = None if init is None else load_checkpoint(init)
+    num_classes = 1 if recorded is None else recorded.generator.num_classes
+    config = _config(preset_name, config_file, given, source, num_classes)
+    if recorded is not None:
+        require_same_recipe(run, recorded, config)
+    return Asked(config, source)
+
+
+def _given(flags: Mapping[str, object]) -> Values:
+    """The flags that were given; `size` as a number."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return given | ({"size": int(str(given["size"]))} if "size" in given else {})
+
+
+def _config(
+    preset_name: str | None,
+    config_file: Path | None,
+    given: Values,
+    source: Checkpoint | None,
+    num_classes: int,
+) -> TrainConfig:
+    """Its networks are the checkpoint's, or new ones of the recipe."""
+    values = read_recipe(preset_name, config_file, given, networks_given=source is not None)
+    if source is None:
+        return config_of(values, num_classes)
+    generator, discriminator = configs_for(source, num_classes)
+    config = config_with(values, {"generator": generator, "discriminator": discriminator})
+    return config.model_copy(update={"init": source.fingerprint})

@@ -1,0 +1,127 @@
+"""The launch of a run: its pictures, its scores and its processes are found, then it is trained."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+
+from model.checkpoint import IN_RUN, load_checkpoint
+from training.best import read_best
+from training.cli.asked import Asked
+from training.config import TrainConfig
+from training.data import ImageSet, open_data
+from training.data.suspicions import suspicions
+from training.errors import RunError
+from training.evaluation.data_statistics import STATISTICS
+from training.evaluation.features import FeatureExtractor
+from training.evaluation.opening import open_features
+from training.evaluation.scoring import fid_score
+from training.exposition import TrainingMetrics
+from training.loop import train
+from training.processes import Processes, joined, require_shares
+from training.state import TrainState
+
+logger = logging.getLogger(__name__)
+
+
+def launch(
+    run: Path,
+    ask: Callable[[], Asked],
+    device: torch.device,
+    data_dir: Path,
+    features: str | None,
+    metrics_port: int | None,
+) -> None:
+    """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
+    with joined(device) as (processes, own_device):
+        level = logging.INFO if processes.first else logging.ERROR
+        logging.basicConfig(level=level, format="%(message)s")
+        try:
+            asked = _shared(processes, ask)
+            metrics = extractor = None
+            with processes.led():
+                if processes.first:
+                    extractor = _features(features, run, own_device)
+                    metrics = _shown_on(metrics_port, run, asked.config.total_images)
+            with processes.one_a_machine_first():
+                images = _open(asked.config, data_dir)
+            score = fid_score(images, extractor, data_dir / STATISTICS) if extractor else None
+            state, finished = train(
+                asked.config.with_classes(len(images.classes)), images, run, own_device, asked.init,
+                processes=processes, score=score, command=_command(), metrics=metrics,
+            )  # fmt: skip
+        except RunError:
+            if processes.first:
+                raise
+            raise SystemExit(1) from None  # all have met with it, and the first one says so
+        if processes.first:
+            _announce(state, finished, run)
+
+
+def _shared(processes: Processes, ask: Callable[[], Asked]) -> Asked:
+    """What the first process finds asked for: the others may not see the run's folder."""
+    asked = None
+    with processes.led():
+        if processes.first:
+            asked = ask()
+            require_shares(asked.config, processes)
+    told = asked.config.model_dump_json().encode() if asked is not None else b""
+    content = processes.from_first(told)
+    return asked or Asked(TrainConfig.model_validate_json(content), None)
+
+
+def _shown_on(port: int | None, run: Path, total_images: int) -> TrainingMetrics | None:
+    if port is None:
+        return None
+    metrics = TrainingMetrics(run.name, total_images)
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise click.UsageError(
+            f"--metrics-port {port}: {error.strerror}; choose another port"
+        ) from error
+    return metrics
+
+
+def _features(source: str | None, run: Path, device: torch.device) -> FeatureExtractor | None:
+    """What snapshots are scored with, if anything; said where they were before and are not now."""
+    if source is not None:
+        return open_features(source, device)
+    if (best := read_best(run)) is not None:
+        logger.warning(
+            "%s: its snapshots were scored before (%s) and are not now: add --fid to go on with it",
+            run, best.metric,
+        )  # fmt: skip
+    return None
+
+
+def _open(config: TrainConfig, data_dir: Path) -> ImageSet:
+    """The run's pictures, with a line on their classes and a warning of what looks wrong."""
+    size = config.generator.resolution
+    images = open_data(config.data, data_dir, size, config.num_pictures)
+    counts = images.counts
+    logger.info(
+        "%s pictures in %d classes, %s to %s each",
+        f"{len(images):,}", len(counts), f"{counts.min():,}", f"{counts.max():,}",
+    )  # fmt: skip
+    for suspicion in suspicions([c.name for c in images.classes], counts.tolist()):
+        logger.warning("suspicious: %s", suspicion)
+    return images
+
+
+def _command() -> str:
+    return shlex.join(["sagan", *sys.argv[1:]])
+
+
+def _announce(state: TrainState, finished: bool, run: Path) -> None:
+    if not finished:
+        click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
+        return
+    click.echo(
+        f"{run / IN_RUN}: fingerprint {load_checkpoint(run, discriminator=False).fingerprint[:12]}"
+    )
+    click.echo(f"serve it: sagan serve --model {run}")
