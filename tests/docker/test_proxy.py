@@ -1,0 +1,109 @@
+"""HAProxy with the configuration that ships, before real replicas that die and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.docker.dashboards import DOCKER
+from tests.integration.faults.connection import Address
+from tests.integration.faults.stack import READY_S, Stack, running_stack
+from tests.integration.ports import free_port
+
+NUM_REQUESTS = 40
+RESTART_S = 0.5  # after which a replica that was told to stop does not answer any more
+CHECKED_S = 1.5  # HAProxy looks every second
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy"),
+]
+
+
+def configuration(port: int, replicas: list[Address]) -> str:
+    """The shipped one, with the replicas' addresses in place of Docker's DNS."""
+    text = (DOCKER / "haproxy.cfg").read_text()
+    servers = "\n    ".join(f"server api{i} {h}:{p}" for i, (h, p) in enumerate(replicas))
+    text = text.replace("server-template api 20 api:8000", servers)
+    text = text.replace(" resolvers docker resolve-prefer ipv4 init-addr none", "")
+    text = re.sub(r"^\s+default-server$", "", text, flags=re.MULTILINE)
+    return text.replace("bind :8000", f"bind 127.0.0.1:{port}")
+
+
+@asynccontextmanager
+async def before(stack: Stack, folder: Path) -> AsyncIterator[str]:
+    """HAProxy before the stack's replicas, which the stack's load meets alone; its URL."""
+    port = free_port()
+    config = folder / "haproxy.cfg"
+    config.write_text(configuration(port, stack.addresses))
+    process = await asyncio.create_subprocess_exec("haproxy", "-db", "-f", str(config))
+    stack.addresses = [("127.0.0.1", port)]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def until(url: str, status: int) -> httpx.Response:
+    """The first answer with this status."""
+    async with asyncio.timeout(READY_S), httpx.AsyncClient() as client:
+        while True:
+            try:
+                answer = await client.get(url)
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code == status:
+                return answer
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_replica_that_ends_takes_no_request_along(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Killed or told to stop under load: what it swallowed is asked of the other, all are 200."""
+    async with running_stack(tmp_path, num_api=2) as stack:
+        ports = [port for _, port in stack.addresses]
+        async with before(stack, tmp_path) as url:
+            await until(f"{url}/readyz", 200)
+            async with stack.load() as load:
+                for replica, port in zip(stack.api, ports, strict=True):
+                    await load.answered(NUM_REQUESTS)
+                    replica.send(number)
+                    await load.answered(NUM_REQUESTS)
+                    await asyncio.sleep(RESTART_S)
+                    await until(f"http://127.0.0.1:{port}/readyz", 200)
+                    await asyncio.sleep(CHECKED_S)  # the proxy has seen that it is back
+
+
+async def test_while_none_is_ready_the_api_itself_says_why(tmp_path: Path) -> None:
+    """Its own problem document; without any replica, one of the proxy's."""
+    async with running_stack(tmp_path, num_workers=0) as stack, before(stack, tmp_path) as url:
+        waiting = await until(f"{url}/readyz", 503)
+        while waiting.json()["type"] != "/problems/not-ready":
+            waiting = await until(f"{url}/readyz", 503)
+        await stack.api[0].kill_for_good()
+        gone = await until(f"{url}/readyz", 503)
+        while gone.json()["type"] != "/problems/unavailable":
+            gone = await until(f"{url}/readyz", 503)
+        for answer in (waiting, gone):
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_metrics_are_not_for_the_public(tmp_path: Path) -> None:
+    """A replica has them, the proxy does not pass them on."""
+    async with running_stack(tmp_path) as stack:
+        ((host, port),) = stack.addresses
+        assert (await until(f"http://{host}:{port}/metrics", 200)).text
+        async with before(stack, tmp_path) as url:
+            assert (await until(f"{url}/metrics", 404)).json()["status"] == 404
