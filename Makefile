@@ -4,7 +4,8 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
 # What `make bench` runs, each a module of benchmarks/.
-BENCHMARKS ?= attention encoder sampler load service saturation
+BENCHMARKS ?= attention encoder sampler load service saturation scaling
+SOAK_MINUTES ?= 60
 # Another index for torch alone, e.g. one with CPU-only builds; see the README.
 TORCH_INDEX_URL ?=
 VENV ?= .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test test-slow check bench format clean
+.PHONY: help serve install test test-slow check bench soak format clean
 .SUFFIXES:
 
 help: ## Show this list
@@ -30,8 +31,11 @@ test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under
 test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training
 	$(BIN)/python -m pytest -m slow --timeout 600
 
-bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service and its saturation (15 minutes)
+bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service, saturation, scaling (18 minutes)
 	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+soak: $(VENV)/.installed-dev ## Mixed load, kills and disconnects for SOAK_MINUTES (60): nothing may grow or be lost
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
 check: $(VENV)/.installed-dev ## Lint, format, types, import contracts
 	$(BIN)/ruff check .

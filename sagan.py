@@ -9,6 +9,12 @@ COMMANDS = {
     "serve": ("app.cli", "serve", "Serve images over HTTP on this machine: API, worker and queue."),
     "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
     "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
+    "dead-letters": (
+        "app.dead_letters_cli",
+        "dead_letters",
+        "List, retry or drop the jobs that workers gave up.",
+    ),
+    "api-key": ("app.cli", "api_key", "Make an API key for a client of `serve` or `api`."),
     "prepare": ("training.cli.prepare", "prepare_command", "Prepare pictures for training."),
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),
     "train": ("training.cli.train", "train_command", "Train a SAGAN and export a checkpoint."),

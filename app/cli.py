@@ -1,4 +1,4 @@
-"""The commands `serve`, `api` and `worker`; flags are the settings, under the same names."""
+"""The commands `serve`, `api`, `worker` and `api-key`; flags are settings of the same names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
+from app.api_keys import listed, new_key
 from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -24,6 +25,7 @@ API_FLAGS = (
     click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
     click.option("--port", type=int, help="Port to listen on.  [default: 8000]"),
     click.option("--max-queue-images", type=int, help="Beyond it: 429.  [default: 512]"),
+    click.option("--max-bulk-images", type=int, help="Of bulk jobs; 429.  [default: 4096]"),
     click.option("--default-timeout-ms", type=int, help="[default: 30000]"),
     click.option("--max-timeout-ms", type=int, help="[default: 120000]"),
 )
@@ -86,6 +88,23 @@ def api(**given: object) -> NoReturn:
 def worker(**given: object) -> NoReturn:
     """Run one worker: it holds the models and a device, and draws what the queue asks for."""
     _run("app.worker.main", "main", given)
+
+
+@main.command("api-key")
+@click.argument("name")
+def api_key(name: str) -> None:
+    """Make an API key for NAME: prints the key, for its owner, and the entry that the API knows.
+
+    \b
+    Put the entry into SAGAN_API_KEYS (several with commas) or on a line of SAGAN_API_KEYS_FILE,
+    which is read again when it changes. The key itself is kept nowhere.
+    """
+    key = new_key()
+    try:
+        entry = listed(name, key)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
+    click.echo(f"key:   {key}\nentry: {entry}")
 
 
 def _run(module: str, function: str, given: dict[str, object]) -> NoReturn:

@@ -13,7 +13,7 @@ class AppError(Exception):
     """An error with an HTTP status, a title and a stable `slug`, the last part of its problem type.
 
     `detail` is the sentence a person reads; `extra` are further members of the problem document
-    (RFC 9457, section 3.2); `retry_after_s` becomes a Retry-After header.
+    (RFC 9457, section 3.2); `retry_after_s` becomes a Retry-After header, beside `headers`.
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -26,10 +26,12 @@ class AppError(Exception):
         *,
         retry_after_s: int | None = None,
         extra: Mapping[str, Extra] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.headers: Mapping[str, str] = dict(headers or {})
         self.extra: Mapping[str, Extra] = dict(extra or {})
 
     @property
@@ -60,6 +62,14 @@ class UnknownClassError(InvalidValueError):
         )
 
 
+class UnauthenticatedError(AppError):
+    """No API key came along, or one that is not known."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    slug = "unauthenticated"
+    title = "An API key is needed"
+
+
 class NotFoundError(AppError):
     """Nothing has this address."""
 
@@ -82,6 +92,22 @@ class NotAcceptableError(AppError):
     status = HTTPStatus.NOT_ACCEPTABLE
     slug = "not-acceptable"
     title = "None of the accepted media types can be made"
+
+
+class MalformedRequestError(AppError):
+    """What came is not an HTTP request."""
+
+    status = HTTPStatus.BAD_REQUEST
+    slug = "malformed-request"
+    title = "The request cannot be read"
+
+
+class HeadTooLargeError(AppError):
+    """Request line and headers are longer than any valid ones."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    slug = "head-too-large"
+    title = "The request's headers are too large"
 
 
 class PayloadTooLargeError(AppError):
@@ -125,6 +151,14 @@ class QueueFullError(AppError):
         self.limit = limit
 
 
+class RateLimitedError(AppError):
+    """This client has had, or is having, as many images as one client may."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "rate-limited"
+    title = "The client asks for too much"
+
+
 class NotReadyError(AppError):
     """No worker has shown a model yet, or this server is draining."""
 
@@ -160,9 +194,6 @@ class DeadlineExceededError(AppError):
     status = HTTPStatus.GATEWAY_TIMEOUT
     slug = "deadline-exceeded"
     title = "The deadline passed"
-
-    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
 
 
 class JobFailedError(AppError):

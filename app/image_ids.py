@@ -12,6 +12,7 @@ MAX_TRUNCATION_THOUSANDTHS = 4000
 FINGERPRINT_DIGITS = 12
 
 _NUMBER = r"0|[1-9][0-9]{0,9}"
+PATTERN = rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})"
 _SPELLING = re.compile(
     rf"(?P<prefix>[0-9a-f]{{{FINGERPRINT_DIGITS}}})-(?P<label>{_NUMBER})-(?P<seed>{_NUMBER})"
     rf"-(?P<truncation>n|{_NUMBER})",

@@ -6,27 +6,21 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
+from app.batches import Claimed
 from app.errors import JobFailedError
-from app.job_queue import GROUP, is_no_group, stream_key
-from app.jobs import Claimed, DecodeError, Reply, decode_job
-from app.redis_clients import (
-    KEY_PREFIX,
-    MAX_BLOCK_S,
-    Calls,
-    Entry,
-    Part,
-    Script,
-    read_entry,
-    redis_errors_told,
-)
+from app.job_queue import DEAD_LETTERS, GROUP, MAX_DEAD_LETTERS, seen_key
+from app.jobs import DecodeError, Reply, decode_job
+from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
+from app.stream_reads import Found, StreamReads
 
 logger = logging.getLogger(__name__)
 LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
+
+SENT = 1  # an answer of finish.lua
+CANCELLED = -2  # a verdict of launch.lua
 
 
 def body_key(job_id: str) -> str:
@@ -36,10 +30,11 @@ def body_key(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Launch:
-    """What may run, what is too late to, and Redis's clock at that moment."""
+    """What may run, what is too late to, what nobody wants, and Redis's clock at that moment."""
 
     ready: list[Claimed]
     expired: list[Claimed]
+    cancelled: list[Claimed]  # and removed
     now_us: int
 
 
@@ -63,94 +58,87 @@ class JobClaims:
         self.client = client
         self.blocking = blocking
         self.consumer = consumer
-        self.streams = [stream_key(fingerprint) for fingerprint in fingerprints]
+        self.reads = StreamReads(client, blocking, consumer=consumer, fingerprints=fingerprints)
         self.reply_max_bytes = reply_max_bytes
         self.reply_ttl_ms = int(reply_ttl_s * 1000)
-        self._calls, self._blocking_calls = Calls(client), Calls(blocking)
-        self._launch = Script(self._calls, "launch")
-        self._finish = Script(self._calls, "finish")
-        self._refresh = Script(self._calls, "refresh")
-        self._forget = Script(self._calls, "forget")
+        calls = Calls(client)
+        self._launch = Script(calls, "launch")
+        self._finish = Script(calls, "finish")
+        self._refresh = Script(calls, "refresh")
+
+    @property
+    def streams(self) -> list[str]:
+        """Those it claims from."""
+        return self.reads.shares.streams
 
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
-        for stream in self.streams:
-            with redis_errors_told():
-                try:
-                    await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
-                except ResponseError as error:
-                    if not str(error).startswith("BUSYGROUP"):
-                        raise
+        await self.reads.join()
 
     async def add(self, fingerprint: str) -> None:
         """Claims jobs of this model too."""
-        if (stream := stream_key(fingerprint)) not in self.streams:
-            self.streams.append(stream)
-        await self.join()
+        self.reads.shares.add(fingerprint)
+        await self.reads.join()
 
     def remove(self, fingerprint: str) -> None:
         """Claims no more jobs of this model; those that are claimed stay so."""
-        stream = stream_key(fingerprint)
-        self.streams = [other for other in self.streams if other != stream]
+        self.reads.shares.remove(fingerprint)
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
-        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first."""
-        count = max(1, max_images // len(self.streams))  # COUNT is for each stream
-        if wait_s > 0:
-            block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
-            found = await self._read(self._blocking_calls, ">", "COUNT", count, "BLOCK", block_ms)
-        else:
-            found = await self._read(self._calls, ">", "COUNT", count)
-        return await self._claimed(found)
+        """New jobs; waits up to `wait_s` (0: not at all) for the first.
+
+        At most `max_images`, or one a stream where there are more streams than that.
+        """
+        return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
 
     async def take_over(self) -> list[Claimed]:
         """What this consumer's predecessor, a process of the same slot, left unanswered."""
-        return await self._with_launches(await self._claimed(await self._read(self._calls, "0")))
+        return await self._with_launches(await self._claimed(await self.reads.own()))
 
     async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
-        """Jobs that their worker has not shown to hold for `idle_s`."""
-        found = []
-        for stream in self.streams:
-            with redis_errors_told():
-                try:
-                    answer = await self.client.xautoclaim(
-                        stream, GROUP, self.consumer, int(idle_s * 1000), "0-0", max_images
-                    )
-                except ResponseError as error:
-                    if is_no_group(error):
-                        continue
-                    raise
-            found.append((stream.encode(), cast(list[Entry], answer[1])))
+        """Jobs, at most `max_images`, that their worker has not shown to hold for `idle_s`."""
+        found = await self.reads.idle(idle_s, max_images=max_images)
         return await self._with_launches(await self._claimed(found))
 
     async def launch(self, batch: Sequence[Claimed]) -> Launch:
         """Says, right before the forward pass, what may run; counts a launch of each.
 
-        Jobs that another worker has taken meanwhile are in neither list.
+        A job that is launched again by the worker that launched it is not counted again: what is
+        counted are workers that did not come back.
+        Jobs that another worker has taken meanwhile are in none of the lists.
         """
-        if len(streams := {claimed.stream for claimed in batch}) != 1:
-            raise ValueError(f"one launch is of one stream, not {len(streams)}")
+        keys: list[Part] = [LAUNCHES]
+        told: list[Part] = [GROUP, self.consumer]
+        for claimed in batch:
+            keys += (claimed.stream, seen_key(claimed.job.job_id))
+            told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            told.append(0 if claimed.launched_us else 1)
         with redis_errors_told():
-            now_us, *verdicts = await self._launch(
-                keys=[*streams, LAUNCHES],
-                args=[GROUP, self.consumer, *_triples(batch)],
-            )
+            now_us, *verdicts = await self._launch(keys, told)
         judged = list(zip(batch, verdicts, strict=True))
         to_local_s = time.monotonic() - int(now_us) / 1e6
         return Launch(
             ready=[
-                replace(c, launches=nth, give_up_s=c.deadline_ms / 1e3 + to_local_s)
+                replace(
+                    c,
+                    launches=nth,
+                    launched_us=int(now_us),
+                    give_up_s=c.deadline_ms / 1e3 + to_local_s,
+                )
                 for c, nth in judged
                 if nth > 0
             ],
             expired=[claimed for claimed, nth in judged if nth == 0],
+            cancelled=[claimed for claimed, nth in judged if nth == CANCELLED],
             now_us=int(now_us),
         )
 
-    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[bool]:
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
         """Answers jobs in one round trip, each in one step.
 
-        False for each that somebody else did: then nothing is sent.
+        1 for each that was answered; 0 where somebody else did; where the job was cancelled
+        meanwhile, when that was (µs by Redis's clock). Only in the first case is anything sent.
+        A job that failed leaves a dead letter.
         """
         return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
@@ -165,25 +153,9 @@ class JobClaims:
 
     async def forget_dead(self, *, idle_s: float) -> int:
         """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
-        removed = 0
-        for stream in self.streams:
-            with redis_errors_told():
-                removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
-        return removed
+        return await self.reads.forget_dead(idle_s=idle_s)
 
-    async def _read(self, calls: Calls, start: str, *how: Part) -> list[tuple[bytes, list[Entry]]]:
-        group, starts = ("GROUP", GROUP, self.consumer), [start] * len(self.streams)
-        with redis_errors_told():
-            try:
-                found = await calls("XREADGROUP", *group, *how, "STREAMS", *self.streams, *starts)
-            except ResponseError as error:
-                if not is_no_group(error):
-                    raise
-                await self.join()
-                return []
-        return [(stream, list(map(read_entry, entries))) for stream, entries in found or ()]
-
-    async def _claimed(self, found: list[tuple[bytes, list[Entry]]]) -> list[Claimed]:
+    async def _claimed(self, found: Found) -> list[Claimed]:
         now_s = time.monotonic()
         jobs = []
         for stream, entries in found:
@@ -208,15 +180,16 @@ class JobClaims:
 
     async def _answer(
         self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
-    ) -> list[bool]:
+    ) -> list[int]:
         """Answers what has this stream, entry id and reply stream."""
-        keys: list[str | bytes] = [LAUNCHES]
-        told: list[str | bytes | int] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms]
+        keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
+        told: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
         for stream, entry_id, reply_to, reply in answers:
-            keys += (stream, reply_to, body_key(reply.job_id))
-            told += (entry_id, reply.job_id, reply.encode_head(), reply.body)
+            keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
+            given_up = reply.detail if reply.error == JobFailedError.slug else ""
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
         with redis_errors_told():
-            return list(map(bool, await self._finish(keys=keys, args=told)))
+            return list(await self._finish(keys=keys, args=told))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:
@@ -236,8 +209,3 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
         admitted_us=int(fields[b"admitted_us"]),
         claimed_s=now_s,
     )
-
-
-def _triples(batch: Sequence[Claimed]) -> Iterable[str | int]:
-    for claimed in batch:
-        yield from (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)

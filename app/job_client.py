@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.background import background
+from app.cancellations import Cancellations
 from app.errors import (
     DeadlineExceededError,
     NotReadyError,
@@ -64,6 +65,7 @@ class JobClient:
         self.replies = replies
         self.metrics = metrics
         self.cards = cards
+        self.cancellations = Cancellations(queue, metrics)
         self.in_flight: dict[str, InFlight] = {}
         self.trouble: QueueUnavailableError | None = QueueUnavailableError("not connected yet")
         self._kept_s = float("-inf")
@@ -75,6 +77,7 @@ class JobClient:
             async with background(self._read, "replies"):
                 yield self
         finally:
+            await self.cancellations.close()
             with suppress(QueueUnavailableError):
                 await self.replies.discard()
 
@@ -85,6 +88,7 @@ class JobClient:
     async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
         """The replies to `jobs` in their order; they are of one model and admitted all or none.
 
+        Jobs whose caller leaves, or whose time is up, are taken back from the queue.
         Raises QueueFullError, NotReadyError when it is full for want of a worker,
         QueueUnavailableError, DeadlineExceededError, and whatever error a worker answered the
         first failed job with.
@@ -98,9 +102,11 @@ class JobClient:
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
                 replies = [await entry.answer for entry in entries]
         except TimeoutError:
-            answered = sum(e.answer.done() and not e.answer.cancelled() for e in entries)
-            self.metrics.expired.inc(len(entries) - answered)
+            self.metrics.expired.inc(len(self._take_back(entries)))
             raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
+        except asyncio.CancelledError:
+            self._take_back(entries)
+            raise
         finally:
             for entry in entries:
                 self._leave(entry)
@@ -114,6 +120,12 @@ class JobClient:
         entry = InFlight(job, answer, deadline_s)
         self.in_flight[job.job_id] = entry
         return entry
+
+    def _take_back(self, entries: Sequence[InFlight]) -> list[Job]:
+        """Has no more work done for those that are not answered, and returns them."""
+        unanswered = [e.job for e in entries if e.answer.cancelled() or not e.answer.done()]
+        self.cancellations.add(unanswered)
+        return unanswered
 
     def _leave(self, entry: InFlight) -> None:
         self.in_flight.pop(entry.job.job_id, None)
@@ -173,6 +185,7 @@ class JobClient:
             self.metrics.failed.inc()
         else:
             self.metrics.observe_job(
+                entry.job.priority,
                 queue_s=timings.queue_s,
                 batch_s=timings.batch_s,
                 model_s=timings.model_s,

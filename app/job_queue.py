@@ -14,7 +14,10 @@ from app.jobs import Job, Priority
 from app.redis_clients import KEY_PREFIX, Calls, Part, Script, redis_errors_told
 
 GROUP = "workers"
+DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"  # stream: jobs that were given up
+MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
 NO_LIMIT = 0
+UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
 MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
 MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
 Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
@@ -26,7 +29,7 @@ def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
 
 
 def seen_key(job_id: str) -> str:
-    """Exists while a job of this id is not admitted again."""
+    """Exists while a job of this id is not admitted again: its entry, or that it was cancelled."""
     return f"{KEY_PREFIX}:seen:{job_id}"
 
 
@@ -37,7 +40,7 @@ def is_no_group(error: ResponseError) -> bool:
 
 @dataclass(frozen=True)
 class QueueStats:
-    """A look at one model's queue."""
+    """A look at one model's queue of one priority."""
 
     depth_images: int  # admitted and not yet answered
     pending_images: int  # of these, held by a worker
@@ -49,14 +52,15 @@ class _Round:
     """The requests that are admitted in one round trip, and how each fared."""
 
     stream: str
+    limit: int
     reply_to: str
     groups: list[Group] = field(default_factory=list)
     num_jobs: int = 0
     left: bool = False  # nobody can join any more
 
-    def takes(self, stream: str, reply_to: str, num_jobs: int) -> bool:
+    def takes(self, limit: int, reply_to: str, num_jobs: int) -> bool:
         """Whether a request of so many jobs may join."""
-        same = (self.stream, self.reply_to) == (stream, reply_to)
+        same = (self.limit, self.reply_to) == (limit, reply_to)
         return same and not self.left and self.num_jobs + num_jobs <= MAX_ROUND_JOBS
 
     def join(self, group: Group) -> int:
@@ -66,17 +70,28 @@ class _Round:
         return len(self.groups) - 1
 
 
+Sent = tuple[_Round, asyncio.Task[list[list[int]]]]
+
+
 class JobQueue:
     """Admits jobs, bounded in depth; a job id is admitted once however often it is sent.
 
-    Requests that come while a round trip is under way share the next one.
+    Interactive and bulk jobs have a stream and a bound each, so that neither fills the other's.
+    Requests that come while a round trip is under way share the next one of their stream.
     """
 
-    def __init__(self, client: Redis, *, max_images: int) -> None:
+    def __init__(self, client: Redis, *, max_images: int, max_bulk_images: int = 4096) -> None:
         self.client = client
         self.max_images = max_images
-        self._admit = Script(Calls(client), "admit")
-        self._round: tuple[_Round, asyncio.Task[list[list[int]]]] | None = None  # the last one
+        self.max_bulk_images = max_bulk_images
+        calls = Calls(client)
+        self._admit = Script(calls, "admit")
+        self._cancel = Script(calls, "cancel")
+        self._rounds: dict[str, Sent] = {}  # by stream, the last one that is not through
+
+    def limit(self, priority: Priority) -> int:
+        """How many images of a model may wait at this priority."""
+        return self.max_bulk_images if priority == "bulk" else self.max_images
 
     async def admit(self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str) -> int:
         """Queues all of `jobs`, or none of them, and returns the depth in images.
@@ -86,11 +101,12 @@ class JobQueue:
 
         Raises QueueFullError, QueueUnavailableError; ValueError when the streams differ.
         """
-        round_, sending = self._round_for(_stream_of(jobs), reply_to, len(jobs))
+        stream, limit = _stream_of(jobs), self.limit(jobs[0].priority)
+        round_, sending = self._round_for(stream, limit, reply_to, len(jobs))
         place = round_.join(dict.fromkeys(jobs, timeout_ms))
         admitted, depth, _ = (await asyncio.shield(sending))[place]
         if not admitted:
-            raise QueueFullError(depth, self.max_images)
+            raise QueueFullError(depth, limit)
         return depth
 
     async def admit_again(self, timeouts_ms: Group, *, reply_to: str) -> int:
@@ -103,14 +119,30 @@ class JobQueue:
         [(_, _, queued)] = await self._call(stream, [timeouts_ms], NO_LIMIT, reply_to)
         return queued
 
-    def _round_for(
-        self, stream: str, reply_to: str, num_jobs: int
-    ) -> tuple[_Round, asyncio.Task[list[list[int]]]]:
-        if self._round is None or not self._round[0].takes(stream, reply_to, num_jobs):
-            before = self._round[1] if self._round else None
-            opened = _Round(stream, reply_to)
-            self._round = (opened, asyncio.create_task(self._send(opened, before)))
-        return self._round
+    async def cancel(self, jobs: Sequence[Job]) -> int:
+        """Takes back jobs that nobody waits for: none of them is launched after this.
+
+        Returns how many no worker had read yet, which are gone at once; a worker that holds one
+        drops it at its launch. Raises QueueUnavailableError.
+        """
+        keys: list[Part] = []
+        for job in jobs:
+            keys += (stream_key(job.fingerprint, job.priority), seen_key(job.job_id))
+        with redis_errors_told():
+            return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
+
+    async def num_dead_letters(self) -> int:
+        """How many jobs that were given up are kept; raises QueueUnavailableError."""
+        with redis_errors_told():
+            return int(await self.client.xlen(DEAD_LETTERS))
+
+    def _round_for(self, stream: str, limit: int, reply_to: str, num_jobs: int) -> Sent:
+        last = self._rounds.get(stream)
+        if last is None or not last[0].takes(limit, reply_to, num_jobs):
+            opened = _Round(stream, limit, reply_to)
+            last = opened, asyncio.create_task(self._send(opened, last and last[1]))
+            self._rounds[stream] = last
+        return last
 
     async def _send(
         self, opened: _Round, before: asyncio.Task[list[list[int]]] | None
@@ -119,7 +151,12 @@ class JobQueue:
         if before is not None and not before.done():
             await asyncio.wait([before], timeout=MAX_HOLD_S)
         opened.left = True
-        return await self._call(opened.stream, opened.groups, self.max_images, opened.reply_to)
+        try:
+            return await self._call(opened.stream, opened.groups, opened.limit, opened.reply_to)
+        finally:
+            last = self._rounds.get(opened.stream)  # a later round may have overtaken this one
+            if last is not None and last[0] is opened:
+                del self._rounds[opened.stream]
 
     async def _call(
         self, stream: str, groups: Sequence[Group], limit: int, reply_to: str
@@ -136,9 +173,9 @@ class JobQueue:
             answers: list[list[int]] = await self._admit(keys=keys, args=told)
         return answers
 
-    async def stats(self, fingerprint: str) -> QueueStats:
+    async def stats(self, fingerprint: str, priority: Priority = "interactive") -> QueueStats:
         """Depth, pending and age of the oldest job; raises QueueUnavailableError."""
-        stream = stream_key(fingerprint)
+        stream = stream_key(fingerprint, priority)
         pipe = self.client.pipeline(transaction=False)
         pipe.time()
         pipe.xlen(stream)

@@ -1,32 +1,37 @@
-"""Job, Reply and ModelCard: what travels through Redis, how it is spelt, how batches form."""
+"""Job, Reply and ModelCard: what travels through Redis, and how it is spelt."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from secrets import token_hex
 from typing import Literal, TypeVar, get_args
 
 from app.image_ids import format_image_id
 
-Kind = Literal["sample", "attention"]
+Kind = Literal["sample", "attention", "attention-all"]
 View = Literal["overlay", "heatmap", "pair"]
-Output = Literal["png", "raw", "json", "npy"]
-Priority = Literal["interactive"]
+Output = Literal["png", "webp", "jpeg", "raw", "json", "npy", "bin"]
+Priority = Literal["interactive", "bulk"]
 Point = tuple[int, int]
 
 OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
-    "sample": ("png", "raw"),
+    "sample": ("png", "webp", "jpeg", "raw"),
     "attention": ("png", "json", "npy"),
+    "attention-all": ("bin",),
 }
 MEDIA_TYPES: Mapping[Output, str] = {
     "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
     "raw": "application/octet-stream",  # H×W×3 uint8, row by row, RGB
     "json": "application/json",
     "npy": "application/x-npy",  # (Q, h, w) float32
+    "bin": "application/octet-stream",  # H·W float32 maxima, then H·W×h·w uint8, little-endian
 }
-VIEWS, PRIORITIES = frozenset(get_args(View)), frozenset(get_args(Priority))
+VIEWS: frozenset[View] = frozenset(get_args(View))
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 T = TypeVar("T")
 
 
@@ -41,7 +46,7 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One image, or one attention map, to make; the unit that is queued, claimed and answered.
+    """One image, or an image's attention, to make; the unit that is queued, claimed and answered.
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of the picture (None: the image's own).
@@ -204,42 +209,3 @@ def decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T
         return build(members)
     except (ValueError, TypeError, KeyError) as error:
         raise DecodeError(f"not a {what}: {error!r} in {data[:200]!r}") from error
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A job as a worker holds it: with its entry in the stream and where its reply goes."""
-
-    job: Job
-    stream: str
-    entry_id: str
-    reply_to: str
-    deadline_ms: int  # by Redis's clock
-    admitted_us: int  # by Redis's clock
-    launches: int = 0  # forward passes that it was in without an answer
-    claimed_s: float = 0.0  # by the worker's monotonic clock
-    give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
-
-
-def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
-    """The jobs to run in the next forward pass, the first among them, and the rest in order.
-
-    Samples of one checkpoint run together. An attention map runs alone, and so does a job that
-    was launched before without an answer: it may have killed its worker.
-    """
-    if not jobs:
-        return [], []
-    first = jobs[0]
-    if not _shares(first):
-        return [first], list(jobs[1:])
-    batch: list[Claimed] = []
-    rest: list[Claimed] = []
-    for claimed in jobs:
-        fits = len(batch) < max_images and _shares(claimed)
-        together = fits and claimed.job.fingerprint == first.job.fingerprint
-        (batch if together else rest).append(claimed)
-    return batch, rest
-
-
-def _shares(claimed: Claimed) -> bool:
-    return claimed.job.kind == "sample" and claimed.launches == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -9,9 +10,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.api_keys import parse_api_keys
+
 PREFIX = "SAGAN_"
 CONFIGURATION_EXIT = 2  # the exit status that says: starting again will not help
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+MAX_RATE = 1_000_000  # images in a period
+HIDDEN = ("redis_url", "api_keys")  # values that no error repeats
 
 
 class SettingsError(Exception):
@@ -23,6 +29,13 @@ class ModelSource(NamedTuple):
 
     name: str | None
     location: str | None  # a folder or a shipped name; None is the shipped default
+
+
+class Rate(NamedTuple):
+    """So many images in so many seconds."""
+
+    num_images: int
+    period_s: int
 
 
 class Settings(BaseSettings):
@@ -47,7 +60,14 @@ class Settings(BaseSettings):
     worker_slot: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     worker_metrics_port: int | None = Field(None, ge=1, le=65535)
 
+    api_keys: SecretStr | None = Field(None, description="NAME:SHA256HEX, several with commas")
+    api_keys_file: Path | None = Field(None, description="the same, a line each; re-read on change")
+    rate_limit: str = Field("", description="images a client: 100/minute; none: no limit")
+    client_max_images: int | None = Field(None, ge=1, description="of one client at once")
+    trusted_proxies: str = Field("", description="whose X-Forwarded-For counts; networks, commas")
+
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
+    max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(0.0, ge=0, le=1000)
     default_timeout_ms: int = Field(30_000, ge=1)
@@ -61,6 +81,7 @@ class Settings(BaseSettings):
     retire_after_s: float = Field(300.0, ge=1)
     renderer_ttl_s: float = Field(30.0, ge=1)
     redis_timeout_s: float = Field(2.0, gt=0, le=60)
+    watchdog_s: float = Field(60.0, gt=0, le=3600, description="the longest forward pass")
     drain_s: float = Field(25.0, ge=0, le=600)
 
     @field_validator("redis_url")
@@ -83,6 +104,25 @@ class Settings(BaseSettings):
             raise ValueError("give each model a name of its own")
         return text
 
+    @field_validator("api_keys")
+    @classmethod
+    def _are_hashes_of_keys(cls, text: SecretStr | None) -> SecretStr | None:
+        parse_api_keys(text.get_secret_value() if text else "")
+        return text
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, text: str) -> str:
+        parse_rate(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for network in filter(None, (part.strip() for part in text.split(","))):
+            ip_network(network)
+        return text
+
     @model_validator(mode="after")
     def _times_fit_together(self) -> Self:
         if self.default_timeout_ms > self.max_timeout_ms:
@@ -102,6 +142,11 @@ class Settings(BaseSettings):
         """The checkpoints to serve; at least one."""
         return parse_models(self.model)
 
+    @property
+    def rate(self) -> Rate | None:
+        """How many images a client may have; None: as many as it likes."""
+        return parse_rate(self.rate_limit)
+
 
 def parse_models(text: str) -> tuple[ModelSource, ...]:
     """`"dogs=/checkpoints/a,b"` -> (("dogs", "/checkpoints/a"), (None, "b")); "" -> the default."""
@@ -115,6 +160,16 @@ def parse_models(text: str) -> tuple[ModelSource, ...]:
         else:
             raise ValueError(f"{part!r} is not NAME=DIR with a name of letters, digits, - and _")
     return tuple(sources) or (ModelSource(None, None),)
+
+
+def parse_rate(text: str) -> Rate | None:
+    """`"100/minute"` -> Rate(100, 60); "" -> None."""
+    if not text:
+        return None
+    number, _, period = (part.strip() for part in text.partition("/"))
+    if period not in PERIODS_S or not number.isdecimal() or not 1 <= int(number) <= MAX_RATE:
+        raise ValueError(f"write N/{'|'.join(PERIODS_S)} with N from 1 to {MAX_RATE:,}")
+    return Rate(int(number), PERIODS_S[period])
 
 
 def load_settings(**flags: object) -> Settings:
@@ -157,7 +212,7 @@ def _explain(problem: object) -> str:
     if not problem["loc"]:
         return message
     field = str(problem["loc"][0])
-    value = "(hidden)" if field == "redis_url" else repr(problem["input"])
+    value = "(hidden)" if field in HIDDEN else repr(problem["input"])
     return f"{PREFIX}{field.upper()}={value} is not valid: {message[0].lower()}{message[1:]}"
 
 

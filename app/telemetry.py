@@ -25,6 +25,7 @@ SECONDS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
+LINE = ("model", "priority")  # that jobs wait in
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -93,7 +94,9 @@ class Metrics:
         self.request_seconds = self._seconds(
             "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
         )
-        self.queue_seconds = self._seconds("sagan_queue_seconds", "A job waiting to be claimed")
+        self.queue_seconds = self._seconds(
+            "sagan_queue_seconds", "A job waiting to be claimed", ("priority",)
+        )
         self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
         self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
         self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
@@ -106,16 +109,21 @@ class Metrics:
 
     def _add_gauges(self) -> None:
         self.queue_depth_images = self._gauge(
-            "sagan_queue_depth_images", "Images admitted and not yet answered"
+            "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
         )
         self.queue_limit_images = self._gauge(
-            "sagan_queue_limit_images", "Images in the queue beyond which requests are refused"
+            "sagan_queue_limit_images",
+            "Images in the queue beyond which requests are refused",
+            LINE,
         )
         self.queue_pending_images = self._gauge(
-            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered"
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
         )
         self.queue_oldest_age_seconds = self._gauge(
-            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered"
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
+        )
+        self.dead_letters = self._gauge(
+            "sagan_dead_letters", "Jobs that were given up and are kept (sagan dead-letters)", ()
         )
         self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
         self.model_info = self._gauge(
@@ -129,7 +137,15 @@ class Metrics:
         )
         self.expired = self._counter("sagan_expired_total", "Jobs whose deadline passed")
         self.failed = self._counter("sagan_failed_total", "Jobs answered with a failure")
-        self.cancelled = self._counter("sagan_cancelled_total", "Jobs whose client went away")
+        self.cancelled = self._counter("sagan_cancelled_total", "Requests whose client went away")
+        self.cancelled_jobs = self._counter(
+            "sagan_cancelled_jobs_total",
+            "Jobs nobody waited for: taken back from the queue, dropped by the worker that had "
+            "claimed them, or in the model already",
+            ("stage",),
+        )
+        for stage in ("queue", "claimed", "model"):
+            self.cancelled_jobs.labels(stage)
         self.reclaimed = self._counter("sagan_reclaimed_total", "Jobs taken from a dead worker")
         self.readmitted = self._counter(
             "sagan_readmitted_total", "Jobs admitted again after Redis came back"
@@ -137,14 +153,30 @@ class Metrics:
         self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
 
     def observe_job(
-        self, *, queue_s: float, batch_s: float, model_s: float, encode_s: float, batch_size: int
+        self,
+        priority: str,
+        *,
+        queue_s: float,
+        batch_s: float,
+        model_s: float,
+        encode_s: float,
+        batch_size: int,
     ) -> None:
         """Adds one answered job to the stage histograms."""
-        self.queue_seconds.observe(queue_s)
+        self.queue_seconds.labels(priority).observe(queue_s)
         self.batch_seconds.observe(batch_s)
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)
         self.batch_images.observe(batch_size)
+
+
+def cancelled_launched(metrics: Metrics) -> Counter:
+    """A worker's own: what it spent on jobs whose cancellation was known at their launch."""
+    return Counter(
+        "sagan_cancelled_launched_total",
+        "Jobs that were drawn although they had been cancelled before their launch: stays 0",
+        registry=metrics.registry,
+    )
 
 
 class DeviceMetrics:

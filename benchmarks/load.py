@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._received = bytearray()
+        self._head = b""  # of the last answer, in lower case
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
         end = self._received.find(HEAD_END)
         if end < 0:
             return
-        head = bytes(self._received[:end]).lower()
+        head = self._head = bytes(self._received[:end]).lower()
         at = head.index(b"content-length:") + len(b"content-length:")
         length = int(head[at:].split(b"\r\n", 1)[0])
         start = end + len(HEAD_END)
@@ -74,6 +75,11 @@ class Connection(asyncio.Protocol):
         """Part of the protocol."""
         if self._answer and not self._answer.done():
             self._answer.set_exception(exc or ConnectionError("the server hung up"))
+
+    def header(self, name: bytes) -> str:
+        """A header of the last answer, by its lower-case name; raises ValueError without one."""
+        at = self._head.index(b"\r\n%s: " % name) + len(name) + 4
+        return self._head[at:].split(b"\r\n", 1)[0].decode()
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and body; raises OSError when the server hangs up."""

@@ -152,13 +152,15 @@ def _mark(image: Pixels, centres: Sequence[tuple[float, float]], first_colour: i
 
 
 def _encoder() -> str:
-    """Names the PNG encoder by what it makes of a fixed picture: another name, other bytes.
+    """Names the encoders by what they make of a fixed picture: another name, other bytes.
 
-    ISA-L has code of its own for each instruction set, and a later version may pack otherwise.
+    ISA-L has code of its own for each instruction set, and a later version may pack otherwise; so
+    may WebP's and JPEG's.
     """
     ramp = np.arange(64 * 64 * 3, dtype=np.uint32)
     probe = (ramp * ramp // 977 % 256 // (1 + ramp % 7)).astype(np.uint8).reshape(64, 64, 3)
-    return f"png{isal_zlib.crc32(encode_png(probe)):08x}"
+    lossy = encode(probe, "webp") + encode(probe, "jpeg")
+    return f"png{isal_zlib.crc32(encode_png(probe)):08x}-lossy{isal_zlib.crc32(lossy):08x}"
 
 
 ENCODER = _encoder()

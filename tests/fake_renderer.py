@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ FINGERPRINT = "fa" * 32
 POISON_SEED = 666  # an exception
 DEADLY_SEED = 999  # the process dies
 SHAPELESS_SEED = 444  # drawn, but not to be encoded
+HANGING_SEED = 888  # the device does not come back
+LOCKING_SEED = 777  # it does not, and Python's lock is held
 
 
 class FakeRenderer:
@@ -31,6 +34,7 @@ class FakeRenderer:
         self.draw_s = draw_s
         self.log = log
         self.batches: list[list[int]] = []
+        self.memory_images: int | None = None  # more in a batch do not fit
         self.card = ModelCard(
             name=name,
             fingerprint=FINGERPRINT,
@@ -51,6 +55,12 @@ class FakeRenderer:
         if DEADLY_SEED in seeds:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.draw_s)
+        if HANGING_SEED in seeds:
+            time.sleep(3600)
+        if LOCKING_SEED in seeds:
+            ctypes.PyDLL(None).sleep(3600)  # a call into C that keeps the lock
+        if self.memory_images is not None and len(jobs) > self.memory_images:
+            raise MemoryError(f"{len(jobs)} images")
         if POISON_SEED in seeds:
             raise RuntimeError("poison")
         return [Drawing(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]

@@ -3,7 +3,13 @@
 import time
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    start_http_server,
+)
 
 # what the log calls a reading -> the metric, and which of it
 READINGS = {
@@ -20,6 +26,7 @@ class TrainingMetrics:
     """The numbers of one run, in a registry of its own; Report keeps them up to date."""
 
     def __init__(self, run: str, total_images: int) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.run = run
         self.registry = CollectorRegistry()
         self.images = Counter(

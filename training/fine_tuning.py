@@ -95,10 +95,17 @@ def _take_over(network: nn.Module, source: nn.Module, rows: dict[int, int]) -> N
 
 
 def _take_rows(embedding: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
-    """Known rows as the source uses them: the old σ is divided out and a new one found."""
+    """Known rows as the source uses them: the old σ is divided out and a new one found.
+
+    Under spectral norm fresh rows become as long as the known ones are in the mean, so that the new
+    σ is near 1 and the known rows keep their length; where classes are missing σ is what is left.
+    """
     if not isinstance(embedding, Embedding) or not isinstance(source, Embedding):
         raise TypeError("not a pair of embeddings")
     old: Tensor = source.normalized_weight().to(embedding.weight.device)
+    if rows and embedding.u is not None:
+        length = old[list(rows.values())].square().sum(1).mean().sqrt()
+        embedding.weight.mul_(length / embedding.weight.norm(dim=1, keepdim=True))
     for label, row in rows.items():
         embedding.weight[label].copy_(old[row])
     embedding.power_iterate(INITIAL_POWER_ITERATIONS)

@@ -103,13 +103,20 @@ def _decoded(file: Path | io.BytesIO, size: int) -> Pixels:
         with Image.open(file, formats=FORMATS) as image:
             # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never to under twice the size.
             image.draft("RGB", (2 * size, 2 * size))
+            _require_known_range(image)
             return square(ImageOps.exif_transpose(image), size)
     except Exception as error:  # decoders raise errors of every kind
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
+def _require_known_range(image: Image.Image) -> None:
+    """32-bit integers and floats have no range of their own; converting would clip them to 255."""
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        raise ValueError(f"32-bit pixels (mode {image.mode}): convert it to 8 or 16 bits")
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # converting would clip 16 bits, not scale them
+    if image.mode.startswith("I"):  # 16 bits (a PPM's too): converting would clip, not scale them
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, BACKGROUND)

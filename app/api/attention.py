@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
-from app.api.generate import QUEUE_ERRORS, card_of_image, required_class
+from app.api.generate import DRAWING_ERRORS, card_of_image, required_class
 from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
 from app.api.request_fields import query_fields
 from app.api.routes import PlainRoute
-from app.api.schemas import AttentionFields
+from app.api.schemas import AttentionFields, AttentionOut
 from app.api.services import Services, services_of
 from app.errors import (
     InvalidValueError,
@@ -28,7 +28,7 @@ from app.jobs import MEDIA_TYPES, Job, ModelCard, Point
 from app.telemetry import request_id
 
 router = APIRouter(tags=["attention"], route_class=PlainRoute)
-AttentionOutput = Literal["png", "json", "npy"]
+AttentionOutput = Literal["png", "json", "npy"]  # that Accept can ask for
 OUTPUTS: dict[str, AttentionOutput] = {
     MEDIA_TYPES["png"]: "png",
     MEDIA_TYPES["json"]: "json",
@@ -40,7 +40,7 @@ OUTPUTS: dict[str, AttentionOutput] = {
     "/attention-map",
     summary="What a pixel attended to",
     response_class=Response,
-    responses=pictures(OUTPUTS)
+    responses=pictures((*OUTPUTS, MEDIA_TYPES["bin"]), document=AttentionOut)
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
@@ -48,19 +48,22 @@ OUTPUTS: dict[str, AttentionOutput] = {
         NotAcceptableError,
         NotFoundError,
         RetiredCheckpointError,
-        *QUEUE_ERRORS,
+        *DRAWING_ERRORS,
     ),
-    openapi_extra=query_parameters(AttentionFields, required=("x", "y")),
+    openapi_extra=query_parameters(AttentionFields),
 )
 async def attention_map(request: Request) -> Response:
     """The attention map of pixels (x, y) of a picture, given by `image`, or by `class` and `seed`.
 
     A PNG, or with `Accept: application/json` (`format=json`) or `format=npy` the weights
-    themselves: one h×w map for each pixel, each summing to 1.
+    themselves: one h×w map for each pixel, each summing to 1. `format=bin` has the maps of all
+    pixels of the layer's grid at once: see `X-Attention-Shape`.
     """
     services = services_of(request)
     fields = query_fields(request, AttentionFields)
     output = fields.format or OUTPUTS[negotiated(request.headers, tuple(OUTPUTS))]
+    if output == "bin":
+        refuse_beside_bin(fields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     card, shown = image_of(services, fields)
     job = Job(
@@ -68,9 +71,9 @@ async def attention_map(request: Request) -> Response:
         label=shown.label,
         seed=shown.seed,
         truncation_thousandths=shown.truncation_thousandths,
-        kind="attention",
+        kind="attention-all" if output == "bin" else "attention",
         output=output,
-        queries=queries_within(fields.x, fields.y, card.resolution),
+        queries=() if output == "bin" else queries_within(fields.x, fields.y, card.resolution),
         layer=layer_within(fields.layer, len(card.attention_grids)),
         view=fields.view,
         size_px=fields.size,
@@ -116,10 +119,23 @@ def refuse_beside_image(fields: AttentionFields) -> None:
         )
 
 
+def refuse_beside_bin(fields: AttentionFields) -> None:
+    """Raises InvalidValueError when the request picks from what `bin` has whole."""
+    if doubled := sorted(fields.model_fields_set & {"x", "y", "view", "size"}):
+        raise InvalidValueError(
+            f"format=bin has the maps of all pixels: leave out {', '.join(doubled)}",
+            extra={"fields": doubled},
+        )
+
+
 def queries_within(
     x_px: tuple[int, ...], y_px: tuple[int, ...], resolution: int
 ) -> tuple[Point, ...]:
-    """The pixels (x, y); raises InvalidValueError when one is not in the image."""
+    """The pixels (x, y); raises InvalidValueError when one is missing or not in the image."""
+    if missing := [name for name, values in (("x", x_px), ("y", y_px)) if not values]:
+        raise InvalidValueError(
+            "; ".join(f"{name} is missing" for name in missing), extra={"fields": missing}
+        )
     if len(x_px) != len(y_px):
         raise InvalidValueError(
             f"x is given {len(x_px)} times and y {len(y_px)} times: give a y for each x",

@@ -23,6 +23,7 @@ from app.errors import (
     NotFoundError,
     NotReadyError,
     RetiredCheckpointError,
+    UnauthenticatedError,
     UnknownClassError,
 )
 from app.jobs import ModelCard
@@ -68,7 +69,7 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     "/models",
     summary="The checkpoints that are served",
     response_model=ModelsOut,
-    responses=problems(InvalidValueError, NotReadyError),
+    responses=problems(InvalidValueError, NotReadyError, UnauthenticatedError),
 )
 async def models(request: Request) -> ModelsOut:
     """Every model, and which of them answers when a request names none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
@@ -10,23 +10,33 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from app.api.authentication import is_open
 from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
 from app.api.request_fields import RequestFields
-from app.api.schemas import AttentionOut, Problem
+from app.api.schemas import AttentionOut, GeneratedOut, Problem
 from app.errors import AppError, PayloadTooLargeError
 
 Responses = dict[int | str, dict[str, Any]]
 EVERYWHERE: tuple[type[AppError], ...] = (MethodNotAllowedError, PayloadTooLargeError, AppError)
 JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic's own, behind a validator
+BINARY = {"type": "string", "format": "binary"}
 REFERENCE = "#/components/schemas/"
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 PICTURE_HEADERS = {
-    "X-Image-ID": "Names the picture for good: GET /images/{it}",
-    "X-Seed": "The seed it was drawn from",
+    "X-Image-ID": "Names the picture for good: GET /images/{it}; several have commas between them",
+    "X-Seed": "The seed it, or the first of several, was drawn from",
     "X-Model": "The model that drew it",
     "ETag": "Names the bytes",
     "Cache-Control": "Immutable when the request names one picture, else no-store",
     "Content-Location": "Where the picture is",
     "Server-Timing": "Milliseconds in queue, batch, model and encode",
+    "X-Attention-Shape": "H,W,h,w of format=bin: H·W float32 maxima, then H·W×h·w uint8, each map "
+    "with its maximum at 255; little-endian",
+    "RateLimit": "What is left of the client's budget, where it has one",
+    "RateLimit-Policy": "Images and seconds of that budget",
 }
 
 
@@ -39,9 +49,11 @@ def problems(*errors: type[AppError]) -> Responses:
     }
 
 
-def pictures(media_types: Iterable[str]) -> Responses:
-    """The success of a route that answers with pictures, or with numbers about them."""
-    content: dict[str, Any] = {media: {"schema": _schema(media)} for media in media_types}
+def pictures(media_types: Iterable[str], document: type[BaseModel] | None = None) -> Responses:
+    """The success of a route that answers with pictures, or with a JSON document."""
+    content: dict[str, Any] = {media: {"schema": BINARY} for media in media_types}
+    if document is not None:
+        content["application/json"] = {"schema": {"$ref": f"{REFERENCE}{document.__name__}"}}
     headers = {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in PICTURE_HEADERS.items()
@@ -52,14 +64,14 @@ def pictures(media_types: Iterable[str]) -> Responses:
 NOT_MODIFIED: Responses = {304: {"description": "The client has these bytes (If-None-Match)"}}
 
 
-def query_parameters(model: type[RequestFields], *, required: Iterable[str] = ()) -> dict[str, Any]:
+def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
     """The operation members that describe `model` as query parameters."""
     parameters = []
     for name, schema in _properties(model).items():
         described = {
             "name": name,
             "in": "query",
-            "required": name in required,
+            "required": False,
             "description": schema.pop("description", ""),
             "schema": schema,
         }
@@ -79,11 +91,39 @@ def json_body(model: type[RequestFields]) -> dict[str, Any]:
     return {"requestBody": {"required": False, "content": content}}
 
 
-def complete_openapi(app: FastAPI) -> None:
-    """Adds the schemas that routes refer to by name."""
-    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
-    for model in (Problem, AttentionOut):
-        schemas[model.__name__] = model.model_json_schema()
+def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
+    """Adds what is not known where a route is described: schemas by name, what is set.
+
+    With `keys` it tells how they are sent.
+    """
+    document = app.openapi()
+    for schema in _schemas_of(document, "timeout_ms"):
+        schema["maximum"] = max_timeout_ms
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for model in (Problem, AttentionOut, GeneratedOut):
+        schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    if keys:
+        components["securitySchemes"] = SECURITY_SCHEMES
+        for path, operations in document["paths"].items():
+            if not is_open(path):
+                for operation in operations.values():
+                    operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+
+
+def _schemas_of(document: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
+    """The schemas of this field in all queries and bodies."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == field:
+                    yield parameter["schema"]
+            body = operation.get("requestBody", {"content": {}})["content"]
+            for content in body.values():
+                if field in content["schema"]["properties"]:
+                    yield content["schema"]["properties"][field]
 
 
 def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
@@ -93,6 +133,11 @@ def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
         "description": ". ".join(error.title for error in errors),
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
+    if errors[0].status == HTTPStatus.UNAUTHORIZED:
+        text = "How to send a key (RFC 6750)"
+        response["headers"] = {
+            "WWW-Authenticate": {"description": text, "schema": {"type": "string"}}
+        }
     if errors[0].status in (429, 503, 504):
         text = "Whole seconds to wait"
         if errors[0].status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -109,12 +154,6 @@ def _example(error: type[AppError]) -> dict[str, str | int]:
         "detail": (error.__doc__ or "").strip(),
         "instance": "8f14e45fceea4674a4f2a4a1a9f0d2b7",
     }
-
-
-def _schema(media_type: str) -> dict[str, str]:
-    if media_type == "application/json":
-        return {"$ref": f"{REFERENCE}{AttentionOut.__name__}"}
-    return {"type": "string", "format": "binary"}
 
 
 def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:

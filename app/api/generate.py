@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from fastapi import APIRouter
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,8 +21,18 @@ from app.api.negotiation import negotiated
 from app.api.rendering import IMMUTABLE, NO_STORE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
-from app.api.schemas import GenerateFields, ImageFields
+from app.api.schemas import (
+    FILE_FORMATS,
+    FileFormat,
+    GeneratedOut,
+    GenerateFields,
+    ImageFields,
+    ImageName,
+    Layout,
+)
 from app.api.services import Services, services_of
+from app.api.several import respond_together
+from app.api.sheets import SHEET_TYPES, Sheet
 from app.errors import (
     DeadlineExceededError,
     InvalidValueError,
@@ -30,32 +42,42 @@ from app.errors import (
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
+    RateLimitedError,
     RequestTimeoutError,
     RetiredCheckpointError,
+    UnauthenticatedError,
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
-from app.image_ids import ImageId, parse_image_id
-from app.jobs import Job, ModelCard
+from app.image_ids import MAX_SEED, ImageId, parse_image_id
+from app.jobs import MEDIA_TYPES, Job, ModelCard, new_job_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
-PNG = "image/png"
-SEED_BITS = 32
-QUEUE_ERRORS = (
+MAX_PIXELS = 2**24  # of all pictures of one request
+PICTURES: dict[str, FileFormat] = {
+    MEDIA_TYPES["png"]: "png",
+    MEDIA_TYPES["webp"]: "webp",
+    MEDIA_TYPES["jpeg"]: "jpeg",
+}
+LAYOUTS: dict[str, Layout] = {SHEET_TYPES["json"]: "json", SHEET_TYPES["zip"]: "zip"}
+IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
+DRAWING_ERRORS = (
     DeadlineExceededError,
     JobFailedError,
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
+    RateLimitedError,
+    UnauthenticatedError,
 )
 
 
 @router.post(
     "/generate",
-    summary="A picture of a class",
+    summary="Pictures of a class",
     response_class=Response,
-    responses=pictures([PNG])
+    responses=pictures(ALL_TYPES, document=GeneratedOut)
     | problems(
         InvalidValueError,
         UnknownClassError,
@@ -63,12 +85,12 @@ QUEUE_ERRORS = (
         RequestTimeoutError,
         RetiredCheckpointError,
         UnsupportedMediaTypeError,
-        *QUEUE_ERRORS,
+        *DRAWING_ERRORS,
     ),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
-    """Draws one picture and answers with a PNG.
+    """Draws a picture, or `n` of them: as a contact sheet, a zip or a JSON document.
 
     Fields come as query parameters or as a JSON body. The same class, seed and truncation give
     the same bytes, whatever else is drawn at the time. Without a seed the server picks one and
@@ -76,19 +98,26 @@ async def generate(request: Request) -> Response:
     """
     services = services_of(request)
     fields = await all_fields(request, GenerateFields)
-    if fields.format is None:
-        negotiated(request.headers, (PNG,))
+    sheet = sheet_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
     card = services.model(fields.model)
+    several = fields.n > 1 or sheet.layout != "grid"
     job = Job(
         fingerprint=card.fingerprint,
         label=services.classes(card).label(key),
-        seed=secrets.randbits(SEED_BITS) if fields.seed is None else fields.seed,
+        seed=first_seed(fields.seed, fields.n),
         truncation_thousandths=fields.truncation_thousandths,
+        output=sheet.unit_format if several else sheet.file_format,
         request_id=request_id.get(),
     )
     cache_control = NO_STORE if fields.seed is None else IMMUTABLE
+    if several:
+        check_size(services, card, fields.n)
+        jobs = [replace(job, seed=job.seed + i, job_id=new_job_id()) for i in range(fields.n)]
+        return await respond_together(
+            request, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
+        )
     return await respond(
         request, card, job, timeout_ms=timeout_ms, cache_control=cache_control, conditional=False
     )
@@ -98,37 +127,80 @@ async def generate(request: Request) -> Response:
     "/images/{image_id}",
     summary="The picture of this id",
     response_class=Response,
-    responses=pictures([PNG])
+    responses=pictures(IMAGE_TYPES)
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
         NotAcceptableError,
         NotFoundError,
         RetiredCheckpointError,
-        *QUEUE_ERRORS,
+        *DRAWING_ERRORS,
     ),
     openapi_extra=query_parameters(ImageFields),
 )
-async def image(request: Request, image_id: str) -> Response:
-    """That very picture, cacheable for ever; the id may end in `.png`.
+async def image(request: Request, image_id: ImageName) -> Response:
+    """That very picture, cacheable for ever; the id may end in `.png`, `.webp` or `.jpeg`.
 
     `If-None-Match` with its ETag is answered 304 at once.
     """
     services = services_of(request)
     fields = query_fields(request, ImageFields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
-    named = parse_image_id(image_id.removesuffix(".png"))
-    if not image_id.endswith(".png"):
-        negotiated(request.headers, (PNG,))
+    name, _, suffix = image_id.partition(".")
+    named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
+    output = FILE_FORMATS.get(suffix) or PICTURES[negotiated(request.headers, IMAGE_TYPES)]
     card = card_of_image(services, named)
     job = Job(
         fingerprint=card.fingerprint,
         label=named.label,
         seed=named.seed,
         truncation_thousandths=named.truncation_thousandths,
+        output=output,
         request_id=request_id.get(),
     )
     return await respond(request, card, job, timeout_ms=timeout_ms)
+
+
+def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Sheet:
+    """How pictures are laid out and in which format; raises NotAcceptableError.
+
+    What the fields say beats the Accept header. A zip or a document has PNG files if not told
+    otherwise.
+    """
+    if layout is None and file_format is None:
+        accepted = negotiated(headers, ALL_TYPES)
+        return Sheet(LAYOUTS.get(accepted, "grid"), PICTURES.get(accepted, "png"))
+    if file_format is None and layout == "grid":
+        file_format = PICTURES[negotiated(headers, IMAGE_TYPES)]
+    return Sheet(layout or "grid", file_format or "png")
+
+
+def first_seed(seed: int | None, num_images: int) -> int:
+    """The seed of the first picture: as asked, or one by chance; the ith has that plus i.
+
+    Raises InvalidValueError where the last would have none.
+    """
+    highest = MAX_SEED + 1 - num_images
+    if seed is None:
+        return secrets.randbelow(highest + 1)
+    if seed > highest:
+        raise InvalidValueError(
+            f"seed={seed} with n={num_images} goes past the last seed, {MAX_SEED}: "
+            f"give a seed up to {highest}",
+            extra={"fields": ["seed", "n"]},
+        )
+    return seed
+
+
+def check_size(services: Services, card: ModelCard, num_images: int) -> None:
+    """Raises InvalidValueError for more pictures than this server ever makes at once."""
+    most = min(services.settings.max_queue_images, MAX_PIXELS // card.resolution**2)
+    if num_images > most:
+        raise InvalidValueError(
+            f"n={num_images} is more than the {most} pictures of {card.resolution} px that are "
+            "made at once",
+            extra={"fields": ["n"]},
+        )
 
 
 def required_class(key: str | None) -> str:

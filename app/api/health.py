@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
@@ -16,11 +17,12 @@ from app.api.schemas import HealthOut, WelcomeOut
 from app.api.services import Services, services_of
 from app.errors import AppError, NotReadyError, QueueUnavailableError
 from app.job_queue import QueueStats
-from app.jobs import ModelCard
+from app.jobs import PRIORITIES, ModelCard, Priority
 
 router = APIRouter(tags=["operation"])
 METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
 STATS_TIMEOUT_S = 1.0  # a scrape does not wait longer for a Redis that hangs
+Look = Mapping[Priority, QueueStats]
 
 
 @router.get("/", summary="Where to go from here", response_model=WelcomeOut, responses=problems())
@@ -66,6 +68,7 @@ async def metrics(request: Request) -> Response:
     cards = services.cards.current()
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
     set_gauges(services, cards, looks)
+    services.metrics.dead_letters.set(await _num_dead_letters(services))
     return Response(
         generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
     )
@@ -85,7 +88,7 @@ def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
 
 
 def set_gauges(
-    services: Services, cards: Sequence[ModelCard], looks: Sequence[QueueStats | None]
+    services: Services, cards: Sequence[ModelCard], looks: Sequence[Look | None]
 ) -> None:
     """What is known now; a queue that could not be looked at has no gauges rather than old ones."""
     metrics = services.metrics
@@ -99,21 +102,34 @@ def set_gauges(
     )
     for gauge in gauges:
         gauge.clear()
-    for card, stats in zip(cards, looks, strict=True):
+    for card, look in zip(cards, looks, strict=True):
         metrics.model_info.labels(card.name, card.fingerprint, card.renderer).set(1)
-        if stats is None:
+        if look is None:
             continue
         workers = services.cards.workers_ready(card.fingerprint)
         metrics.workers_ready.labels(card.name).inc(workers)
-        metrics.queue_depth_images.labels(card.name).inc(stats.depth_images)
-        metrics.queue_limit_images.labels(card.name).set(services.queue.max_images)
-        metrics.queue_pending_images.labels(card.name).inc(stats.pending_images)
-        metrics.queue_oldest_age_seconds.labels(card.name).inc(stats.oldest_age_s)
+        for priority, stats in look.items():
+            line = card.name, priority
+            metrics.queue_depth_images.labels(*line).inc(stats.depth_images)
+            metrics.queue_limit_images.labels(*line).set(services.queue.limit(priority))
+            metrics.queue_pending_images.labels(*line).inc(stats.pending_images)
+            metrics.queue_oldest_age_seconds.labels(*line).inc(stats.oldest_age_s)
 
 
-async def _look(services: Services, card: ModelCard) -> QueueStats | None:
+async def _num_dead_letters(services: Services) -> float:
     try:
         async with asyncio.timeout(STATS_TIMEOUT_S):
-            return await services.queue.stats(card.fingerprint)
+            return await services.queue.num_dead_letters()
+    except (QueueUnavailableError, TimeoutError):
+        return math.nan
+
+
+async def _look(services: Services, card: ModelCard) -> Look | None:
+    try:
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            return {
+                priority: await services.queue.stats(card.fingerprint, priority)
+                for priority in PRIORITIES
+            }
     except (QueueUnavailableError, TimeoutError):
         return None

@@ -14,11 +14,14 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.api import attention, classes, generate, health
+from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
 from app.api.middleware import BodyLimit, Requests
 from app.api.problems import add_problem_handlers
+from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
 from app.settings import (
     CONFIGURATION_EXIT,
@@ -73,10 +76,20 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (generate, attention, classes, health):
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(Requests, metrics=metrics)  # added last, so outermost
-    complete_openapi(app)
+    add_layers(app, settings, metrics)
+    complete_openapi(app, max_timeout_ms=settings.max_timeout_ms, keys=has_keys(settings))
     return app
+
+
+def add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Puts what surrounds every request around the routes; raises SettingsError."""
+    app.add_middleware(BodyLimit)
+    if has_keys(settings):
+        app.add_middleware(Authentication, keys=KeyRing(settings))
+    if settings.trusted_proxies:
+        proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
+    app.add_middleware(Requests, metrics=metrics)  # added last, so outermost
 
 
 class DrainingServer(uvicorn.Server):
@@ -90,7 +103,9 @@ class DrainingServer(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
+                http=BoundedProtocol,
                 server_header=False,
+                proxy_headers=False,  # whom to believe is a setting of the application's
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=KEEP_ALIVE_S,

@@ -21,13 +21,14 @@ from app.errors import (
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
+    RateLimitedError,
 )
 from app.telemetry import request_id
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
-REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError)
+REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError, RateLimitedError)
 
 
 class MethodNotAllowedError(AppError):
@@ -48,7 +49,7 @@ def problem_response(error: AppError) -> Response:
         "instance": request_id.get() or "",
         **error.extra,
     }
-    headers = {"Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store", **error.headers}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status is HTTPStatus.REQUEST_TIMEOUT:

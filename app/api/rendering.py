@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TypeVar, cast
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api.client_limits import client_of
+from app.api.connections import while_connected
 from app.api.image_cache import Picture
 from app.api.negotiation import client_has
+from app.api.retry_after import WHILE_QUEUED, tell_when
 from app.api.services import Services, services_of
 from app.jobs import Job, ModelCard, Timings
 
-T = TypeVar("T")
 IMMUTABLE = "public, max-age=31536000, immutable"
 NO_STORE = "no-store"
 REVALIDATE = "public, no-cache"  # kept, but checked by its ETag before every use
+MAXIMUM_BYTES = 4  # of a float32
+NO_HEADERS: Mapping[str, str] = {}
 PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
 
 
@@ -46,86 +49,80 @@ async def respond(
 ) -> Response:
     """The response to `job`; `conditional` ones honour If-None-Match, without the queue.
 
-    Raises what JobClient.submit raises, and ClientDisconnect when nobody waits any more.
+    Raises what JobClient.submit and ClientLimits.spent raise, and ClientDisconnect when nobody
+    waits any more.
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
     etag = entity_tag(job, card.renderer)
     if held and client_has(held, etag):
         return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    rendering = await render(request, job, etag, timeout_ms)
+    [rendering], told = await render(request, card, [job], [etag], timeout_ms)
     headers = picture_headers(card, job, rendering.etag, cache_control)
-    headers["Server-Timing"] = server_timing(rendering)
-    if job.kind == "sample":
+    headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
+    headers |= told
+    if job.kind == "attention-all":
+        headers["X-Attention-Shape"] = attention_shape(card, job, rendering.picture.body)
+    elif job.kind == "sample":
         services_of(request).metrics.images.labels(card.name).inc()
     return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
 
 
-async def render(request: Request, job: Job, etag: str, timeout_ms: int) -> Rendering:
-    """What the job asks for, from the cache unless the client said `Cache-Control: no-cache`.
+async def render(
+    request: Request,
+    card: ModelCard,
+    jobs: Sequence[Job],
+    etags: Sequence[str],
+    timeout_ms: int,
+) -> tuple[list[Rendering], Mapping[str, str]]:
+    """What the jobs ask for, within the client's limits, and headers that tell of these.
 
-    `etag` is the tag that it has there, if the renderer is the one on the model's card.
+    `etags` are the tags that it has in the cache, if the renderer is the one on the model's card.
     """
     services = services_of(request)
-    if "no-cache" not in ", ".join(request.headers.getlist("cache-control")).lower():
-        found = services.cache.get(etag)
-        if found is not None:
-            services.metrics.cache_hits.inc()
-            return Rendering(found, etag, cached=True)
-    return await _render_through_queue(request, services, job, timeout_ms)
-
-
-async def _render_through_queue(
-    request: Request, services: Services, job: Job, timeout_ms: int
-) -> Rendering:
     try:
-        reply = await while_connected(request, services.jobs.submit(job, timeout_ms))
-    except ClientDisconnect:
-        services.metrics.cancelled.inc()
+        if services.limits is None:
+            return await _render(request, services, jobs, etags, timeout_ms), NO_HEADERS
+        async with services.limits.spent(client_of(request), len(jobs), timeout_ms) as told:
+            return await _render(request, services, jobs, etags, timeout_ms), told
+    except WHILE_QUEUED as error:
+        await tell_when(error, services, card.fingerprint)
         raise
-    etag = entity_tag(job, reply.renderer)
-    picture = Picture(reply.body, reply.media_type)
-    services.cache.put(etag, picture)
-    return Rendering(picture, etag, reply.timings)
 
 
-async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away.
-
-    Raises ClientDisconnect then. Whatever must be told to the queue of a client that left is told
-    where `work` handles its cancellation.
-    """
-    waiting = cast("asyncio.Task[object]", asyncio.current_task())
-    leaving = asyncio.create_task(_gone(request))
-    left = over = False
-
-    def leave(gone: asyncio.Task[None]) -> None:
-        nonlocal left
-        if not over and not gone.cancelled():
-            left = waiting.cancel()
-
-    leaving.add_done_callback(leave)
+async def _render(
+    request: Request,
+    services: Services,
+    jobs: Sequence[Job],
+    etags: Sequence[str],
+    timeout_ms: int,
+) -> list[Rendering]:
+    """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue."""
+    found: dict[int, Rendering] = {}
+    if "no-cache" not in ", ".join(request.headers.getlist("cache-control")).lower():
+        for i, etag in enumerate(etags):
+            if (picture := services.cache.get(etag)) is not None:
+                services.metrics.cache_hits.inc()
+                found[i] = Rendering(picture, etag, cached=True)
+    missing = [i for i in range(len(jobs)) if i not in found]
+    asked = [jobs[i] for i in missing]
     try:
-        return await work
-    except asyncio.CancelledError:
-        if not left or waiting.uncancel() > 0:  # cancelled from elsewhere too
-            raise
-        leaving.result()  # a body beyond the limit shows here
-        raise ClientDisconnect from None
-    finally:
-        over = True
-        leaving.add_done_callback(_outcome_seen)
-        leaving.cancel()
+        replies = await while_connected(request, services.jobs.submit_many(asked, timeout_ms))
+    except ClientDisconnect:
+        services.metrics.cancelled.inc(len(asked))
+        raise
+    for i, reply in zip(missing, replies, strict=True):
+        picture = Picture(reply.body, reply.media_type)
+        found[i] = Rendering(picture, entity_tag(jobs[i], reply.renderer), reply.timings)
+        services.cache.put(found[i].etag, picture)
+    return [found[i] for i in range(len(jobs))]
 
 
-def _outcome_seen(task: asyncio.Task[None]) -> None:
-    """Keeps asyncio from telling of an error that came too late to matter."""
-    if not task.cancelled():
-        task.exception()
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
+    """`H,W,h,w` of all queries' maps: the card knows (h, w), the rest follows from the length."""
+    height, width = card.attention_grids[job.layer]
+    num_queries = len(body) // (MAXIMUM_BYTES + height * width)
+    scale = math.isqrt(num_queries // (height * width))
+    return f"{scale * height},{scale * width},{height},{width}"
 
 
 @lru_cache(maxsize=256)
@@ -137,7 +134,7 @@ def entity_tag(job: Job, renderer: str) -> str:
     """A strong entity tag: image, renderer, and for an attention map a digest of what it shows."""
     tag = f"{job.image_id}.{_quoted(renderer)}"
     if job.kind == "sample":
-        return f'"{tag}"'
+        return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
     shown = (job.view, job.size_px) if job.output == "png" else ()
     shows = repr((job.output, job.queries, job.layer, *shown)).encode()
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
@@ -155,18 +152,18 @@ def picture_headers(card: ModelCard, job: Job, etag: str, cache_control: str) ->
         "Vary": "Accept",
     }
     if job.kind == "sample":
-        headers["Content-Location"] = f"/images/{image_id}.png"
+        headers["Content-Location"] = f"/images/{image_id}.{job.output}"
     return headers
 
 
-def server_timing(rendering: Rendering) -> str:
-    """The stages in milliseconds; all zero for a cached picture."""
-    timings = rendering.timings
+def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
+    """The stages in milliseconds, and what came after; all zero for a cached picture."""
     stages = {
         "queue": timings.queue_s,
         "batch": timings.batch_s,
         "model": timings.model_s,
         "encode": timings.encode_s,
+        **more_s,
     }
     told = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
-    return ", ".join([*told, "cache;desc=hit"] if rendering.cached else told)
+    return ", ".join([*told, "cache;desc=hit"] if cached else told)

@@ -139,9 +139,11 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
 
 
 def whole_number(raw: object) -> int:
-    """A whole number from JSON or from a query string; raises ValueError."""
+    """A whole number from JSON (7.0 is one, too) or from a query string; raises ValueError."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         return raw
+    if isinstance(raw, float) and raw.is_integer():
+        return int(raw)
     if isinstance(raw, str) and _WHOLE.fullmatch(raw):
         return int(raw)
     raise ValueError("should be a whole number")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
-from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS
+from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
 from app.jobs import View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
@@ -42,12 +43,22 @@ ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
 ]
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
+FileFormat = Literal["png", "webp", "jpeg"]
+Layout = Literal["grid", "zip", "json"]
+FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
+    "png": "png",
+    "webp": "webp",
+    "jpeg": "jpeg",
+    "jpg": "jpeg",
+}
+ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
+MAX_IMAGES = 64
 MAX_QUERIES = 8
 Pixels = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class GenerateFields(RequestFields):
-    """One picture of a class."""
+    """One picture of a class, or several."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"class": "golden_retriever", "seed": 7}]}
@@ -56,7 +67,12 @@ class GenerateFields(RequestFields):
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
     model: ModelName | None = None
-    format: Literal["png"] | None = Field(None, description="Beats the Accept header")
+    n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Pictures; the ith has seed + i")
+    format: FileFormat | None = Field(None, description="Of the pictures; beats the Accept header")
+    layout: Layout | None = Field(
+        None,
+        description="Several pictures as a contact sheet, a zip or JSON; beats the Accept header",
+    )
     timeout_ms: TimeoutMs | None = None
 
 
@@ -71,9 +87,14 @@ class AttentionFields(RequestFields):
 
     repeatable: ClassVar[frozenset[str]] = frozenset({"x", "y"})
 
-    x: Pixels = Field(description="Column of the pixel, from the left; up to 8 of them")
-    y: Pixels = Field(description="Row of the pixel, from the top; as many as x")
-    image: str | None = Field(None, max_length=200, description="Image id; or give class and seed")
+    x: Pixels = Field((), description="Column of the pixel, from the left; up to 8 of them")
+    y: Pixels = Field((), description="Row of the pixel, from the top; as many as x")
+    image: str | None = Field(
+        None,
+        max_length=200,
+        description="Image id; or give class and seed",
+        json_schema_extra={"pattern": f"^{PATTERN}$"},
+    )
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
@@ -81,8 +102,8 @@ class AttentionFields(RequestFields):
     view: View = Field("overlay", description="What the PNG shows")
     layer: Whole = Field(-1, description="Attention layer, counted from 0; -1: the last")
     size: Whole = Field(256, ge=32, le=1024, description="Side of the PNG in pixels")
-    format: Literal["png", "json", "npy"] | None = Field(
-        None, description="Beats the Accept header"
+    format: Literal["png", "json", "npy", "bin"] | None = Field(
+        None, description="Beats the Accept header; bin has all pixels at once, without x and y"
     )
     timeout_ms: TimeoutMs | None = None
 
@@ -148,6 +169,24 @@ class ModelsOut(BaseModel):
 
     default: str
     models: list[ModelOut]
+
+
+class GeneratedImage(BaseModel):
+    """A picture: where it is, and its bytes."""
+
+    image_id: str
+    seed: int
+    url: str = Field(description="Its path on this server")
+    media_type: str
+    data: str = Field(description="The file in Base64", json_schema_extra={"format": "byte"})
+
+
+class GeneratedOut(BaseModel):
+    """Pictures of one class."""
+
+    model: str
+    class_name: str = Field(alias="class")
+    images: list[GeneratedImage]
 
 
 class AttentionOut(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -10,6 +11,7 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
+from app.api.client_limits import ClientLimits, open_limits
 from app.api.image_cache import ImageCache
 from app.errors import InvalidValueError, NotFoundError
 from app.job_client import JobClient
@@ -21,6 +23,7 @@ from app.reply_stream import ReplyStream
 from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics
 
+NUM_SHEET_MAKERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
 CLIENT_NAME = "sagan-api"
 
 
@@ -33,6 +36,8 @@ class Services:
     cards: ModelCards
     jobs: JobClient
     queue: JobQueue
+    sheet_makers: ThreadPoolExecutor
+    limits: ClientLimits | None = None
     cache: ImageCache = field(default_factory=ImageCache)
     lookups: ClassLookups = field(default_factory=ClassLookups)
 
@@ -66,19 +71,24 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
     blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
-    queue = JobQueue(client, max_images=settings.max_queue_images)
+    queue = JobQueue(
+        client, max_images=settings.max_queue_images, max_bulk_images=settings.max_bulk_images
+    )
     cards = ModelCards(
         client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
     )
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards)
+    sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
         ):
-            yield Services(settings, metrics, cards, jobs, queue)
+            limits = open_limits(client, settings)
+            yield Services(settings, metrics, cards, jobs, queue, sheet_makers, limits)
     finally:
+        sheet_makers.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()
 

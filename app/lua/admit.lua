@@ -22,10 +22,11 @@ end
 
 local function queue(key, at)
   local job_id, timeout_ms, job = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-  if not redis.call('SET', key, '1', 'NX', 'PX', timeout_ms + SEEN_GRACE_MS) then return 0 end
-  redis.call('XADD', stream, '*', 'job', job, 'job_id', job_id,
+  if redis.call('EXISTS', key) == 1 then return 0 end
+  local entry = redis.call('XADD', stream, '*', 'job', job, 'job_id', job_id,
     'deadline_ms', string.format('%.0f', now_ms + timeout_ms),
     'reply_to', reply_to, 'admitted_us', admitted_us)
+  redis.call('SET', key, entry, 'PX', timeout_ms + SEEN_GRACE_MS)
   return 1
 end
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from app.batches import Claimed
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
-from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Claimed, Reply, Timings
-from app.telemetry import Metrics
+from app.job_claims import SENT, JobClaims
+from app.jobs import MEDIA_TYPES, Reply, Timings
+from app.telemetry import Metrics, cancelled_launched
 from app.worker.renderer import Drawing, Renderer
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Answering:
         self.claims = claims
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
+        self.cancelled_launched = cancelled_launched(metrics)
         self.held: dict[str, Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
@@ -104,7 +106,7 @@ class Answering:
             if answers:  # the other threads may have been faster
                 self._observe(drawn.renderer, await self._finish(answers))
 
-    async def _finish(self, answers: list[Answer]) -> list[Reply]:
+    async def _finish(self, answers: list[Answer]) -> list[Answer]:
         """Sends the replies, again and again while Redis is away; gives each up at its deadline.
 
         Returns those that were sent. A job that is given up stays pending and is answered as
@@ -115,8 +117,9 @@ class Answering:
         try:
             while answers:
                 try:
-                    sent = await self.claims.finish(answers)
-                    return [reply for (_, reply), once in zip(answers, sent, strict=True) if once]
+                    ends = list(zip(answers, await self.claims.finish(answers), strict=True))
+                    self._count_cancelled(ends)
+                    return [answer for answer, end in ends if end == SENT]
                 except QueueUnavailableError as error:
                     answers = _in_time(answers, error)
                 await asyncio.sleep(retry_s)
@@ -125,12 +128,20 @@ class Answering:
         finally:
             self.drop(jobs)
 
-    def _observe(self, renderer: Renderer, replies: Sequence[Reply]) -> None:
-        drawn = [reply for reply in replies if reply.ok]
-        self.metrics.failed.inc(len(replies) - len(drawn))
+    def _count_cancelled(self, ends: Sequence[tuple[Answer, int]]) -> None:
+        for (claimed, _), end in ends:
+            if end > SENT:  # when it was cancelled
+                self.metrics.cancelled_jobs.labels("model").inc()
+                if end < claimed.launched_us:
+                    self.cancelled_launched.inc()
+
+    def _observe(self, renderer: Renderer, answers: Sequence[Answer]) -> None:
+        drawn = [answer for answer in answers if answer[1].ok]
+        self.metrics.failed.inc(len(answers) - len(drawn))
         self.metrics.images.labels(renderer.card.name).inc(len(drawn))
-        for reply in drawn:
+        for claimed, reply in drawn:
             self.metrics.observe_job(
+                claimed.job.priority,
                 queue_s=reply.timings.queue_s,
                 batch_s=reply.timings.batch_s,
                 model_s=reply.timings.model_s,

@@ -1,30 +1,34 @@
-"""WorkerLoop: claims jobs, forms batches, keeps the device busy and shows that it lives."""
+"""WorkerLoop: claims jobs, forms batches and keeps the device busy."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+from app.batches import Claimed
 from app.errors import QueueTooOldError, QueueUnavailableError
-from app.heartbeats import Heartbeats, WorkerStatus
+from app.heartbeats import Heartbeats
 from app.job_claims import JobClaims, Launch
-from app.jobs import Claimed, take_batch
 from app.redis_clients import check_version
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
-from app.worker.answering import Answering, draw
+from app.worker.answering import Answer, Answering, Drawn, draw
+from app.worker.backlog import Backlog
+from app.worker.batch_limit import BatchLimit, is_out_of_memory
+from app.worker.presence import Presence
 from app.worker.renderer import Renderer
+from app.worker.watchdog import Watchdog, told_of
 
 logger = logging.getLogger(__name__)
 CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
 RETRY_S = 0.2
 MAX_UNANSWERED_BATCHES = 2
-MAX_ERRORS = 2  # launches that end in an exception before the job is answered with a failure
+MAX_FAILURES = 2  # of batches that a job was in, the last one its own, before it is given up
 FORGET_CONSUMER_S = 120.0
 
 
@@ -43,25 +47,25 @@ class WorkerLoop:
         self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
         self.retiring: set[str] = set()  # fingerprints that are drawn but no longer shown
         self.claims = claims
-        self.heartbeats = heartbeats
         self.metrics = metrics
         self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
+        self.watchdog = Watchdog(settings.watchdog_s)
         self.answering = Answering(claims, metrics)
-        self.backlog: list[Claimed] = []  # claimed, waiting for the device
-        self._changed = asyncio.Event()  # the backlog, or whether to stop
-        self._drained = False
+        self.presence = Presence(
+            settings, heartbeats, self.answering, self.renderers, self.retiring
+        )
+        self.backlog = Backlog()
+        self.limit = BatchLimit(settings.max_batch_images)
         self._group: asyncio.TaskGroup | None = None
         self._answers: set[asyncio.Task[None]] = set()
-        self._num_images = 0
-        self._images_per_s = 0.0
         self._last_batch_images = 0
 
     def stop(self) -> None:
         """Claims no more; `run` returns when what is claimed has been answered."""
         self.stopping.set()
-        self._changed.set()
+        self.backlog.tell()
 
     async def run(self) -> None:
         """Serves until `stop`; raises RendererMismatchError, in a group when it has served."""
@@ -70,17 +74,14 @@ class WorkerLoop:
             self._group = group
             claiming = group.create_task(self._claim_until_stopped())
             background = [
-                group.create_task(self._beat_until_drained()),
+                group.create_task(self.presence.beat_until_ended()),
                 group.create_task(self._reclaim_until_stopped()),
             ]
             await self._draw_until_drained(claiming)
-            self._drained = True  # a cancel alone can get lost in Python 3.11's wait_for
+            self.presence.ended = True  # a cancel alone can get lost in Python 3.11's wait_for
             for task in background:
                 task.cancel()
-        try:
-            await self.heartbeats.withdraw()
-        except QueueUnavailableError:
-            logger.warning("Redis is away: the other side learns of this exit by its silence")
+        await self.presence.withdraw()
 
     async def _start(self) -> None:
         """Shows this worker and takes over from its predecessor, once Redis is there."""
@@ -88,7 +89,7 @@ class WorkerLoop:
             try:
                 await check_version(self.claims.client)
                 await self.claims.join()
-                await self._beat()
+                await self.presence.beat()
                 self._add(await self.claims.take_over())
             except QueueTooOldError:
                 raise
@@ -103,7 +104,7 @@ class WorkerLoop:
         max_images = self.settings.max_batch_images
         while not self.stopping.is_set():
             if len(self.backlog) >= max_images:
-                await self._change()
+                await self.backlog.change()
                 continue
             try:
                 room = max_images - len(self.backlog)
@@ -114,20 +115,14 @@ class WorkerLoop:
                 await asyncio.sleep(RETRY_S)
 
     async def _draw_until_drained(self, claiming: asyncio.Task[None]) -> None:
-        claiming.add_done_callback(lambda _: self._changed.set())
+        claiming.add_done_callback(lambda _: self.backlog.tell())
         while self.backlog or not claiming.done():
             if not self.backlog:
-                await self._change()
+                await self.backlog.change()
                 await self._linger()
                 continue
-            batch, self.backlog = take_batch(self.backlog, self.settings.max_batch_images)
-            self._changed.set()  # there is room for the claims
-            await self._draw(batch)
+            await self._draw(self.backlog.take(self.limit.max_images))
         await asyncio.gather(*self._answers)
-
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
 
     async def _linger(self) -> None:
         """Gives a batch that the idle device would take at once a moment to grow.
@@ -143,20 +138,18 @@ class WorkerLoop:
                 return
             try:
                 async with asyncio.timeout(left_s):
-                    await self._change()
+                    await self.backlog.change()
             except TimeoutError:
                 return
 
     def _add(self, jobs: Sequence[Claimed]) -> None:
-        if new := self.answering.hold(jobs):
-            self.backlog.extend(new)
-            self._changed.set()
+        self.backlog.add(self.answering.hold(jobs))
 
     async def _draw(self, batch: list[Claimed]) -> None:
         try:
             launch = await self.claims.launch(batch)
         except QueueUnavailableError:
-            self.backlog[:0] = batch
+            self.backlog.give_back(batch)
             await asyncio.sleep(RETRY_S)
             return
         ready = self._sort_out(batch, launch)
@@ -169,6 +162,7 @@ class WorkerLoop:
         """Those that may run; the late and the deadly are answered, the lost let go."""
         known = {claimed.entry_id for claimed in (*launch.ready, *launch.expired)}
         self.answering.drop([claimed for claimed in batch if claimed.entry_id not in known])
+        self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._answer(self.answering.expire(launch.expired))
         max_launches = self.settings.max_launches
@@ -181,24 +175,38 @@ class WorkerLoop:
         """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
         renderer = self.renderers[ready[0].job.fingerprint]
         drawing = asyncio.get_running_loop().run_in_executor(
-            self.device, draw, renderer, ready, now_us, lambda: bool(self.backlog)
+            self.device, self._draw_watched, renderer, ready, now_us
         )
         await asyncio.wait([drawing])
         if (error := drawing.exception()) is not None:
-            self._retry_or_fail(ready, error)
+            self._try_again(ready, error)
             return
         drawn, answers = drawing.result()
-        self._count(len(ready), drawn.stages.model_s)
+        self._last_batch_images = len(ready)
+        self.presence.drew(len(ready), drawn.stages.model_s)
+        self.device_metrics.drew(len(ready), drawn.stages.model_s)
         self._answer(self.answering.send(drawn, answers))
 
-    def _retry_or_fail(self, batch: list[Claimed], error: BaseException) -> None:
-        """Each job of a batch that failed runs once more, alone: one of them is to blame."""
-        logger.error("a batch of %d failed", len(batch), exc_info=error)
-        blamed = [claimed for claimed in batch if claimed.launches >= MAX_ERRORS]
-        self.backlog[:0] = [claimed for claimed in batch if claimed.launches < MAX_ERRORS]
-        if blamed:
-            why = f"the image could not be drawn: {type(error).__name__}"
-            self._answer(self.answering.fail(blamed, why))
+    def _draw_watched(
+        self, renderer: Renderer, batch: list[Claimed], now_us: int
+    ) -> tuple[Drawn, list[Answer]]:
+        with self.watchdog.watching(batch):
+            return draw(renderer, batch, now_us, lambda: bool(self.backlog))
+
+    def _try_again(self, batch: list[Claimed], error: BaseException) -> None:
+        """In halves: one of its jobs is to blame, or they were too many. A job that fails alone,
+        and not for the first time, is given up."""
+        logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told_of(batch))
+        if len(batch) > 1 and is_out_of_memory(error):
+            self.limit.lower(len(batch) // 2)
+            self.backlog.halve(batch)
+            return
+        failed = [replace(claimed, failures=claimed.failures + 1) for claimed in batch]
+        if len(failed) > 1 or failed[0].failures < MAX_FAILURES:
+            self.backlog.halve(failed)
+            return
+        why = f"the image could not be drawn: {type(error).__name__}"
+        self._answer(self.answering.fail(failed, why))
 
     def _answer(self, answering: Coroutine[None, None, None]) -> None:
         """Answers beside the device; a failure of the task itself ends the worker."""
@@ -207,33 +215,6 @@ class WorkerLoop:
         task = self._group.create_task(answering)
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
-
-    def _count(self, num_images: int, model_s: float) -> None:
-        self._num_images += num_images
-        self._last_batch_images = num_images
-        speed = num_images / max(model_s, 1e-6)
-        self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
-        self.device_metrics.drew(num_images, model_s)
-
-    async def _beat(self) -> None:
-        cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]
-        status = WorkerStatus(
-            fingerprints=tuple(card.fingerprint for card in cards),
-            device=self.settings.device,
-            pid=os.getpid(),
-            num_images=self._num_images,
-            images_per_s=self._images_per_s,
-        )
-        await self.claims.refresh(self.answering.held.values())
-        await self.heartbeats.beat(status, cards)
-
-    async def _beat_until_drained(self) -> None:
-        while not self._drained:
-            await asyncio.sleep(self.settings.heartbeat_s)
-            try:
-                await self._beat()
-            except QueueUnavailableError as error:
-                logger.warning("no heartbeat: %s", error.with_cause)
 
     async def _reclaim_until_stopped(self) -> None:
         """Takes over the jobs of workers that fell silent, not all workers at one moment."""

@@ -70,6 +70,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
     if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
         metrics.registry.register(DeviceMemory(cuda_memory))
+    worker.watchdog.start()
     reloading = Reloading(settings, worker, renderers)
     try:
         with _probed(worker):
@@ -93,7 +94,7 @@ def _probed(worker: WorkerLoop) -> Iterator[None]:
     def why_not_ready() -> str | None:
         if worker.stopping.is_set():
             return "stopping"
-        silent_s = time.monotonic() - worker.heartbeats.beaten_s
+        silent_s = time.monotonic() - worker.presence.heartbeats.beaten_s
         return None if silent_s < settings.claim_idle_s else "Redis took no heartbeat of late"
 
     probes = Probes(worker.metrics.registry, asyncio.get_running_loop(), why_not_ready)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,19 @@ from app.settings import ModelSource, Settings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)
+FileFormat = Literal["png", "webp", "jpeg"]
+
+
+class WholeAttention(Protocol):
+    """What every pixel attended to; see model.sampler.WholeAttention."""
+
+    @property
+    def maxima(self) -> Weights:
+        """(H·W,)."""
+
+    @property
+    def levels(self) -> NDArray[np.uint8]:
+        """(H·W, h·w)."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,7 @@ class Drawing:
 
     pixels: Pixels | None
     weights: Weights | None = None
+    whole: WholeAttention | None = None
 
 
 class Renderer(Protocol):
@@ -76,14 +90,19 @@ class SamplerLike(Protocol):
     ) -> tuple[Pixels, Weights]:
         """(H, W, 3) and (Q, h, w), in one pass."""
 
+    def whole_attention(
+        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+    ) -> WholeAttention:
+        """What every pixel attended to."""
+
 
 class Pictures(Protocol):
     """The part of model.pictures that serving uses."""
 
     ENCODER: str
 
-    def encode_png(self, pixels: Pixels) -> bytes:
-        """A PNG file."""
+    def encode(self, pixels: Pixels, file_format: FileFormat) -> bytes:
+        """A picture file."""
 
     def attention_picture(
         self,
@@ -106,14 +125,16 @@ class SamplerRenderer:
 
     def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
         """See Renderer."""
-        if jobs[0].kind == "attention":
+        if jobs[0].kind != "sample":
             return [self._attend(job) for job in jobs]
         pixels = self._sample(jobs)
         return [Drawing(image) for image in pixels]
 
     def encode(self, job: Job, drawing: Drawing) -> bytes:
         """See Renderer."""
-        pixels, weights = drawing.pixels, drawing.weights
+        pixels, weights, whole = drawing.pixels, drawing.weights, drawing.whole
+        if whole is not None:
+            return whole.maxima.astype("<f4").tobytes() + whole.levels.tobytes()
         if weights is not None and job.output == "npy":
             buffer = io.BytesIO()
             np.save(buffer, weights, allow_pickle=False)
@@ -127,7 +148,9 @@ class SamplerRenderer:
             pixels = self.pictures.attention_picture(
                 pixels, weights, job.queries, view=job.view, size_px=size_px
             )
-        return pixels.tobytes() if job.output == "raw" else self.pictures.encode_png(pixels)
+        if job.output in ("png", "webp", "jpeg"):
+            return self.pictures.encode(pixels, job.output)
+        return pixels.tobytes()
 
     def _sample(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         return self.sampler.sample(
@@ -137,6 +160,9 @@ class SamplerRenderer:
         )
 
     def _attend(self, job: Job) -> Drawing:
+        if job.kind == "attention-all":
+            whole = self.sampler.whole_attention(job.label, job.seed, job.truncation, job.layer)
+            return Drawing(None, whole=whole)
         asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
         if job.output != "png":
             return Drawing(None, self.sampler.attention(*asked))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.latents import latents
+from model.sampler import WholeAttention
 
 Truncation = Sequence[float | None] | float | None
 RESOLUTION, COLOURS, NUM_CLASSES = 32, 4, 10
@@ -47,6 +48,12 @@ class TrivialSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> NDArray[np.float32]:
+        """There is no attention in it."""
+        raise NotImplementedError
+
+    def whole_attention(
+        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+    ) -> WholeAttention:
         """There is no attention in it."""
         raise NotImplementedError
 

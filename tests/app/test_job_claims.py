@@ -8,9 +8,10 @@ from typing import cast
 import pytest
 from redis.asyncio import Redis
 
+from app.batches import Claimed
 from app.job_claims import JobClaims
-from app.job_queue import GROUP, JobQueue, stream_key
-from app.jobs import Claimed, Job, Reply
+from app.job_queue import JobQueue, stream_key
+from app.jobs import Job, Priority, Reply
 from app.reply_stream import ReplyStream
 
 FINGERPRINT = "ab" * 32
@@ -42,9 +43,13 @@ async def new_worker(client: Redis, blocking: Redis, name: str) -> JobClaims:
 
 
 async def admit(
-    queue: JobQueue, replies: ReplyStream, num_jobs: int = 1, timeout_ms: int = 5000
+    queue: JobQueue,
+    replies: ReplyStream,
+    num_jobs: int = 1,
+    timeout_ms: int = 5000,
+    priority: Priority = "interactive",
 ) -> list[Job]:
-    jobs = [Job(fingerprint=FINGERPRINT, label=0, seed=seed) for seed in range(num_jobs)]
+    jobs = [Job(FINGERPRINT, label=0, seed=seed, priority=priority) for seed in range(num_jobs)]
     await queue.admit(jobs, timeout_ms=timeout_ms, reply_to=replies.key)
     return jobs
 
@@ -232,19 +237,3 @@ async def test_an_entry_that_cannot_be_read_is_dropped(
     [job] = await admit(queue, replies)
     assert [c.job for c in await worker.claim(2, wait_s=0)] == [job]
     assert await client.xlen(STREAM) == 1
-
-
-async def test_consumers_that_died_with_nothing_pending_are_forgotten(
-    queue: JobQueue, replies: ReplyStream, worker: JobClaims, client: Redis, blocking: Redis
-) -> None:
-    """A consumer with pending jobs stays: removing it would lose them."""
-    await admit(queue, replies, 2)
-    [claimed] = await worker.claim(1, wait_s=0)
-    idle = JobClaims(client, blocking, consumer="idle", fingerprints=[FINGERPRINT])
-    [done] = await idle.claim(1, wait_s=0)
-    assert await idle.finish([(done, reply_to(done))]) == [True]
-    assert len(await client.xinfo_consumers(STREAM, GROUP)) == 2
-    await asyncio.sleep(0.03)
-    assert await worker.forget_dead(idle_s=0.02) == 1
-    assert [c["name"] for c in await client.xinfo_consumers(STREAM, GROUP)] == [b"one"]
-    assert await worker.finish([(claimed, reply_to(claimed))]) == [True]

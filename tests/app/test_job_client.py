@@ -124,7 +124,7 @@ async def test_a_job_that_its_worker_cannot_read_is_a_failure_at_once(
     jobs: JobClient, worker: JobClaims
 ) -> None:
     """A worker of another version, say: nobody waits for the deadline, and nothing stays."""
-    redis, [stream] = worker.client, worker.streams
+    redis, [stream, _] = worker.client, worker.streams
     asking = asyncio.create_task(jobs.submit(job(), 5000))
     await until_async(worker, 1)
     [(entry_id, fields)] = cast(Entries, await redis.xrange(stream))

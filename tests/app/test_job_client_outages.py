@@ -8,12 +8,13 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
+from app.batches import Claimed
 from app.embedded_redis import EmbeddedRedis
 from app.errors import DeadlineExceededError, QueueTooOldError, QueueUnavailableError
 from app.job_claims import JobClaims
 from app.job_client import JobClient
 from app.job_queue import JobQueue
-from app.jobs import Claimed, Job, Reply
+from app.jobs import Job, Reply
 from app.model_cards import ModelCards
 from app.redis_clients import connect, connect_blocking
 from app.reply_stream import ReplyStream

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.job_queue import JobQueue, _Round, stream_key
-from app.jobs import Job
+from app.job_queue import GROUP, JobQueue, _Round, seen_key, stream_key
+from app.jobs import PRIORITIES, Job
 from app.redis_clients import connect
 
 FINGERPRINT = "ab" * 32
@@ -86,7 +87,7 @@ async def test_a_round_trip_that_hangs_holds_up_the_next_for_a_moment_only(
 ) -> None:
     """A connection that is half dead does not queue up everybody behind it."""
     stuck = asyncio.create_task(asyncio.sleep(60))
-    queue._round = (_Round(STREAM, "elsewhere", left=True), stuck)  # type: ignore[assignment]
+    queue._rounds[STREAM] = (_Round(STREAM, 4, "elsewhere", left=True), stuck)  # type: ignore[assignment]
     async with asyncio.timeout(1):
         assert await admit(queue, job()) == 1
     stuck.cancel()
@@ -108,6 +109,79 @@ async def test_the_deadline_is_by_the_clock_of_redis(queue: JobQueue, client: Re
     admitted_ms = int(entry_id.split(b"-")[0])
     assert 4990 <= int(fields[b"deadline_ms"]) - admitted_ms <= 5001
     assert abs(int(fields[b"admitted_us"]) // 1000 - admitted_ms) <= 1
+
+
+async def test_each_priority_has_a_stream_and_a_bound_of_its_own(client: Redis) -> None:
+    """Bulk jobs fill their own queue, and people who wait do not notice."""
+    queue = JobQueue(client, max_images=2, max_bulk_images=3)
+    bulk = [replace(job(seed), priority="bulk") for seed in range(4)]
+    assert await admit(queue, *bulk[:3]) == 3
+    with pytest.raises(QueueFullError, match="3 images are waiting and at most 3 may"):
+        await admit(queue, bulk[3])
+    assert await admit(queue, job(1), job(2)) == 2
+    with pytest.raises(QueueFullError, match="2 images are waiting and at most 2 may"):
+        await admit(queue, job(3))
+    assert (await queue.stats(FINGERPRINT, "bulk")).depth_images == 3
+    assert (await queue.stats(FINGERPRINT)).depth_images == 2
+
+
+async def test_rounds_of_different_streams_do_not_wait_for_one_another(
+    queue: JobQueue, client: Redis
+) -> None:
+    """Requests of both priorities in turn are two round trips, not one each."""
+    await client.config_resetstat()
+    turns = [replace(job(seed), priority=PRIORITIES[seed % 2]) for seed in range(8)]
+    await asyncio.gather(*(admit(queue, one) for one in turns))
+    calls = await client.info("commandstats")
+    scripts = ("cmdstat_evalsha", "cmdstat_eval")
+    assert sum(calls[name]["calls"] for name in scripts if name in calls) <= 4
+    assert queue._rounds == {}
+
+
+async def test_a_cancelled_job_leaves_the_queue_at_once(queue: JobQueue, client: Redis) -> None:
+    """Room for others, before any worker came; the second cancel finds nothing."""
+    jobs = [job(seed) for seed in range(4)]
+    await admit(queue, *jobs)
+    assert await queue.cancel(jobs[:3]) == 3
+    assert await queue.cancel(jobs[:3]) == 0
+    assert await admit(queue, job(5), job(6), job(7)) == 4
+    assert await client.xlen(STREAM) == 4
+
+
+async def test_a_job_that_was_cancelled_first_is_never_admitted(
+    queue: JobQueue, client: Redis
+) -> None:
+    """A caller may leave while its admission is on its way, or is repeated after an outage."""
+    gone = job()
+    assert await queue.cancel([gone]) == 0
+    assert await admit(queue, gone) == 0
+    assert await queue.admit_again({gone: 1000}, reply_to="r") == 0
+    assert await client.xlen(STREAM) == 0
+    assert 0 < await client.pttl(seen_key(gone.job_id)) <= 120_000
+
+
+async def test_a_full_redis_takes_cancellations(queue: JobQueue, client: Redis) -> None:
+    """They free memory."""
+    await admit(queue, gone := job())
+    try:
+        await client.config_set("maxmemory", 1)
+        assert await queue.cancel([gone]) == 1
+    finally:
+        await client.config_set("maxmemory", 0)
+    assert await client.xlen(STREAM) == 0
+
+
+async def test_redis_knows_the_lag_of_the_group_again_once_all_is_read(
+    queue: JobQueue, client: Redis
+) -> None:
+    """It cannot tell it while an entry that nobody read is missing."""
+    await client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+    jobs = [job(seed) for seed in range(3)]
+    await admit(queue, *jobs)
+    await queue.cancel(jobs[1:2])
+    await client.xreadgroup(GROUP, "one", {STREAM: ">"})
+    [group] = await client.xinfo_groups(STREAM)
+    assert (group["pending"], group["lag"]) == (2, 0)
 
 
 async def test_one_admission_is_for_one_model(queue: JobQueue) -> None:

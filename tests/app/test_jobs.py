@@ -1,4 +1,4 @@
-"""Encoding of jobs, replies and cards; how batches form."""
+"""Encoding of jobs, replies and cards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.jobs import (
-    Claimed,
+    PRIORITIES,
     DecodeError,
     Job,
     ModelCard,
@@ -17,7 +17,6 @@ from app.jobs import (
     decode_card,
     decode_job,
     decode_reply,
-    take_batch,
 )
 
 FINGERPRINT = "ab" * 32
@@ -30,6 +29,7 @@ jobs = st.one_of(
         seed=st.integers(0, 2**32 - 1),
         truncation_thousandths=st.none() | st.integers(1, 4000),
         output=st.sampled_from(["png", "raw"]),
+        priority=st.sampled_from(PRIORITIES),
         request_id=st.none() | st.text(max_size=20),
     ),
     st.builds(
@@ -94,39 +94,3 @@ def test_a_job_with_a_wrong_combination_cannot_be_made() -> None:
         Job(FINGERPRINT, 0, 0, output="json")
     with pytest.raises(ValueError, match="0 queries"):
         Job(FINGERPRINT, 0, 0, kind="attention")
-
-
-def claimed(seed: int, kind: str = "s", launches: int = 0, fingerprint: str = "a") -> Claimed:
-    if kind == "a":
-        job = Job(fingerprint, 0, seed, kind="attention", queries=((0, 0),))
-    else:
-        job = Job(fingerprint, 0, seed)
-    return Claimed(job, "stream", f"{seed}-0", "replies", 0, 0, launches)
-
-
-def seeds(jobs: list[Claimed]) -> list[int]:
-    return [claimed.job.seed for claimed in jobs]
-
-
-def test_a_batch_never_exceeds_the_image_budget() -> None:
-    """The rest keeps its order."""
-    batch, rest = take_batch([claimed(seed) for seed in range(5)], 3)
-    assert (seeds(batch), seeds(rest)) == ([0, 1, 2], [3, 4])
-    assert take_batch([], 3) == ([], [])
-
-
-def test_samples_of_one_model_run_together_past_others() -> None:
-    """Nobody waits for ever: the head of the queue is in the batch."""
-    queue = [claimed(0), claimed(1, "a"), claimed(2, fingerprint="b"), claimed(3)]
-    batch, rest = take_batch(queue, 8)
-    assert (seeds(batch), seeds(rest)) == ([0, 3], [1, 2])
-    batch, rest = take_batch(rest, 8)
-    assert (seeds(batch), seeds(rest)) == ([1], [2])
-
-
-def test_a_job_that_was_launched_without_an_answer_runs_alone() -> None:
-    """If it kills its worker again, it kills nobody's job but its own."""
-    batch, rest = take_batch([claimed(0, launches=1), claimed(1), claimed(2, launches=1)], 8)
-    assert (seeds(batch), seeds(rest)) == ([0], [1, 2])
-    batch, rest = take_batch(rest, 8)
-    assert (seeds(batch), seeds(rest)) == ([1], [2])

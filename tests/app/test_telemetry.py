@@ -28,11 +28,11 @@ def test_a_log_line_is_json_with_the_request_id() -> None:
 def test_metrics_of_two_processes_do_not_meet() -> None:
     """Each has a registry of its own, so tests can have as many as they like."""
     first, second = Metrics(), Metrics()
-    first.observe_job(queue_s=0.004, batch_s=0, model_s=0.04, encode_s=0.001, batch_size=8)
+    first.observe_job("bulk", queue_s=0.004, batch_s=0, model_s=0.04, encode_s=0.001, batch_size=8)
     text = generate_latest(first.registry).decode()
-    assert 'sagan_queue_seconds_bucket{le="0.005"} 1.0' in text
+    assert 'sagan_queue_seconds_bucket{le="0.005",priority="bulk"} 1.0' in text
     assert 'sagan_batch_images_bucket{le="8.0"} 1.0' in text
-    assert 'le="0.005"} 1.0' not in generate_latest(second.registry).decode()
+    assert 'priority="bulk"' not in generate_latest(second.registry).decode()
 
 
 def test_only_a_worker_has_metrics_of_its_device() -> None:

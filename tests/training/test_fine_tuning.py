@@ -57,6 +57,17 @@ def test_known_classes_draw_as_before_and_unknown_ones_start_fresh() -> None:
     assert torch.equal(ours["blocks.0.conv1.weight"], theirs["blocks.0.conv1.weight"])
 
 
+def test_the_discriminator_judges_a_known_class_much_as_before() -> None:
+    """Fresh rows do not take the share of σ: a known row keeps nearly its length."""
+    source = checkpoint()
+    assert source.discriminator is not None
+    judge = source.discriminator.eval()
+    state, _ = started(source)
+    before, after = (d.embedding.normalized_weight() for d in (judge, state.discriminator.eval()))
+    ratios = after[[0, 2]].norm(dim=1) / before[[0, 1]].norm(dim=1)
+    assert ((ratios > 0.9) & (ratios < 1.1)).all(), ratios
+
+
 def test_a_checkpoint_without_a_discriminator_gets_a_new_one() -> None:
     """Many public files have the generator alone."""
     state, _ = started(checkpoint(discriminator=False))

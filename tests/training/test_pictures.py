@@ -41,6 +41,24 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert abs(int(encoded(scan).read(8)[4, 4, 0]) - 128) <= 1
 
 
+def test_a_sixteen_bit_pgm_is_scaled_too() -> None:
+    """It opens as 32-bit integers, of which it uses 16."""
+    assert abs(int(pgm(b"\x80\x00").read(8)[4, 4, 0]) - 128) <= 1
+
+
+def pgm(level: bytes) -> EncodedPicture:
+    return EncodedPicture("scan.pgm", b"P5 8 8 65535\n" + 64 * level)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pixels_of_32_bits_are_refused_rather_than_clipped(mode: str) -> None:
+    """Nobody knows which of them is white."""
+    content = io.BytesIO()
+    Image.new(mode, (8, 8), 40_000).save(content, "TIFF")
+    with pytest.raises(UnreadableError, match=f"mode {mode}.*convert it to 8 or 16 bits"):
+        EncodedPicture("scan.tif", content.getvalue()).read(8)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparent_pixels_show_white(mode: str) -> None:
     """Not whatever colour a drawing program left under them."""

@@ -2,24 +2,13 @@
 
 import os
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from model.checkpoint import ClassInfo
 from training.config import TrainConfig
 from training.costs import Costs, Speed, count_costs, measure_speed
-from training.data.opening import find_source
-from training.data.prepared import is_prepared, read_description
-
-
-def classes_of(data: str, num_pictures: int) -> tuple[ClassInfo, ...]:
-    """The classes that a run on `data` would have, without preparing anything."""
-    if is_prepared(Path(data)):
-        return read_description(Path(data)).classes
-    return find_source(data, num_pictures).classes
 
 
 def print_dry_run(config: TrainConfig, device: torch.device) -> None:

@@ -9,10 +9,10 @@ import torch
 from model.checkpoint import CheckpointError
 from model.devices import pick_device
 from training.cli.asked import asked_run
-from training.cli.dry_run import classes_of, print_dry_run
+from training.cli.dry_run import print_dry_run
 from training.cli.launch import launch
 from training.cli.options import HeadedCommand, config_options, option
-from training.data import DataError
+from training.data import DataError, classes_of
 from training.errors import RunError
 from training.evaluation.features import FeatureError
 from training.presets import PresetError

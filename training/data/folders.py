@@ -1,7 +1,8 @@
 """Folders of pictures: a folder a class (ImageNet's layout), or one flat folder."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ def folder_source(root: Path) -> Source:
     passed over. Raises DataError where there are no pictures, and where the class folders are the
     parts of a data set (`train`, `val`).
     """
-    by_class = {folder.name: list(_pictures(folder)) for folder in _subfolders(root)}
+    others: Counter[str] = Counter()
+    by_class = {folder.name: _pictures(folder, others) for folder in _subfolders(root)}
     loose = [file for file in _visible_files(root) if _is_picture(file)]
     filled = {name: files for name, files in by_class.items() if files}
     _refuse_splits(root, filled)
@@ -35,18 +37,24 @@ def folder_source(root: Path) -> Source:
             f"{root}: no pictures; expected {root}/CLASS/*.jpg, or pictures right in it "
             f"({', '.join(sorted(SUFFIXES))})"
         )
-    remarks = _remarks(by_class, loose)
+    remarks = _remarks(by_class, loose, others)
     if not filled:
         filled = {root.resolve().name: loose}
     files = [file for pictures in filled.values() for file in pictures]
     return Source(
         name=str(root),
-        digest=digest_of(f"{f.relative_to(root)} {f.stat().st_size}".encode() for f in files),
+        digest=digest_of(_identity(file, root) for file in files),
         classes=_classes_of(filled),
         labels=np.repeat(np.arange(len(filled)), [len(pictures) for pictures in filled.values()]),
         picture=lambda index: FilePicture(files[index]),
         remarks=remarks,
     )
+
+
+def _identity(file: Path, root: Path) -> bytes:
+    """What changes where a picture is replaced, without reading it: its name, size and time."""
+    status = file.stat()
+    return f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}".encode()
 
 
 def _subfolders(root: Path) -> list[Path]:
@@ -57,13 +65,21 @@ def _visible_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    """The pictures anywhere under `folder`, in an order of their names alone."""
+def _pictures(folder: Path, others: Counter[str]) -> list[Path]:
+    """The pictures anywhere under `folder`, in an order of their names alone.
+
+    Other files are counted in `others` by their suffix.
+    """
+    found = []
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and _is_picture(Path(name)):
-                yield Path(place, name)
+        for name in sorted(name for name in files if not name.startswith(".")):
+            file = Path(place, name)
+            if _is_picture(file):
+                found.append(file)
+            else:
+                others[file.suffix.lower() or "no suffix"] += 1
+    return found
 
 
 def _is_picture(file: Path) -> bool:
@@ -90,14 +106,24 @@ def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:
         )
 
 
-def _remarks(by_class: dict[str, list[Path]], loose: list[Path]) -> tuple[str, ...]:
+def _remarks(
+    by_class: dict[str, list[Path]], loose: list[Path], others: Counter[str]
+) -> tuple[str, ...]:
     remarks = []
     if empty := [name for name, files in by_class.items() if not files]:
-        more = ", …" if len(empty) > MAX_NAMED else ""
-        remarks.append(
-            f"{len(empty)} folders without pictures are no classes: "
-            f"{', '.join(empty[:MAX_NAMED])}{more}"
-        )
+        named = _listed(empty)
+        remarks.append(f"{_counted(len(empty), 'folder')} without pictures, no class: {named}")
     if loose and len(empty) < len(by_class):
-        remarks.append(f"{len(loose)} pictures beside the class folders are left out")
+        remarks.append(f"{_counted(len(loose), 'picture')} beside the class folders left out")
+    if others:
+        kinds = _listed([f"{count:,} {suffix}" for suffix, count in others.most_common()])
+        remarks.append(f"{_counted(others.total(), 'file')} of other kinds passed over: {kinds}")
     return tuple(remarks)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from model.checkpoint import ClassInfo
 from training.data.cifar import cifar_source, is_cifar
 from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
 from training.data.huggingface import huggingface_source, is_huggingface
 from training.data.image_set import DataError, ImageSet
-from training.data.prepared import is_prepared, open_prepared
+from training.data.prepared import is_prepared, open_prepared, read_description
 from training.data.preparing import prepare
 from training.data.source import Source
 
@@ -34,6 +35,13 @@ def find_source(text: str, num_pictures: int) -> Source:
     raise DataError(
         f"{path}: no such folder; `{PICTUREBOOK}` and hf:NAME (a Hugging Face data set) work too"
     )
+
+
+def classes_of(text: str, num_pictures: int) -> tuple[ClassInfo, ...]:
+    """The classes of what `text` names, without preparing anything; raises DataError."""
+    if is_prepared(Path(text)):
+        return read_description(Path(text)).classes
+    return find_source(text, num_pictures).classes
 
 
 def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:

@@ -100,11 +100,9 @@ def _fit(
 def _batches(
     learnt: NDArray[np.int64], num_epochs: int, random: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Indices in a new order every epoch."""
+    """Indices in a new order every epoch, in parts of nearly equal size: batch norm needs two."""
     for _ in range(num_epochs):
-        order = random.permutation(learnt)
-        for start in range(0, len(order), BATCH_SIZE):
-            yield order[start : start + BATCH_SIZE]
+        yield from np.array_split(random.permutation(learnt), -(-len(learnt) // BATCH_SIZE))
 
 
 def _batch(

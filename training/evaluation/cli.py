@@ -1,6 +1,7 @@
 """`sagan evaluate`: how good a checkpoint's samples are."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,11 @@ import click
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from model.checkpoint import Checkpoint, CheckpointError, ClassInfo, load_checkpoint
 from model.latents import MAX_TRUNCATION
 from model.sampler import Sampler
 from training import picturebook
-from training.data import DataError, ImageSet, open_data
+from training.data import DataError, ImageSet, classes_of, open_data
 from training.evaluation import report
 from training.evaluation.data_options import (
     data_dir_option,
@@ -103,13 +104,19 @@ def evaluate_command(
     sagan evaluate picturebook-64
     sagan evaluate runs/pets/checkpoint --data pictures/pets --metrics fid,pr -o report.json
     """
-    if out is not None and not out.absolute().parent.is_dir():
-        raise click.UsageError(f"there is no folder {out.parent}")
+    if out is not None:
+        _require_writable(out)
     try:
         checkpoint = load_checkpoint(checkpoint_name)
+        labels = _labels(checkpoint, classes_of(data, num_pictures))
         extractor = open_features(features or _default_features(checkpoint), device)
         images = open_data(data, data_dir, checkpoint.config.resolution, num_pictures)
-        samples = _samples(checkpoint, images, num_samples, truncation, device)
+        sampler = Sampler(checkpoint, str(device))
+        samples = DrawnPictures(
+            draw=lambda classes, seeds: sampler.sample(classes, seeds, truncation),
+            counts=class_counts(images, num_samples),
+            labels=labels,
+        )
         found = _compare(samples, images, extractor, metrics, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -118,7 +125,18 @@ def evaluate_command(
     if out is not None:
         written = report.as_json(found, checkpoint, images, extractor, samples)
         written |= {"truncation": truncation}
-        out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        try:
+            out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"{out}: {error.strerror}") from error
+
+
+def _require_writable(out: Path) -> None:
+    """Rather now than after all the work."""
+    if not out.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no folder {out.parent}")
+    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+        raise click.UsageError(f"{out} cannot be written")
 
 
 def _default_features(checkpoint: Checkpoint) -> str:
@@ -127,25 +145,15 @@ def _default_features(checkpoint: Checkpoint) -> str:
     return PICTUREBOOK_FEATURES if known else INCEPTION
 
 
-def _samples(
-    checkpoint: Checkpoint,
-    data: ImageSet,
-    num_samples: int,
-    truncation: float | None,
-    device: torch.device,
-) -> DrawnPictures:
-    labels = known_labels(checkpoint.classes, data.classes)
-    if unknown := [c.name for label, c in enumerate(data.classes) if label not in labels]:
+def _labels(checkpoint: Checkpoint, classes: Sequence[ClassInfo]) -> list[int]:
+    """The checkpoint's label for each class of the data; raises DataError where it has none."""
+    labels = known_labels(checkpoint.classes, classes)
+    if unknown := [c.name for label, c in enumerate(classes) if label not in labels]:
         raise DataError(
             f"the checkpoint has no class {', '.join(unknown[:5])}: evaluate it on data of its own "
-            "classes (by name or WordNet id)"
+            "classes (--data; by name or WordNet id)"
         )
-    sampler = Sampler(checkpoint, str(device))
-    return DrawnPictures(
-        draw=lambda classes, seeds: sampler.sample(classes, seeds, truncation),
-        counts=class_counts(data, num_samples),
-        labels=[labels[label] for label in range(len(data.classes))],
-    )
+    return [labels[label] for label in range(len(classes))]
 
 
 def _compare(

@@ -14,7 +14,8 @@ from training.evaluation.features import FeatureExtractor
 from training.evaluation.moments import Moments
 from training.evaluation.statistics import Advance, RealPictures, Statistics, collect
 
-HASHED_PICTURES = 1024  # of a data set, evenly spread
+HASHED_BYTES = 2**30  # of a data set: all of most, of a larger one pictures evenly spread
+HASHED_AT_ONCE = 1024  # pictures
 WHOLE_SET = "all.npz"
 STATISTICS = "statistics"  # the folder's name, beside the data
 
@@ -65,11 +66,13 @@ def data_statistics(
 
 
 def data_key(data: ImageSet) -> str:
-    """What names a data set: a hash of its shape, its labels and pictures evenly spread over it."""
+    """What names a data set: a hash of its shape, labels and pictures (see `HASHED_BYTES`)."""
     digest = hashlib.sha256(str(data.images.shape).encode())
     digest.update(np.ascontiguousarray(data.labels, np.int64).tobytes())
-    step = -(-len(data) // HASHED_PICTURES)
-    digest.update(np.ascontiguousarray(data.images[::step]).tobytes())
+    step = -(-data.images.nbytes // HASHED_BYTES)
+    for start in range(0, len(data), HASHED_AT_ONCE * step):
+        part = data.images[start : start + HASHED_AT_ONCE * step : step]
+        digest.update(part.tobytes())
     return digest.hexdigest()[:12]
 
 

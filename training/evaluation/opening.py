@@ -72,4 +72,7 @@ def fetch_inception() -> Path:
                 promised=INCEPTION_SHA256,
             )
         except DownloadError as error:
-            raise DownloadError(f"{error}; or give a copy's path as --features") from error
+            raise DownloadError(
+                f"{error}; or give as --features a copy's path, or a classifier of the data's own "
+                "that `sagan train-classifier` makes"
+            ) from error

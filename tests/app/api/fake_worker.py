@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 from PIL import Image
 
+from app.batches import Claimed
 from app.heartbeats import Heartbeats, WorkerStatus
 from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Claimed, Job, ModelCard, ModelClass, Reply, Timings
+from app.jobs import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
 from app.redis_clients import connect, connect_blocking
 
 CARD = ModelCard(
@@ -114,9 +115,13 @@ class FakeWorker:
 def body_of(job: Job) -> bytes:
     """What the fake worker draws: one colour for each image."""
     buffer = io.BytesIO()
-    if job.output == "png":
+    if job.output in ("png", "webp", "jpeg"):
         colour = (job.label * 50 % 256, job.seed % 256, (job.truncation_thousandths or 0) % 256)
-        Image.new("RGB", (8, 8), colour).save(buffer, "PNG")
+        Image.new("RGB", (8, 8), colour).save(buffer, job.output.upper())
+    elif job.output == "bin":
+        height, width = CARD.attention_grids[job.layer]
+        num_queries = 4 * height * width
+        buffer.write(np.ones(num_queries, "<f4").tobytes() + bytes(num_queries * height * width))
     elif job.output == "npy":
         np.save(buffer, np.full((len(job.queries), 2, 2), 0.25, np.float32))
     else:

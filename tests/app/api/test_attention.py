@@ -50,6 +50,23 @@ async def test_numbers_are_given_to_those_who_accept_them(ready_api: httpx.Async
     assert np.load(io.BytesIO(array.content)).shape == (2, 2, 2)
 
 
+async def test_all_maps_at_once_come_with_their_shape(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """`format=bin`: a float32 and a map of bytes for each query, of the layer that is asked for."""
+    for layer, shape in ((0, (32, 32, 16, 16)), (-1, (64, 64, 32, 32))):
+        response = await ready_api.get(f"/attention-map?{IMAGE}&format=bin&layer={layer}")
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/octet-stream"
+        assert response.headers["x-attention-shape"] == ",".join(map(str, shape))
+        height, width, key_height, key_width = shape
+        assert len(response.content) == height * width * (4 + key_height * key_width)
+        etag = {"If-None-Match": response.headers["etag"]}
+        address = f"/attention-map?{IMAGE}&format=bin&layer={layer}"
+        assert (await ready_api.get(address, headers=etag)).status_code == 304
+    assert [job.kind for job in worker.drawn] == ["attention-all", "attention-all"]
+
+
 async def test_a_client_that_has_the_map_is_told_so(
     ready_api: httpx.AsyncClient, worker: FakeWorker
 ) -> None:
@@ -70,6 +87,9 @@ async def test_a_client_that_has_the_map_is_told_so(
         (f"{IMAGE}&x=128&y=0", "x=128 is not within 0 and 127"),
         (f"{IMAGE}&x=0&y=-1", "y=-1 is not within 0 and 127"),
         (f"{IMAGE}&x=0", "y is missing"),
+        (f"{IMAGE}", "x is missing; y is missing"),
+        (f"{IMAGE}&x=0&y=0&format=bin", "leave out x, y"),
+        (f"{IMAGE}&size=64&format=bin", "leave out size"),
         (f"{IMAGE}&x=0&x=1&y=0", "give a y for each x"),
         (IMAGE + "&x=0&y=0" * 9, "x="),
         (f"{IMAGE}&x=a&y=0", "x='a' is not valid"),

@@ -217,14 +217,14 @@ async def test_a_body_of_another_type_is_not_read(ready_api: httpx.AsyncClient) 
         ("image/png", 200),
         ("*/*", 200),
         ("text/html, image/*;q=0.1", 200),
-        ("image/webp", 406),
-        ("image/png;q=0, image/*", 406),
+        ("image/avif", 406),
+        ("image/*;q=0", 406),
     ],
 )
 async def test_the_accept_header_is_honoured(
     ready_api: httpx.AsyncClient, accept: str, status: int
 ) -> None:
-    """Only PNG can be made; `format` says so in the address and beats the header."""
+    """And beaten by a `format` in the address."""
     headers = {"Accept": accept}
     assert (await ready_api.post("/generate?class=0", headers=headers)).status_code == status
     image = await ready_api.get(f"/images/{PREFIX}-0-1-n", headers=headers)
@@ -238,7 +238,8 @@ async def test_the_accept_header_is_honoured(
     [
         ("nonsense", 422),
         (f"{PREFIX}-0-07-n", 422),
-        (f"{PREFIX}-0-7-n.jpg", 422),
+        (f"{PREFIX}-0-7-n.gif", 422),
+        (f"{PREFIX}-0-7-n.", 422),
         ("f" * 12 + "-0-7-n", 404),
         (f"{PREFIX}-4-7-n", 404),
     ],

@@ -53,8 +53,8 @@ async def test_metrics_show_the_queue_as_it_is(
     worker.answering.set()
     await waiting
     assert response.headers["content-type"].startswith("text/plain")
-    assert 'sagan_queue_depth_images{model="animals"} 1.0' in response.text
-    assert 'sagan_queue_pending_images{model="animals"} 1.0' in response.text
+    assert 'sagan_queue_depth_images{model="animals",priority="interactive"} 1.0' in response.text
+    assert 'sagan_queue_pending_images{model="animals",priority="interactive"} 1.0' in response.text
     assert 'sagan_workers_ready{model="animals"} 1.0' in response.text
     assert f'fingerprint="{CARD.fingerprint}"' in response.text
 

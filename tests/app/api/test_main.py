@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
+from typing import IO
 
 import pytest
 
@@ -81,7 +82,9 @@ async def test_what_is_not_done_when_the_drain_ends_is_told_to_come_back(
 
 
 @contextmanager
-def api_process(redis_url: str, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def api_process(
+    redis_url: str, log: int | IO[bytes] = subprocess.DEVNULL, **settings: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """`python -m app.api.main` on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -93,7 +96,7 @@ def api_process(redis_url: str, **settings: str) -> Iterator[tuple[subprocess.Po
         **settings,
     }
     command = [sys.executable, "-m", "app.api.main"]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stderr=log)
     try:
         yield process, port
     finally:

@@ -43,7 +43,9 @@ def test_what_is_no_truncation_is_refused(raw: object) -> None:
         thousandths(raw)
 
 
-@pytest.mark.parametrize("raw", ["", "1.0", "1_0", " 1", "+1", "٣", True, None, 1.0, [], "9" * 99])
+@pytest.mark.parametrize(
+    "raw", ["", "1.0", "1_0", " 1", "+1", "٣", True, None, 1.5, 1e999, [], "9" * 99]
+)
 def test_what_is_no_whole_number_is_refused(raw: object) -> None:
     """Digits with at most a minus before them, or a JSON integer."""
     with pytest.raises(ValueError, match="whole number"):

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from app.errors import DeadlineExceededError, JobFailedError, QueueFullError, QueueTooOldError
+from app.errors import QueueFullError, QueueTooOldError
 from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
 from app.job_claims import JobClaims
 from app.job_client import JobClient
@@ -17,7 +17,7 @@ from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
 from tests.app.old_redis import redis_of_version
 from tests.app.worker.started_worker import FAST, Build, job, running
-from tests.fake_renderer import FINGERPRINT, POISON_SEED, FakeRenderer
+from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 
 async def test_a_job_is_drawn_encoded_and_answered(build: Build, jobs: JobClient) -> None:
@@ -43,48 +43,6 @@ async def test_jobs_that_come_while_the_device_is_busy_run_together(
     assert [reply.body.rpartition(b":")[2] for reply in replies] == [b"%d" % i for i in range(16)]
     assert max(map(len, renderer.batches)) == 4
     assert len(renderer.batches) <= 6
-
-
-async def test_one_poisonous_job_does_not_fail_its_neighbours(
-    build: Build, jobs: JobClient
-) -> None:
-    """After an exception each job runs alone; only the guilty one is answered with a failure."""
-    renderer = FakeRenderer()
-    async with running(build(renderer)):
-        group = [job(1), job(POISON_SEED), job(2)]
-        tasks = [asyncio.create_task(jobs.submit(j, 3000)) for j in group]
-        first, poison, last = await asyncio.gather(*tasks, return_exceptions=True)
-    assert not isinstance(first, BaseException)
-    assert not isinstance(last, BaseException)
-    assert isinstance(poison, JobFailedError)
-    assert sum(POISON_SEED in batch for batch in renderer.batches) == 2
-
-
-async def test_a_job_whose_deadline_passed_in_the_queue_is_never_drawn(
-    build: Build, jobs: JobClient
-) -> None:
-    """It is answered all the same."""
-    renderer = FakeRenderer(draw_s=0.3)
-    async with running(build(renderer)):
-        slow = asyncio.create_task(jobs.submit(job(1), 3000))
-        await asyncio.sleep(0.1)
-        with pytest.raises(DeadlineExceededError):
-            await jobs.submit(job(2), timeout_ms=50)
-        await slow
-    assert renderer.batches == [[1]]
-
-
-async def test_a_job_that_killed_its_workers_is_not_launched_for_ever(
-    build: Build, jobs: JobClient, client: Redis
-) -> None:
-    """Three launches without an answer are enough."""
-    renderer = FakeRenderer()
-    asked = job(5)
-    await client.hset("{sagan}:launches", asked.job_id, "3")
-    async with running(build(renderer)):
-        with pytest.raises(JobFailedError, match="3 workers died"):
-            await jobs.submit(asked, 2000)
-    assert renderer.batches == []
 
 
 async def test_a_stopping_worker_finishes_what_it_claimed(build: Build, jobs: JobClient) -> None:

@@ -6,15 +6,23 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.jobs import Job
+from app.jobs import Job, Output
 from app.worker.renderer import Pixels, SamplerRenderer, Weights
 from model import pictures
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
+
+
+class Whole(NamedTuple):
+    """Uniform attention of a 4×4 picture to 2×2 keys."""
+
+    maxima: Weights
+    levels: Pixels
 
 
 class FakeSampler:
@@ -55,6 +63,12 @@ class FakeSampler:
         picture = self.sample([label], [seed], [truncation])[0]
         return picture, self.attention(label, seed, queries, truncation, layer)
 
+    def whole_attention(
+        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+    ) -> Whole:
+        """See SamplerLike."""
+        return Whole(np.full(16, 0.25, np.float32), np.full((16, 4), 255, np.uint8))
+
 
 @pytest.fixture
 def renderer() -> SamplerRenderer:
@@ -77,6 +91,22 @@ def test_samples_of_a_batch_become_a_picture_each(renderer: SamplerRenderer) -> 
     raw, png = map(renderer.encode, jobs, renderer.draw(jobs))
     assert raw == bytes([5]) * 48
     assert np.asarray(Image.open(io.BytesIO(png))).tolist() == np.full((4, 4, 3), 6).tolist()
+
+
+@pytest.mark.parametrize("output", ["webp", "jpeg"])
+def test_a_sample_may_be_a_lossy_file(renderer: SamplerRenderer, output: Output) -> None:
+    """Of the format that was asked for, close to what was drawn."""
+    picture = Image.open(io.BytesIO(body(renderer, Job(FINGERPRINT, 0, 90, output=output))))
+    assert picture.format == output.upper()
+    assert np.abs(np.asarray(picture.convert("RGB"), int) - 90).max() < 4
+
+
+def test_all_attention_is_maxima_and_levels(renderer: SamplerRenderer) -> None:
+    """Little-endian: float32 for each query, then a byte a weight."""
+    job = Job(FINGERPRINT, 1, 9, kind="attention-all", output="bin")
+    data = body(renderer, job)
+    assert np.frombuffer(data[:64], "<f4").tolist() == [0.25] * 16
+    assert data[64:] == bytes([255]) * 64
 
 
 def test_attention_as_a_document_names_image_layer_and_queries(renderer: SamplerRenderer) -> None:

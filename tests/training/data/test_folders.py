@@ -1,5 +1,6 @@
 """Folders of pictures as a source, and the ways in which people misplace them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def picture(path: Path) -> Path:
 
 
 def test_each_folder_is_a_class_and_its_pictures_may_lie_deeper(tmp_path: Path) -> None:
-    """Labels follow the folders' names; hidden files and folders and other files do not count."""
+    """Labels follow the folders' names; hidden files do not count, others are told of."""
     for name in ("ship/1.png", "ship/deep/2.PNG", "tabby/1.jpg"):
         picture(tmp_path / name)
     for name in (".ipynb_checkpoints/1.png", "ship/.cache/1.png", "ship/._1.png"):
@@ -27,7 +28,7 @@ def test_each_folder_is_a_class_and_its_pictures_may_lie_deeper(tmp_path: Path) 
     assert source.labels.tolist() == [0, 0, 1]
     names = [Path(source.picture(i).name).relative_to(tmp_path).as_posix() for i in range(3)]
     assert names == ["ship/1.png", "ship/deep/2.PNG", "tabby/1.jpg"]
-    assert source.remarks == ()
+    assert source.remarks == ("1 file of other kinds passed over: 1 .txt",)
 
 
 def test_folders_named_by_wordnet_ids_get_imagenets_names(tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_empty_folders_and_loose_pictures_are_remarked_on(tmp_path: Path) -> Non
     source = folder_source(tmp_path)
     assert [c.name for c in source.classes] == ["ship"]
     assert source.remarks == (
-        "1 folders without pictures are no classes: truck",
-        "1 pictures beside the class folders are left out",
+        "1 folder without pictures, no class: truck",
+        "1 picture beside the class folders left out",
     )
 
 
@@ -87,9 +88,13 @@ def test_a_folder_without_pictures_says_what_is_expected(tmp_path: Path) -> None
 
 
 def test_the_digest_tells_other_pictures_apart(tmp_path: Path) -> None:
-    """Same names, another size in bytes."""
+    """Same names, another size in bytes, or written anew in the same size."""
     file = picture(tmp_path / "ship" / "1.png")
     before = folder_source(tmp_path).digest
     assert folder_source(tmp_path).digest == before
     file.write_bytes(file.read_bytes() + b"more")
     assert folder_source(tmp_path).digest != before
+    longer = folder_source(tmp_path).digest
+    file.write_bytes(file.read_bytes()[:-4] + b"MORE")
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))  # where the clock is coarse
+    assert folder_source(tmp_path).digest != longer

@@ -49,3 +49,9 @@ def test_the_classifier_learns_and_repeats_itself() -> None:
     assert isinstance(accuracy, float)
     assert accuracy > 0.95
     assert trained.key == train_classifier(data, 16, 4, 0, CPU).key
+
+
+def test_no_batch_is_of_a_single_picture() -> None:
+    """Batch norm has no variance then: 81 pictures leave 65 to learn, one more than a batch."""
+    trained = train_classifier(bars(81), 16, 1, 0, CPU)
+    assert trained.facts["pictures"] == 65

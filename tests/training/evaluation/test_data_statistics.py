@@ -50,7 +50,9 @@ def test_other_data_and_other_features_have_files_of_their_own(
     """A picture, a label or a network's weights less is another set of statistics."""
     fewer = ImageSet(data.images[1:], data.labels[1:], data.classes)
     swapped = ImageSet(data.images, data.labels[::-1], data.classes)
-    assert len({data_key(each) for each in (data, fewer, swapped)}) == 3
+    retouched = ImageSet(data.images.copy(), data.labels, data.classes)
+    retouched.images[-1, 0, 0, 0] ^= 1
+    assert len({data_key(each) for each in (data, fewer, swapped, retouched)}) == 4
     data_statistics(data, colours, tmp_path)
     data_statistics(data, replace(colours, key="other"), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2

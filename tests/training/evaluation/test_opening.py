@@ -32,5 +32,5 @@ def test_without_internet_the_error_says_what_to_do(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(opening, "INCEPTION_URL", "http://127.0.0.1:9/inception.pt")
-    with pytest.raises(DownloadError, match="or give a copy's path as --features"):
+    with pytest.raises(DownloadError, match="or give as --features a copy's path"):
         open_features("inception", CPU)

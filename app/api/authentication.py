@@ -1,0 +1,129 @@
+"""Who asks: API keys, where they are configured, before anything else of a request is looked at."""
+
+from __future__ import annotations
+
+import logging
+import time
+from hmac import compare_digest
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.middleware import header
+from app.api.problems import problem_response
+from app.api_keys import KnownKey, digest_of, parse_api_keys
+from app.errors import UnauthenticatedError
+from app.settings import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
+RELOAD_S = 1.0  # how long a changed file may go unnoticed
+CHALLENGE = 'Bearer realm="sagan"'  # RFC 6750, section 3
+OPEN_PATHS = frozenset(
+    {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
+)
+OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/")
+_Signature = tuple[int, int, int]
+
+
+def is_open(path: str) -> bool:
+    """Whether this address never needs a key: health, metrics, documentation, classes."""
+    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+
+
+def has_keys(settings: Settings) -> bool:
+    """Whether keys are asked for at all."""
+    return settings.api_keys is not None or settings.api_keys_file is not None
+
+
+class KeyRing:
+    """The keys that are known: those of the settings, and those of a file that may change."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError when the file cannot be read or has an entry that is none."""
+        text = settings.api_keys.get_secret_value() if settings.api_keys else ""
+        self._set = parse_api_keys(text)
+        self._file = settings.api_keys_file
+        self._looked_s = time.monotonic()
+        self._signature: _Signature | None = None
+        self._filed: tuple[KnownKey, ...] = ()
+        if self._file is not None:
+            try:
+                self._signature, self._filed = _read(self._file)
+            except (OSError, ValueError) as error:
+                raise SettingsError(f"SAGAN_API_KEYS_FILE: {_reason(error)}") from None
+
+    def name_of(self, key: str) -> str | None:
+        """The name of whoever has this key; looks at every key, so that time tells nothing."""
+        if time.monotonic() - self._looked_s >= RELOAD_S:
+            self._look_again()
+        digest, name = digest_of(key), None
+        for known in (*self._set, *self._filed):
+            if compare_digest(known.digest, digest):
+                name = known.name
+        return name
+
+    def _look_again(self) -> None:
+        """Reads the file anew if it changed; one that is broken leaves the keys as they are."""
+        self._looked_s = time.monotonic()
+        if self._file is None:
+            return
+        try:
+            if _signature(self._file) != self._signature:
+                self._signature, self._filed = _read(self._file)
+                logger.info("the file of API keys has changed: %d keys", len(self._filed))
+        except (OSError, ValueError) as error:
+            logger.warning("kept the API keys as they were: %s", _reason(error))
+
+
+class Authentication:
+    """Refuses requests without a valid key; the client's name is noted in the request's state."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+        self.app = app
+        self.keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] == "http" and not is_open(scope["path"]):
+            key = presented_key(scope)
+            name = self.keys.name_of(key) if key else None
+            if name is None:
+                await problem_response(_refusal(key))(scope, receive, send)
+                return
+            scope = {**scope, "state": {**scope.get("state", {}), "key_name": name}}
+        await self.app(scope, receive, send)
+
+
+def presented_key(scope: Scope) -> str:
+    """The key in `Authorization: Bearer` (RFC 6750) or `X-API-Key`; "" for none."""
+    scheme, _, key = header(scope, b"authorization").strip().partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return header(scope, b"x-api-key").strip()
+
+
+def _refusal(key: str) -> UnauthenticatedError:
+    if key:
+        return UnauthenticatedError(
+            "the API key is not known here",
+            headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
+        )
+    return UnauthenticatedError(
+        "send an API key as Authorization: Bearer KEY or as X-API-Key: KEY",
+        headers={"WWW-Authenticate": CHALLENGE},
+    )
+
+
+def _read(file: Path) -> tuple[_Signature, tuple[KnownKey, ...]]:
+    signature = _signature(file)  # first: what is written while it is read shows the next time
+    return signature, parse_api_keys(file.read_text())
+
+
+def _signature(file: Path) -> _Signature:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _reason(error: Exception) -> str:
+    """The reason without anything of the file's content."""
+    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)

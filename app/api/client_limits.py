@@ -1,0 +1,140 @@
+"""ClientLimits: how many images each client may have, a period and at once, across all replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_hex
+
+from redis.asyncio import Redis
+from starlette.requests import Request
+
+from app.errors import (
+    InvalidValueError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+)
+from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.settings import Rate, Settings
+
+NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent
+LEASE_GRACE_MS = 5000  # a replica that died in the middle holds its clients' places this long more
+IPV6_CLIENT_BITS = 64  # what one household or host has
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Images that a client spends on one request."""
+
+    keys: tuple[str, str]  # of its budget, and of what it has in flight
+    lease: str
+    num_images: int
+
+
+class ClientLimits:
+    """A budget of images that refills evenly, and a bound on the images in flight, a client each.
+
+    Both are kept in Redis, so that a limit holds for all replicas together.
+    """
+
+    def __init__(self, client: Redis, rate: Rate | None, max_images: int | None) -> None:
+        calls = Calls(client)
+        self.rate = rate
+        self.max_images = max_images
+        self._spend = Script(calls, "spend")
+        self._unspend = Script(calls, "unspend")
+
+    @asynccontextmanager
+    async def spent(
+        self, client: str, num_images: int, timeout_ms: int
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Spends `num_images` around the block, and yields headers that tell what is left.
+
+        What the queue refuses is given back. Raises RateLimitedError, InvalidValueError for more
+        than the client may ever have, QueueUnavailableError.
+        """
+        self._refuse_impossible(num_images)
+        spending = Spending(_keys(client), f"{num_images}:{token_hex(8)}", num_images)
+        headers = await self._admitted(spending, timeout_ms)
+        num_undrawn = 0
+        try:
+            yield headers
+        except NOT_DRAWN:
+            num_undrawn = num_images
+            raise
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self._end(spending, num_undrawn)))
+
+    async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:
+        most, period_s = self.rate or Rate(0, 1)
+        asked = (spending.num_images, most, period_s * 1_000_000, self.max_images or 0)
+        with redis_errors_told():
+            admitted, left, full_us, wait_us, in_flight = await self._spend(
+                keys=spending.keys, args=[*asked, spending.lease, timeout_ms + LEASE_GRACE_MS]
+            )
+        headers = self._headers(left, full_us)
+        if admitted:
+            return headers
+        if wait_us:
+            told = f"{most} images in {period_s} s are this client's limit and {left} are left"
+            raise RateLimitedError(told, retry_after_s=math.ceil(wait_us / 1e6), headers=headers)
+        told = f"{in_flight} images are being made for this client and at most {self.max_images} "
+        raise RateLimitedError(told + "may", retry_after_s=None, headers=headers)
+
+    async def _end(self, spending: Spending, num_undrawn: int) -> None:
+        """The lease ends by itself when Redis is away."""
+        most, period_s = self.rate or Rate(0, 0)
+        back_us = num_undrawn * period_s * 1_000_000 // most if most else 0
+        if self.max_images is None and not back_us:
+            return
+        with suppress(QueueUnavailableError), redis_errors_told():
+            await self._unspend(keys=spending.keys, args=[spending.lease, back_us])
+
+    def _headers(self, left: int, full_us: int) -> dict[str, str]:
+        """As draft-ietf-httpapi-ratelimit-headers-10 spells them."""
+        if self.rate is None:
+            return {}
+        return {
+            "RateLimit-Policy": f'"images";q={self.rate.num_images};w={self.rate.period_s}',
+            "RateLimit": f'"images";r={left};t={math.ceil(full_us / 1e6)}',
+        }
+
+    def _refuse_impossible(self, num_images: int) -> None:
+        bounds = (self.rate.num_images if self.rate else None, self.max_images)
+        most = min((bound for bound in bounds if bound is not None), default=num_images)
+        if num_images > most:
+            raise InvalidValueError(
+                f"n={num_images} is more than the {most} images that a client may ask for at once",
+                extra={"fields": ["n"]},
+            )
+
+
+def open_limits(client: Redis, settings: Settings) -> ClientLimits | None:
+    """The limits that are set; None when there are none."""
+    if settings.rate is None and settings.client_max_images is None:
+        return None
+    return ClientLimits(client, settings.rate, settings.client_max_images)
+
+
+def client_of(request: Request) -> str:
+    """Who asks: the name of its key, else a digest of its address (of its network with IPv6)."""
+    name: str | None = getattr(request.state, "key_name", None)
+    if name is not None:
+        return f"key:{name}"
+    host = request.client.host if request.client else ""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.version == 6:
+            host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
+    return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
+
+
+def _keys(client: str) -> tuple[str, str]:
+    return f"{KEY_PREFIX}:budget:{client}", f"{KEY_PREFIX}:in-flight:{client}"

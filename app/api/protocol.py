@@ -1,0 +1,101 @@
+"""BoundedProtocol: uvicorn's HTTP/1.1 with a bound on what comes before a request is one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.problems import problem_response
+from app.errors import AppError, HeadTooLargeError, MalformedRequestError, RequestTimeoutError
+
+MAX_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Refuses, as problems, what is not HTTP, heads that are too long, and heads that never end.
+
+    Uvicorn's own would wait for the rest of a head for ever and keep all of it.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Waits for the first head."""
+        super().connection_made(transport)
+        self._in_head = self._head_began = False
+        self._head_bytes = 0
+        self._waiting: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits no more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head = self._head_began = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """It is whole."""
+        self._in_head = False
+        if self._waiting is not None:
+            self._stop_waiting()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on; a head that came in one piece costs nothing here."""
+        self._head_began = False
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        self._head_bytes += 0 if self._head_began else len(data)  # what came before may be others'
+        if self._head_bytes > MAX_HEAD_BYTES:
+            most = f"request line and headers may have {MAX_HEAD_BYTES} bytes"
+            self._refuse(HeadTooLargeError(most, extra={"max_bytes": MAX_HEAD_BYTES}))
+        elif self._waiting is None:
+            self._wait_for_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be parsed is answered as everything else is."""
+        self._refuse(MalformedRequestError("this is not HTTP/1.1 as it should be (RFC 9112)"))
+
+    def _wait_for_head(self) -> None:
+        self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._waited_enough)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _waited_enough(self) -> None:
+        if self._in_head:
+            told = f"the request's head was not whole after {HEAD_TIMEOUT_S:g} s"
+            self._refuse(RequestTimeoutError(told))
+        else:  # nothing has come at all
+            self.transport.close()
+
+    def _refuse(self, error: AppError) -> None:
+        """Answers and closes; where a whole request came before, its answer is the last."""
+        self._in_head = False
+        if self._owes_an_answer():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        else:
+            self.transport.write(_spelt(error))
+            self.transport.close()
+
+    def _owes_an_answer(self) -> bool:
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        return bool(self.pipeline) or cycle.response_started or not cycle.more_body
+
+
+def _spelt(error: AppError) -> bytes:
+    response = problem_response(error)
+    headers: list[tuple[bytes, bytes]] = [*response.raw_headers, (b"connection", b"close")]
+    lines = [b": ".join(header) for header in dict(headers).items()]
+    return STATUS_LINE[response.status_code] + b"\r\n".join([*lines, b"", response.body])

@@ -1,0 +1,195 @@
+"""The containers for real: start, sizes, kills and stops under load, a queue that outlives `down`.
+
+    .venv/bin/python -m benchmarks.containers [--services redis worker api proxy prometheus]
+
+Needs Docker and Compose; works in a project of its own (`sagan-check`) on a free port, and removes
+it with its volumes at the end. Prints what it finds; ends with status 1 where a picture was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from benchmarks.load import Measurement, ask_once, closed_loop
+from benchmarks.servers.contenders import free_port
+
+PROJECT = "sagan-check"
+ROOT = Path(__file__).parents[1]
+BASE = "python:3.11-slim-bookworm"
+CLIENTS = 16
+HEALTHY_S = 120.0
+QUEUED = 5
+READY_LINES = {"api": "Uvicorn running", "worker": '"message": "ready"'}
+
+
+def run(*command: str) -> str:
+    """What a command prints; raises CalledProcessError with its errors shown."""
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+    done.check_returncode()
+    return done.stdout + done.stderr
+
+
+def environment() -> dict[str, str]:
+    """The port is chosen once; a worker has one thread, as several share the cores."""
+    os.environ.setdefault("PORT", str(free_port()))
+    return {"OMP_NUM_THREADS": "1", **os.environ}
+
+
+def compose(*arguments: str) -> str:
+    """The Compose plugin, or docker-compose where there is none."""
+    standalone = shutil.which("docker-compose")
+    command = [standalone] if standalone else ["docker", "compose"]
+    return run(*command, "-p", PROJECT, *arguments)
+
+
+def containers(service: str = "") -> list[dict[str, Any]]:
+    """What `docker inspect` tells of the project's containers, or of one service's."""
+    label = f"label=com.docker.compose.project={PROJECT}"
+    found = run("docker", "ps", "-q", "--no-trunc", "--filter", label).split()
+    told: list[dict[str, Any]] = json.loads(run("docker", "inspect", *found)) if found else []
+    labelled = [(c["Config"]["Labels"]["com.docker.compose.service"], c) for c in told]
+    return [c for name, c in sorted(labelled, key=lambda x: x[0]) if service in ("", name)]
+
+
+def wait_until_healthy() -> None:
+    """All that have a health check; raises TimeoutError."""
+    end_s = time.monotonic() + HEALTHY_S
+    while time.monotonic() < end_s:
+        states = [c["State"].get("Health", {}).get("Status", "healthy") for c in containers()]
+        if states and set(states) == {"healthy"}:
+            return
+        time.sleep(0.3)
+    raise TimeoutError(f"not healthy after {HEALTHY_S:g} s: {compose('ps')}")
+
+
+def start(services: Sequence[str]) -> None:
+    """Builds, starts, and prints sizes and times."""
+    compose("build", "api", "worker")
+    base_bytes = image_bytes(BASE)
+    for image in ("sagan-api", "sagan-worker:cpu"):
+        print(f"{image:<18}{(image_bytes(image) - base_bytes) / 1e6:>8.0f} MB over its base")
+    begun_s = time.monotonic()
+    compose("up", "-d", *services)
+    wait_until_healthy()
+    print(f"{'all healthy':<18}{time.monotonic() - begun_s:>8.1f} s after `up`")
+    for service, line in READY_LINES.items():
+        print(
+            f"{service + ' ready':<18}{ready_s(containers(service)[0], line):>8.2f} s after start"
+        )
+
+
+def image_bytes(image: str) -> int:
+    """Size of an image with all its layers."""
+    return int(run("docker", "image", "inspect", "-f", "{{.Size}}", image))
+
+
+def ready_s(container: dict[str, Any], line: str) -> float:
+    """Seconds from a container's start to a line of its log."""
+    log = run("docker", "logs", "-t", container["Id"]).splitlines()
+    said = next(each.split()[0] for each in log if line in each)
+    return (moment(said) - moment(container["State"]["StartedAt"])).total_seconds()
+
+
+def moment(text: str) -> datetime:
+    """Docker's nanoseconds are more than Python's microseconds."""
+    return datetime.fromisoformat(text[:26].rstrip("Z"))
+
+
+async def trouble(seconds: float) -> Measurement:
+    """Load, while workers and replicas are killed and stopped in turn."""
+    seeds = itertools.count(int(time.time()))
+    address = ("127.0.0.1", int(os.environ["PORT"]))
+    load = asyncio.create_task(closed_loop(address, write, seeds, CLIENTS, seconds))
+    for service, how in itertools.product(("worker", "api"), ("kill", "stop")):
+        await asyncio.sleep(seconds / 6)
+        container = (await asyncio.to_thread(containers, service))[-1]
+        await asyncio.to_thread(run, "docker", how, container["Id"])
+        print(f"{how} {container['Name'][1:]}")
+        if service == "api":
+            await asyncio.to_thread(run, "docker", "start", container["Id"])
+    return await load
+
+
+def write(seed: int, timeout_ms: int = 30_000) -> bytes:
+    """A request for one picture."""
+    path = b"/generate?class=%d&seed=%d&timeout_ms=%d" % (seed % 10, seed, timeout_ms)
+    return b"POST " + path + b" HTTP/1.1\r\nHost: check\r\n\r\n"
+
+
+def survive(services: Sequence[str], seconds: float) -> bool:
+    """Three workers and two replicas in trouble; whether every request got its picture."""
+    compose("up", "-d", "--scale", "worker=3", "--scale", "api=2", *services)
+    wait_until_healthy()
+    found = uvloop.run(trouble(seconds))
+    slowest_s = max(found.latencies_s)
+    print(f"{CLIENTS} clients, {seconds:g} s: {dict(found.statuses)}, slowest {slowest_s:.1f} s")
+    return set(found.statuses) == {200}
+
+
+def keep_queue() -> bool:
+    """Jobs that no worker takes, before `down` and after `up`."""
+    run("docker", "stop", *(c["Id"] for c in containers("worker")))
+    uvloop.run(give_up_waiting())
+    before = queued()
+    compose("down")
+    compose("up", "-d", "redis")
+    wait_until_healthy()
+    after = queued()
+    print(f"jobs in the queue: {before} before `down`, {after} after `up`")
+    return before == after == QUEUED
+
+
+async def give_up_waiting() -> None:
+    """Asks for pictures and goes away; a job stays, since its client's end is not told yet."""
+    address = ("127.0.0.1", int(os.environ["PORT"]))
+    async with asyncio.TaskGroup() as group:
+        for seed in range(QUEUED):
+            group.create_task(_ask(address, write(seed, 120_000)))
+
+
+async def _ask(address: tuple[str, int], request: bytes) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            await ask_once(address, request)
+
+
+def queued() -> int:
+    """Entries in all job streams."""
+    cli = ("docker", "exec", containers("redis")[0]["Id"], "redis-cli", "--raw")
+    streams = [key for key in run(*cli, "keys", "{sagan}:jobs:*").splitlines() if key]
+    return sum(int(run(*cli, "xlen", stream).split()[0]) for stream in streams)
+
+
+def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--services", nargs="*", default=[], help="[default: all]")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    try:
+        start(options.services)
+        kept = [survive(options.services, options.seconds), keep_queue()]
+        return 0 if all(kept) else 1
+    finally:
+        compose("down", "-v")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

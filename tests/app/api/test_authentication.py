@@ -1,0 +1,137 @@
+"""API keys: who is let in, what is open to all, how keys are rotated."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.api import authentication
+from app.api.authentication import KeyRing
+from app.api.main import create_app
+from app.api_keys import digest_of, listed, new_key
+from app.settings import Settings, SettingsError, load_settings
+from tests.app.api.fake_worker import FakeWorker
+from tests.app.api.started_app import started, until_ready
+
+KEY = new_key()
+DRAW = "/generate?class=0&seed=1"
+
+
+@pytest.fixture
+def guarded(settings: Settings) -> Settings:
+    """Settings with one key."""
+    return load_settings(**settings.model_dump(exclude_unset=True), api_keys=listed("alice", KEY))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"authorization": f"bearer  {KEY}"},
+        {"X-API-Key": KEY},
+        {"Authorization": "Basic YTpi", "X-API-Key": KEY},
+    ],
+)
+async def test_a_key_lets_in(
+    guarded: Settings, worker: FakeWorker, headers: dict[str, str]
+) -> None:
+    """In either header."""
+    async with started(create_app(guarded)) as client:
+        await until_ready(client)
+        assert (await client.post(DRAW, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "challenge"),
+    [
+        ({}, 'Bearer realm="sagan"'),
+        ({"Authorization": "Basic YTpi"}, 'Bearer realm="sagan"'),
+        ({"Authorization": "Bearer"}, 'Bearer realm="sagan"'),
+        ({"X-API-Key": KEY[:-1]}, 'Bearer realm="sagan", error="invalid_token"'),
+        ({"Authorization": "Bearer ÿ"}, 'Bearer realm="sagan", error="invalid_token"'),
+    ],
+)
+async def test_without_a_valid_key_nothing_is_drawn(
+    guarded: Settings, worker: FakeWorker, headers: dict[str, str], challenge: str
+) -> None:
+    """401 with a challenge (RFC 6750), whatever is asked, before the body is looked at."""
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    async with started(create_app(guarded)) as client:
+        await until_ready(client)
+        for method, path in (("POST", DRAW), ("POST", "/generate"), ("GET", "/models")):
+            response = await client.request(method, path, headers=encoded)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == challenge
+            assert response.json()["type"] == "/problems/unauthenticated"
+        assert (await client.get("/nowhere")).status_code == 401
+    assert worker.claimed == []
+
+
+async def test_health_classes_and_documentation_need_no_key(
+    guarded: Settings, worker: FakeWorker
+) -> None:
+    """Probes, Prometheus and readers have none; the document tells of the two headers."""
+    async with started(create_app(guarded)) as client:
+        await until_ready(client)
+        for path in ("/", "/livez", "/metrics", "/docs", "/classes", "/classes/0"):
+            assert (await client.get(path)).status_code == 200, path
+        schemes = (await client.get("/openapi.json")).json()["components"]["securitySchemes"]
+    assert {scheme["type"] for scheme in schemes.values()} == {"http", "apiKey"}
+
+
+async def test_keys_of_a_file_rotate_without_a_restart(
+    settings: Settings,
+    worker: FakeWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A changed file counts at once; a broken one changes nothing; no log line tells a key."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(authentication, "RELOAD_S", 0.0)
+    file, keys = tmp_path / "keys", [new_key(), new_key()]
+    file.write_text(listed("alice", keys[0]))
+    app = create_app(settings.model_copy(update={"api_keys_file": file}))
+
+    async def statuses(client: httpx.AsyncClient) -> list[int]:
+        answers = [await client.get("/models", headers={"X-API-Key": key}) for key in keys]
+        return [answer.status_code for answer in answers]
+
+    async with started(app) as client:
+        await until_ready(client)
+        assert await statuses(client) == [200, 401]
+        replace(file, f"{listed('alice', keys[0])}\n{listed('alice', keys[1])}\n")
+        assert await statuses(client) == [200, 200]
+        replace(file, f"alice:{keys[0]}")
+        assert await statuses(client) == [200, 200]
+        file.unlink()
+        assert await statuses(client) == [200, 200]
+        file.write_text(listed("alice", keys[1]))
+        assert await statuses(client) == [401, 200]
+    assert "kept the API keys as they were" in caplog.text
+    told = [part for key in keys for part in (key, digest_of(key).hex())]
+    assert not any(part in caplog.text for part in told)
+
+
+def replace(file: Path, text: str) -> None:
+    """As editors and mounted secrets do: another file takes the name."""
+    other = file.with_suffix(".new")
+    other.write_text(text)
+    os.replace(other, file)  # noqa: PTH105
+
+
+@pytest.mark.parametrize("content", [None, b"alice:key", b"\xff"])
+def test_a_file_that_cannot_be_read_at_the_start_is_one_line(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    """It names the setting."""
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^SAGAN_API_KEYS_FILE: ") as caught:
+        KeyRing(load_settings(api_keys_file=file))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,179 @@
+"""Every operation of the OpenAPI document, by requests that schemathesis makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+
+from app.api.main import create_app
+from app.api_keys import listed, new_key
+from app.settings import Settings, load_settings
+from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.served_app import served
+
+IMAGE_ID = f"{CARD.fingerprint[:12]}-0-7-n"
+CLASS = {"enum": ["golden_retriever", "Goldie", "n02123394"]}
+PATIENT = {"minimum": 30_000}
+PIXEL = {"maxItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": CARD.resolution - 1}}
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """An operation with those of its fields that go together, and what only this server knows."""
+
+    path: str
+    fields: Mapping[str, Mapping[str, Any]]
+    required: Sequence[str] = ()
+    in_body: bool = False
+
+    def of(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The document with this operation alone; what is left must all be accepted."""
+        narrowed: dict[str, Any] = copy.deepcopy(dict(document))
+        [(method, operation)] = narrowed["paths"][self.path].items()
+        kept = [one for one in operation.get("parameters", []) if one["name"] in self.fields]
+        for parameter in kept:
+            parameter["schema"] |= self.fields[parameter["name"]]
+            parameter["required"] = parameter["in"] == "path" or parameter["name"] in self.required
+        body = operation.pop("requestBody", None)
+        if self.in_body:
+            schema = body["content"]["application/json"]["schema"]
+            known = schema["properties"]
+            schema["properties"] = {name: known[name] | more for name, more in self.fields.items()}
+            schema["required"] = list(self.required)
+            del schema["examples"]
+            operation["requestBody"] = body | {"required": True}
+        operation["parameters"] = [] if self.in_body else kept
+        narrowed["paths"] = {self.path: {method: operation}}
+        return narrowed
+
+
+DRAWING: dict[str, dict[str, Any]] = {
+    "class": CLASS,
+    "seed": {"maximum": 2**32 - 64},
+    "truncation": {},
+    "n": {},
+    "format": {},
+    "layout": {},
+    "model": {"enum": ["animals"]},
+    "timeout_ms": PATIENT,
+}
+NARROWINGS = (
+    Narrowing("/generate", DRAWING, required=["class"]),
+    Narrowing("/generate", DRAWING, required=["class"], in_body=True),
+    Narrowing(
+        "/images/{image_id}",
+        {"image_id": {"enum": [IMAGE_ID, f"{IMAGE_ID}.jpeg"]}, "timeout_ms": PATIENT},
+    ),
+    Narrowing(
+        "/attention-map",
+        {
+            "image": {"enum": [IMAGE_ID]},
+            "x": PIXEL,
+            "y": PIXEL,
+            "view": {},
+            "size": {},
+            "layer": {"enum": [-2, -1, 0, 1]},
+            "format": {"enum": ["png", "json", "npy"]},
+        },
+        required=["image", "x", "y"],
+    ),
+    Narrowing(
+        "/attention-map",
+        {"class": CLASS, "seed": {}, "truncation": {}, "format": {"enum": ["bin"]}},
+        required=["class", "seed", "format"],
+    ),
+    Narrowing("/classes", {"q": {}, "model": {"enum": ["animals"]}}),
+    Narrowing("/classes/{class_key}", {"class_key": CLASS}),
+)
+
+
+@asynccontextmanager
+async def document_of(settings: Settings) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """The address of a ready application, and its OpenAPI document."""
+    app = create_app(settings)
+    async with served(app, settings, ready=True) as port:
+        yield f"http://127.0.0.1:{port}", app.openapi()
+
+
+@dataclass
+class Examination:
+    """Sends what schemathesis makes, checks each answer by all its checks, counts statuses."""
+
+    url: str
+    max_examples: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    statuses: dict[str, set[int]] = field(default_factory=dict)
+
+    def run(self, document: dict[str, Any], modes: Sequence[GenerationMode], free: bool) -> None:
+        """Examines each operation; `free`: its names are any, so that 422 is no surprise."""
+        schema = schemathesis.openapi.from_dict(document)
+        schema.config.update(base_url=self.url)
+        if free:
+            expected = ["2xx", "401", "404", "406", "422", "429"]
+            schema.config.checks.positive_data_acceptance.expected_statuses = expected
+        found: Any  # the type of what went wrong has no `ok`
+        for found in schema.get_all_operations():
+            for mode in modes:
+                with suppress(Unsatisfiable):  # there is no wrong way to ask for /livez
+                    self._examine(found.ok(), mode)
+
+    def _examine(self, operation: Any, mode: GenerationMode) -> None:
+        @settings(
+            max_examples=self.max_examples,
+            database=None,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def answer_conforms(case: Case[Any]) -> None:
+            response = case.call_and_validate(headers=dict(self.headers))
+            self.statuses.setdefault(operation.label, set()).add(response.status_code)
+
+        answer_conforms()
+
+
+async def examined(
+    settings: Settings, max_examples: int, headers: Mapping[str, str] = {}
+) -> dict[str, set[int]]:
+    """The statuses of every operation, by any requests and by those that must be accepted."""
+    async with document_of(settings) as (url, document):
+        examination = Examination(url, max_examples, headers)
+        await asyncio.to_thread(examination.run, document, list(GenerationMode), free=True)
+        examination.statuses.clear()
+        for one in NARROWINGS:
+            narrowed = one.of(document)
+            await asyncio.to_thread(
+                examination.run, narrowed, [GenerationMode.POSITIVE], free=False
+            )
+    return examination.statuses
+
+
+async def test_answers_are_as_the_document_says(redis_url: str, worker: FakeWorker) -> None:
+    """No undocumented status, type or shape, no server error; what is right is accepted."""
+    statuses = await examined(load_settings(redis_url=redis_url), max_examples=4)
+    assert len(statuses) == len({one.path for one in NARROWINGS})
+    assert all(200 in found for found in statuses.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_keys", [False, True])
+async def test_answers_are_as_the_document_says_at_length(
+    redis_url: str, worker: FakeWorker, with_keys: bool
+) -> None:
+    """The same with many more requests, and where keys are asked for."""
+    key = new_key()
+    guarded = {"api_keys": listed("alice", key)} if with_keys else {}
+    headers = {"Authorization": f"Bearer {key}"} if with_keys else {}
+    statuses = await examined(load_settings(redis_url=redis_url, **guarded), 120, headers)
+    assert all(200 in found for found in statuses.values())

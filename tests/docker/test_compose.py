@@ -1,0 +1,106 @@
+"""docker-compose.yml: what it publishes, how it confines, and that every knob is explained."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import Settings
+from tests.docker.dashboards import DOCKER
+
+ROOT = DOCKER.parent
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE = (ROOT / ".env.example").read_text()
+OURS = ("api", "worker", "worker-gpu", "trainer")
+# Of the machine, of the supervisor, or given by the images: nothing that .env would set.
+NO_KNOBS = {
+    *("redis_url", "host", "port", "data_dir", "workers", "worker_slot", "worker_metrics_port"),
+    *("device", "retire_after_s", "renderer_ttl_s"),
+}
+
+
+def services() -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+    return found
+
+
+def knobs() -> dict[str, str]:
+    """What .env.example lists, with the values it shows."""
+    return dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+
+def test_only_the_proxy_and_grafana_are_published_and_on_loopback() -> None:
+    """Unless .env says otherwise."""
+    published = {name: s["ports"] for name, s in services().items() if "ports" in s}
+    assert set(published) == {"proxy", "grafana"}
+    assert all(
+        p.startswith("${PUBLISH:-127.0.0.1}:") for ports in published.values() for p in ports
+    )
+
+
+def test_every_service_is_confined() -> None:
+    """A read-only root and no new privileges; ours without capabilities."""
+    for name, service in services().items():
+        assert service["read_only"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "cap_drop" in service or name not in OURS, name
+
+
+def test_only_who_has_to_can_reach_out() -> None:
+    """The network inside has no way out."""
+    assert yaml.safe_load(COMPOSE)["networks"]["inside"] == {"internal": True}
+    outside = {name for name, s in services().items() if "edge" in s["networks"]}
+    assert outside == {"proxy", "grafana", "trainer"}
+
+
+def test_every_knob_of_the_compose_file_is_in_the_example_with_its_default() -> None:
+    """And the example has none that does nothing."""
+    interpolated = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
+    passed_on = set(re.findall(r"^\s+([A-Z_]+):\s*$", COMPOSE, re.MULTILINE))
+    passed_on |= set(re.findall(r"\{([A-Z_]+): \}", COMPOSE))
+    listed = knobs()
+    assert set(listed) == set(interpolated) | passed_on
+    for name, default in interpolated.items():
+        assert listed[name] == default, name
+    for name in passed_on & {f"SAGAN_{field.upper()}" for field in Settings.model_fields}:
+        default = Settings.model_fields[name.removeprefix("SAGAN_").lower()].default
+        assert listed[name] == (f"{default:g}" if isinstance(default, float) else str(default)), (
+            name
+        )
+
+
+def test_every_setting_of_the_service_can_be_set() -> None:
+    """Of those that are an operator's to set."""
+    fields = set(Settings.model_fields) - NO_KNOBS
+    assert {f"SAGAN_{field.upper()}" for field in fields} <= set(knobs())
+
+
+def test_containers_are_given_the_time_that_they_may_take_to_drain() -> None:
+    """SAGAN_DRAIN_S, and 5 seconds more."""
+    drain_s = Settings.model_fields["drain_s"].default
+    for name in ("api", "worker", "worker-gpu"):
+        assert float(services()[name]["stop_grace_period"].removesuffix("s")) >= drain_s + 5
+
+
+def test_redis_keeps_the_queue() -> None:
+    """Written to disk, bounded, nothing evicted, behind a password."""
+    command = services()["redis"]["command"]
+    given = dict(zip(command[1::2], command[2::2], strict=True))
+    assert given["--appendonly"] == "yes"
+    assert given["--maxmemory-policy"] == "noeviction"
+    assert {"--maxmemory", "--requirepass"} <= set(given)
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
+def test_haproxy_takes_its_configuration() -> None:
+    """Without a warning."""
+    config = str(DOCKER / "haproxy.cfg")
+    done = subprocess.run(["haproxy", "-c", "-f", config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "[WARNING]" not in done.stderr

@@ -1,0 +1,146 @@
+"""The manifests fit Kubernetes's schemas, each other and the service."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from app.settings import Settings
+from tests.docker.dashboards import DOCKER, panels, selectors
+
+FOLDER = DOCKER / "kubernetes"
+VERSION = "1.34"
+COMPONENT = "app.kubernetes.io/component"
+# No package has the schemas of these; the members used here, as their references spell them.
+KEDA_TRIGGER = {"type", "name", "metricType", "metadata"}
+KEDA_PROMETHEUS = {"serverAddress", "query", "threshold", "ignoreNullValues"}
+KEDA_SPEC = {
+    *("scaleTargetRef", "pollingInterval", "minReplicaCount", "maxReplicaCount"),
+    *("fallback", "advanced", "triggers"),
+}
+MONITOR_SPEC = {"jobLabel", "selector", "endpoints"}
+CUSTOM_KINDS = {"ScaledObject", "ServiceMonitor"}
+Manifest = Mapping[str, Any]
+
+
+def manifests() -> list[Manifest]:
+    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+    found: list[Manifest] = []
+    for name in kustomization["resources"]:
+        found += yaml.safe_load_all((FOLDER / name).read_text())
+    return found
+
+
+def of_kind(*kinds: str) -> dict[str, Manifest]:
+    return {m["metadata"]["name"]: m for m in manifests() if m["kind"] in kinds}
+
+
+def containers() -> Iterator[tuple[str, Manifest]]:
+    for name, workload in of_kind("Deployment", "StatefulSet").items():
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            yield name, container
+
+
+def test_manifests_fit_the_schemas_of_kubernetes() -> None:
+    """Strictly: an unknown member is an error."""
+    for manifest in manifests():
+        if manifest["kind"] not in CUSTOM_KINDS:
+            kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def test_kustomize_renders_them() -> None:
+    """All of them, into one namespace."""
+    done = subprocess.run(["kubectl", "kustomize", str(FOLDER)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rendered = list(yaml.safe_load_all(done.stdout))
+    assert len(rendered) == len(manifests()) + 1  # the settings
+    assert {m["metadata"]["namespace"] for m in rendered} == {"sagan"}
+    for manifest in rendered:
+        if manifest["kind"] not in CUSTOM_KINDS:
+            kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+def test_what_selects_pods_finds_some() -> None:
+    """Services, budgets and policies name components that there are, and ports that are open."""
+    workloads = of_kind("Deployment", "StatefulSet")
+    assert {w["spec"]["template"]["metadata"]["labels"][COMPONENT] for w in workloads.values()} == (
+        set(workloads)
+    )
+    ports = {
+        n: {p["name"] for _, c in containers() if _ == n for p in c["ports"]} for n in workloads
+    }
+    for name, service in of_kind("Service").items():
+        assert service["spec"]["selector"] == {COMPONENT: name}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[name]
+    for name, budget in of_kind("PodDisruptionBudget").items():
+        assert budget["spec"]["selector"]["matchLabels"] == {COMPONENT: name}
+        assert workloads[name]["spec"].get("replicas") != 1
+    for container in (c for _, c in containers()):
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            port = container.get(probe, {}).get("httpGet", {}).get("port")
+            assert port is None or port in {p["name"] for p in container["ports"]}
+
+
+def test_every_container_is_confined() -> None:
+    """No root, no writable root, no capability, no more rights; bounded memory."""
+    for workload in of_kind("Deployment", "StatefulSet").values():
+        pod = workload["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["automountServiceAccountToken"] is False
+    for name, container in containers():
+        confined = container["securityContext"]
+        assert confined["readOnlyRootFilesystem"], name
+        assert confined["allowPrivilegeEscalation"] is False, name
+        assert confined["capabilities"] == {"drop": ["ALL"]}, name
+        assert container["resources"]["limits"]["memory"], name
+
+
+def test_a_pod_is_given_the_time_that_it_may_take_to_drain() -> None:
+    """Otherwise what it had begun would be killed."""
+    settings = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["configMapGenerator"][0]
+    given = dict(literal.split("=") for literal in settings["literals"])
+    assert {name.removeprefix("SAGAN_").lower() for name in given} <= set(Settings.model_fields)
+    for workload in of_kind("Deployment").values():
+        pod = workload["spec"]["template"]["spec"]
+        slept_s = pod["containers"][0].get("lifecycle", {}).get("preStop", {})
+        before_s = slept_s.get("sleep", {}).get("seconds", 0)
+        assert pod["terminationGracePeriodSeconds"] >= before_s + float(given["SAGAN_DRAIN_S"]) + 5
+
+
+def test_workers_scale_by_metrics_that_dashboards_show_too() -> None:
+    """Of the deployment that there is; an outage of Prometheus does not scale it down."""
+    (scaled,) = of_kind("ScaledObject").values()
+    spec = scaled["spec"]
+    assert set(spec) == KEDA_SPEC
+    worker = of_kind("Deployment")[spec["scaleTargetRef"]["name"]]
+    assert "replicas" not in worker["spec"]
+    assert spec["minReplicaCount"] >= 1
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    shown = {s.split("{")[0] for panel in panels() for e in panel.expressions for s in selectors(e)}
+    for trigger in spec["triggers"]:
+        assert set(trigger) == KEDA_TRIGGER
+        assert set(trigger["metadata"]) == KEDA_PROMETHEUS
+        assert trigger["metricType"] == "AverageValue"  # the one that fallback knows
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+        assert {s.split("{")[0] for s in selectors(trigger["metadata"]["query"])} <= shown
+
+
+def test_prometheus_finds_every_component_under_its_job_name() -> None:
+    """The one that dashboards and alerts ask for."""
+    (monitor,) = of_kind("ServiceMonitor").values()
+    assert set(monitor["spec"]) == MONITOR_SPEC
+    assert monitor["spec"]["jobLabel"] == COMPONENT
+    (expression,) = monitor["spec"]["selector"]["matchExpressions"]
+    endpoints = {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]}
+    services = of_kind("Service")
+    assert sorted(expression["values"]) == sorted(services)
+    for name, service in services.items():
+        assert service["metadata"]["labels"][COMPONENT] == name
+        assert endpoints & {port["name"] for port in service["spec"]["ports"]}

@@ -1,0 +1,241 @@
+"""Stack: a private Redis, API replicas and workers, each a process that is kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+
+import httpx
+from redis.asyncio import Redis
+
+from app.child import Child, ConfigurationRefusedError
+from app.embedded_redis import EmbeddedRedis
+from app.job_queue import GROUP
+from app.redis_clients import KEY_PREFIX, connect
+from tests.integration.faults.connection import Address
+from tests.integration.faults.load import Load
+from tests.integration.faults.witness import Witness
+from tests.integration.ports import free_port
+
+READY_S = 30.0
+STOP_S = 10.0
+DRAINED_S = 10.0
+CLAIM_IDLE_S = 1.0
+SHIPPED_WORKER = "app.worker.main"
+FAULTY_WORKER = "tests.integration.faults.faulty_worker"
+SETTINGS = {
+    "SAGAN_DEVICE": "cpu",
+    "SAGAN_LOG_LEVEL": "error",
+    "SAGAN_HEARTBEAT_S": "0.2",
+    "SAGAN_CLAIM_IDLE_S": str(CLAIM_IDLE_S),
+    "SAGAN_MAX_BATCH_IMAGES": "4",
+    "SAGAN_RETIRE_AFTER_S": "2",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Process:
+    """A process that `sagan serve`'s own supervision starts again whenever it ends."""
+
+    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
+        self.child = Child(module, [sys.executable, "-m", module], environment)
+        self._keeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts it and keeps it alive."""
+        self._keeping = asyncio.create_task(self.child.keep_alive())
+
+    def send(self, number: signal.Signals) -> int:
+        """Signals it; the process id."""
+        if self.child.process is None:
+            raise RuntimeError("the process has not started")
+        self.child.process.send_signal(number)
+        return self.child.process.pid
+
+    async def stop(self) -> None:
+        """Ends it for good."""
+        if self._keeping is None:
+            return
+        self._keeping.cancel()
+        with suppress(asyncio.CancelledError, ConfigurationRefusedError):
+            await self._keeping
+        if self.child.process and self.child.process.returncode is None:
+            self.send(signal.SIGCONT)
+        await self.child.stop(STOP_S)
+
+    async def kill_for_good(self) -> None:
+        """kill -9, and nobody starts it again."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self.send(signal.SIGKILL)
+
+    async def refused(self) -> None:
+        """Waits until it says that its configuration cannot work, and is not started again."""
+        if self._keeping is None:
+            raise RuntimeError("the process has not started")
+        try:
+            async with asyncio.timeout(READY_S):
+                await self._keeping
+        except ConfigurationRefusedError:
+            return
+        raise AssertionError("it did not refuse to start")
+
+
+class Stack:
+    """What one trial runs on; `api` and `workers` may be sent any signal."""
+
+    def __init__(self, redis: EmbeddedRedis, folder: Path, settings: Mapping[str, str]) -> None:
+        self.redis = redis
+        self.folder = folder  # where faults are armed
+        self.settings = {**SETTINGS, "FAULTS_FOLDER": str(folder), **settings}
+        self.witness = Witness(redis.url)
+        self.client: Redis = connect(redis.url, "test", timeout_s=5)
+        self.api: list[Process] = []
+        self.workers: list[Process] = []
+        self.addresses: list[Address] = []
+
+    def add_api(self, redis_url: str | None = None) -> Process:
+        """Starts another replica."""
+        port = free_port()
+        environment = self._environment(redis_url) | {"SAGAN_PORT": str(port)}
+        self.addresses.append(("127.0.0.1", port))
+        return _started(self.api, "app.api.main", environment)
+
+    def add_worker(
+        self,
+        redis_url: str | None = None,
+        *,
+        module: str = FAULTY_WORKER,
+        slot: str | None = None,
+        **environment: str,
+    ) -> Process:
+        """Starts another worker, in a slot of its own."""
+        own = {"SAGAN_WORKER_SLOT": slot or str(len(self.workers))} | environment
+        return _started(self.workers, module, self._environment(redis_url) | own)
+
+    def pids(self) -> dict[str, int]:
+        """The ids of the processes that run now, by what they are."""
+        kept = {f"api {i}": one for i, one in enumerate(self.api, 1)}
+        kept |= {f"worker {i}": one for i, one in enumerate(self.workers, 1)}
+        found = {name: p.child.process.pid for name, p in kept.items() if p.child.process}
+        return found | ({"redis": self.redis.process.pid} if self.redis.process else {})
+
+    def arm(self, point: str) -> None:
+        """The next worker to come to this point of its work dies there."""
+        (self.folder / point).touch()
+
+    async def fired(self, point: str) -> None:
+        """Waits until a worker has died there."""
+        async with asyncio.timeout(READY_S):
+            while (self.folder / point).exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    async def ready(self, num_workers: int | None = None) -> None:
+        """Waits until every replica sees all workers."""
+        wanted = len(self.workers) if num_workers is None else num_workers
+        async with asyncio.timeout(READY_S), httpx.AsyncClient() as http:
+            for host, port in self.addresses:
+                while await _num_workers(http, f"http://{host}:{port}") < wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+    def crash_redis(self) -> None:
+        """kill -9; the witness knows that a job may be answered again."""
+        self.redis.kill()
+        self.witness.forget()
+
+    @asynccontextmanager
+    async def load(
+        self,
+        *,
+        allowed: Sequence[int] = (200,),
+        num_clients: int = 12,
+        timeout_ms: int = 10_000,
+        excepted: Sequence[Address] = (),
+    ) -> AsyncIterator[Load]:
+        """Clients inside the block; then every request must have had its one answer.
+
+        Only the `excepted` replicas' clients may have been cut off; the queue must be empty.
+        """
+        load = Load(self.addresses, num_clients, timeout_ms)
+        load.start()
+        try:
+            yield load
+        finally:
+            await load.stop()
+            load.num_twice = self.witness.num_twice
+        unanswered = [r for r in load.unanswered if r.address not in excepted]
+        assert not unanswered, f"without an answer: {unanswered[:5]}; {load}"
+        assert load.num_foreign == 0, f"answers to other questions: {load}"
+        assert load.num_twice == 0, f"replies beyond the first: {load.num_twice}; {load}"
+        assert set(load.statuses) <= set(allowed), str(load)
+        await self.drained()
+
+    async def drained(self) -> None:
+        """Waits until no job is queued or pending."""
+        until_s = time.monotonic() + DRAINED_S
+        while found := await self._left():
+            assert time.monotonic() < until_s, f"still queued or pending: {found}"
+            await asyncio.sleep(0.05)
+
+    async def _left(self) -> dict[str, tuple[int, int]]:
+        left = {}
+        async for key in self.client.scan_iter(f"{KEY_PREFIX}:jobs:*", count=10_000):
+            queued = int(await self.client.xlen(key))
+            pending = int((await self.client.xpending(key, GROUP))["pending"])
+            if queued or pending:
+                left[key.decode()] = (queued, pending)
+        return left
+
+    def _environment(self, redis_url: str | None) -> dict[str, str]:
+        return {**self.settings, "SAGAN_REDIS_URL": redis_url or self.redis.url}
+
+    async def close(self) -> None:
+        """Stops all processes."""
+        await asyncio.gather(*(process.stop() for process in (*self.api, *self.workers)))
+        await self.client.aclose()
+
+
+@asynccontextmanager
+async def running_stack(
+    folder: Path,
+    *,
+    num_api: int = 1,
+    num_workers: int = 2,
+    data_dir: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Stack]:
+    """A stack that is ready; `settings` are variables of the environment, beside its own."""
+    async with AsyncExitStack() as exits:
+        redis = exits.enter_context(EmbeddedRedis(data_dir))
+        stack = Stack(redis, folder, settings)
+        exits.push_async_callback(stack.close)
+        await exits.enter_async_context(stack.witness.watching())
+        for _ in range(num_api):
+            stack.add_api()
+        for _ in range(num_workers):
+            stack.add_worker()
+        await stack.ready()
+        yield stack
+
+
+def _started(processes: list[Process], module: str, environment: Mapping[str, str]) -> Process:
+    processes.append(Process(module, {**os.environ, **environment}))
+    processes[-1].start()
+    return processes[-1]
+
+
+async def _num_workers(http: httpx.AsyncClient, url: str) -> int:
+    """How many workers the replica sees; -1 before it answers."""
+    try:
+        metrics = (await http.get(f"{url}/metrics")).text
+    except httpx.TransportError:
+        return -1
+    lines = [line for line in metrics.splitlines() if line.startswith("sagan_workers_ready{")]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)

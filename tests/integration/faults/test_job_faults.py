@@ -1,0 +1,121 @@
+"""Jobs that fail, kill, take too long or come twice; clocks that disagree."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from app.job_queue import JobQueue
+from app.jobs import Job
+from app.reply_stream import ReplyStream
+from tests.fake_renderer import FINGERPRINT
+from tests.integration.faults.faulty_worker import (
+    POISON_SEED,
+    SEGFAULT_SEED,
+    SLOW_SEED,
+)
+from tests.integration.faults.trial import Trial, fault
+
+FAILED, TIMED_OUT = 500, 504
+SHORT_MS = 400
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+@fault("poison-alone")
+async def test_a_poisonous_job_alone_is_answered_with_500(trial: Trial) -> None:
+    """An exception, twice: 500, and the worker lives on."""
+    async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
+        await load.stop()
+        load.fault()
+        assert (await load.ask(POISON_SEED)).status == FAILED
+        assert (await load.ask(seed=77)).status == 200
+
+
+@fault("poison-in-full-batches")
+async def test_a_poisonous_job_in_a_full_batch_fails_alone(trial: Trial) -> None:
+    """An exception in a batch of strangers: they are answered 200, it alone 500."""
+    async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
+        load.fault()
+        for _ in range(5):
+            assert (await load.ask(POISON_SEED)).status == FAILED
+        await load.answered(trial.num_requests)
+    assert load.statuses[FAILED] == 5
+
+
+@fault("segfault")
+async def test_a_job_that_crashes_its_workers_is_given_up_after_three(trial: Trial) -> None:
+    """A real segmentation fault, three times: 500, and all others are answered 200."""
+    async with trial.stack() as stack, trial.load(stack, FAILED, timeout_ms=20_000) as load:
+        load.fault()
+        assert (await load.ask(SEGFAULT_SEED)).status == FAILED
+        await load.answered(trial.num_requests)
+    assert load.statuses[FAILED] == 1
+    assert trial.num_drawn(SEGFAULT_SEED) == 3
+
+
+@fault("deadline-in-queue")
+async def test_a_job_whose_deadline_passes_in_the_queue_is_never_drawn(trial: Trial) -> None:
+    """504 in time though no worker runs, and no work is spent on it afterwards."""
+    async with trial.stack(num_workers=1) as stack, trial.load(stack, TIMED_OUT) as load:
+        await load.stop()
+        load.fault()
+        stack.workers[0].send(signal.SIGSTOP)
+        asked_s = time.monotonic()
+        late = await asyncio.gather(*(load.ask(seed, SHORT_MS) for seed in range(500, 520)))
+        assert time.monotonic() - asked_s < 2
+        assert {answer.status for answer in late} == {TIMED_OUT}
+        stack.workers[0].send(signal.SIGCONT)
+        assert (await load.ask(seed=77)).status == 200
+    assert trial.num_drawn(500) + trial.num_drawn(519) == 0
+
+
+@fault("deadline-in-model")
+async def test_a_job_whose_deadline_passes_in_the_model_is_told_so_in_time(trial: Trial) -> None:
+    """504 while the forward pass still runs; the next are answered 200."""
+    async with trial.stack() as stack, trial.load(stack, TIMED_OUT) as load:
+        load.fault()
+        asked_s = time.monotonic()
+        assert (await load.ask(SLOW_SEED, SHORT_MS)).status == TIMED_OUT
+        assert time.monotonic() - asked_s < 1.2
+        await load.answered(trial.num_requests)
+    assert load.statuses[TIMED_OUT] == 1
+
+
+@fault("clocks-an-hour-apart")
+@pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime: apt-get install faketime")
+async def test_workers_and_replicas_whose_clocks_are_hours_apart_agree(trial: Trial) -> None:
+    """One worker an hour ahead, one an hour behind: deadlines are Redis's, all are answered 200."""
+    async with trial.stack(num_workers=0) as stack:
+        for shift in ("+1h", "-1h"):
+            stack.add_worker(
+                LD_PRELOAD=str(FAKETIME), FAKETIME=shift, FAKETIME_DONT_FAKE_MONOTONIC="1"
+            )
+        await stack.ready()
+        async with trial.load(stack) as load:
+            load.fault()
+            await load.answered(trial.num_requests)
+
+
+@fault("same-job-at-once")
+async def test_a_job_that_is_sent_twenty_times_at_once_is_done_once(trial: Trial) -> None:
+    """The same job id from two replicas at one moment: one entry, one forward pass, one reply."""
+    async with trial.stack() as stack, trial.load(stack) as load:
+        await load.stop()
+        load.fault()
+        job = Job(FINGERPRINT, label=0, seed=77)
+        queues = [JobQueue(stack.client, max_images=100) for _ in range(2)]
+        replies = ReplyStream(stack.client, ttl_s=60)
+        before = stack.witness.num_replies
+        await replies.keep()
+        await asyncio.gather(
+            *(q.admit([job], timeout_ms=5000, reply_to=replies.key) for q in queues * 10)
+        )
+        assert [reply.job_id for reply in await replies.read(2.0)] == [job.job_id]
+        assert await replies.read(0.5) == []
+        assert stack.witness.num_replies == before + 1
+        assert (await load.ask(seed=78)).status == 200
+    assert trial.num_drawn(77) == 1

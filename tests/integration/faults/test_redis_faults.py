@@ -1,0 +1,87 @@
+"""Redis that dies, forgets, stalls, is full, or hangs up, under load."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from tests.integration.faults.stack import Stack
+from tests.integration.faults.trial import Trial, fault
+
+AWAY_S = 0.5
+STOPPED_S = 10.0
+UNAVAILABLE = 503
+
+
+async def crashes(trial: Trial, stack: Stack) -> None:
+    async with trial.load(stack, UNAVAILABLE) as load:
+        stack.crash_redis()
+        await asyncio.sleep(AWAY_S)
+        await asyncio.to_thread(stack.redis.start)
+        load.fault()
+        await load.answered(trial.num_requests)
+
+
+@fault("redis-killed")
+async def test_a_redis_that_comes_back_empty_costs_no_request_its_answer(trial: Trial) -> None:
+    """kill -9 without a log on disk: the API admits again what was in flight; new ones got 503."""
+    async with trial.stack() as stack:
+        await crashes(trial, stack)
+
+
+@fault("redis-killed-with-aof")
+async def test_a_redis_that_comes_back_with_its_data_costs_no_request_its_answer(
+    trial: Trial,
+) -> None:
+    """kill -9 with an append-only file: what was in flight is answered; new ones got 503."""
+    async with trial.stack(data_dir=trial.folder / "data") as stack:
+        await crashes(trial, stack)
+
+
+@fault("redis-flushed")
+async def test_a_flushed_redis_costs_no_request_its_answer(trial: Trial) -> None:
+    """FLUSHALL: what was in flight is admitted again; new ones get 503 until a worker's next sign
+    of life."""
+    async with trial.stack() as stack, trial.load(stack, UNAVAILABLE) as load:
+        load.fault()
+        stack.witness.forget()
+        await stack.client.flushall()
+        await load.answered(trial.num_requests)
+
+
+@fault("redis-stopped")
+async def test_a_redis_that_hangs_for_ten_seconds_is_waited_for(trial: Trial) -> None:
+    """SIGSTOP for 10 s: those in flight are answered, new ones get 503 in seconds; then all 200."""
+    async with trial.stack() as stack, trial.load(stack, UNAVAILABLE, timeout_ms=15_000) as load:
+        assert stack.redis.process is not None
+        stack.redis.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(STOPPED_S)
+        stack.redis.process.send_signal(signal.SIGCONT)
+        load.fault()
+        await load.answered(trial.num_requests)
+
+
+@fault("redis-full")
+async def test_a_redis_at_its_memory_limit_is_worked_off_and_takes_jobs_again(
+    trial: Trial,
+) -> None:
+    """maxmemory with noeviction: what was admitted is answered, new ones get 503 until there is
+    room."""
+    async with trial.stack() as stack, trial.load(stack, UNAVAILABLE) as load:
+        await stack.client.config_set("maxmemory", "1mb")
+        await asyncio.sleep(AWAY_S)
+        assert load.statuses[UNAVAILABLE] > 0
+        await stack.client.config_set("maxmemory", "512mb")
+        load.fault()
+        await load.answered(trial.num_requests)
+
+
+@fault("connections-killed")
+async def test_connections_that_redis_cuts_cost_no_request_its_answer(trial: Trial) -> None:
+    """CLIENT KILL of every connection, blocking readers too, five times: all are answered 200."""
+    async with trial.stack() as stack, trial.load(stack) as load:
+        load.fault()
+        for _ in range(5):
+            await stack.client.client_kill_filter(_type="normal", skipme=True)
+            await asyncio.sleep(0.2)
+        await load.answered(trial.num_requests)
