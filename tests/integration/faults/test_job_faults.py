@@ -64,9 +64,8 @@ async def test_a_hung_model_ends_its_worker_and_its_job_is_given_up_after_three(
 ) -> None:
     """A forward pass that never ends: the watchdog ends the process, three times; then 500, and all
     others are answered 200."""
-    settings = {"SAGAN_WATCHDOG_S": "0.5"}
     async with (
-        trial.stack(**settings) as stack,
+        trial.stack(SAGAN_WATCHDOG_S="0.5") as stack,
         trial.load(stack, FAILED, timeout_ms=20_000) as load,
     ):
         load.fault()
