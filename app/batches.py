@@ -26,6 +26,11 @@ class Claimed:
     launched_us: int = 0  # by Redis's clock; 0 before the launch
     give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells it from all others: entry ids of different streams may be the same."""
+        return self.stream, self.entry_id
+
 
 def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
     """The jobs to run in the next forward pass, the first among them, and the rest in order.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from app.errors import QueueUnavailableError
 from app.job_queue import JobQueue
-from app.jobs import Job
+from app.jobs import Job, told_of
 from app.telemetry import Metrics
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Cancellations:
             try:
                 removed = await self.queue.cancel(jobs)
             except QueueUnavailableError as error:
-                logger.warning("%d jobs are not taken back: %s", len(jobs), error.with_cause)
+                told = told_of(jobs)
+                logger.warning("jobs are not taken back: %s", error.with_cause, extra=told)
             else:
                 self.metrics.cancelled_jobs.labels("queue").inc(removed)

@@ -166,9 +166,6 @@ class NotReadyError(AppError):
     slug = "not-ready"
     title = "The service is not ready"
 
-    def __init__(self, detail: str, retry_after_s: int = 2) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
-
 
 class QueueUnavailableError(AppError):
     """Redis does not answer, or is full."""
@@ -176,9 +173,6 @@ class QueueUnavailableError(AppError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "queue-unavailable"
     title = "The queue cannot be reached"
-
-    def __init__(self, detail: str, retry_after_s: int = 2) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
 
 
 class QueueTooOldError(QueueUnavailableError):

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from app.background import background
@@ -27,6 +27,7 @@ from app.model_cards import ModelCards
 from app.redis_clients import check_version
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
+from app.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 GRACE_S = 0.5  # a worker's own word on a deadline may arrive this much after it
@@ -59,12 +60,18 @@ class JobClient:
     """
 
     def __init__(
-        self, queue: JobQueue, replies: ReplyStream, metrics: Metrics, cards: ModelCards
+        self,
+        queue: JobQueue,
+        replies: ReplyStream,
+        metrics: Metrics,
+        cards: ModelCards,
+        tracing: Tracing | None = None,
     ) -> None:
         self.queue = queue
         self.replies = replies
         self.metrics = metrics
         self.cards = cards
+        self.tracing = tracing
         self.cancellations = Cancellations(queue, metrics)
         self.in_flight: dict[str, InFlight] = {}
         self.trouble: QueueUnavailableError | None = QueueUnavailableError("not connected yet")
@@ -95,6 +102,9 @@ class JobClient:
         """
         if not jobs:
             return []
+        if self.tracing is not None:
+            traceparent = self.tracing.traceparent()
+            jobs = [replace(job, traceparent=traceparent) for job in jobs]
         deadline_s = time.monotonic() + timeout_ms / 1000
         entries = [self._enter(job, deadline_s) for job in jobs]
         try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from secrets import token_hex
 from typing import Literal, TypeVar, get_args
 
 from app.image_ids import format_image_id
 
-Kind = Literal["sample", "attention", "attention-all"]
+Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
 Output = Literal["png", "webp", "jpeg", "raw", "json", "npy", "bin"]
 Priority = Literal["interactive", "bulk"]
@@ -20,6 +20,7 @@ OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
     "sample": ("png", "webp", "jpeg", "raw"),
     "attention": ("png", "json", "npy"),
     "attention-all": ("bin",),
+    "frame": ("png",),
 }
 MEDIA_TYPES: Mapping[Output, str] = {
     "png": "image/png",
@@ -49,7 +50,8 @@ class Job:
     """One image, or an image's attention, to make; the unit that is queued, claimed and answered.
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
-    `size_px` is the side of the picture (None: the image's own).
+    `size_px` is the side of the picture (None: the image's own). A frame is `part_thousandths` of
+    the way from the image to that of `to_label` and `to_seed`.
     """
 
     fingerprint: str
@@ -62,8 +64,12 @@ class Job:
     layer: int = -1
     view: View = "overlay"
     size_px: int | None = None
+    to_label: int = 0
+    to_seed: int = 0
+    part_thousandths: int = 0
     priority: Priority = "interactive"
     request_id: str | None = None
+    traceparent: str | None = None  # the span that asked, where requests are traced
     job_id: str = field(default_factory=new_job_id)
 
     def __post_init__(self) -> None:
@@ -88,6 +94,15 @@ class Job:
     def encode(self) -> bytes:
         """JSON that `decode_job` reads back to an equal job."""
         return json.dumps(vars(self), separators=(",", ":")).encode()
+
+
+def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    """What a log line about `jobs` says of them, as the `extra` of a logger."""
+    jobs = list(jobs)
+    return {
+        "jobs": [job.job_id for job in jobs],
+        "request_ids": sorted({job.request_id for job in jobs if job.request_id is not None}),
+    }
 
 
 def decode_job(data: bytes) -> Job:

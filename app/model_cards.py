@@ -44,6 +44,7 @@ class ModelCards:
         self.retire_after_s = retire_after_s
         self._snapshot = _Snapshot({}, {}, {})
         self._refreshed_s = float("-inf")
+        self._ready_s = time.monotonic()  # when a live worker was known last
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -60,6 +61,11 @@ class ModelCards:
     def ready(self) -> bool:
         """Whether Redis answered lately and a warm worker lives."""
         return self.fresh and bool(self._snapshot.workers)
+
+    @property
+    def unready_s(self) -> float:
+        """For how long no live worker has been known, since Redis is away or they are."""
+        return time.monotonic() - self._ready_s
 
     def current(self) -> tuple[ModelCard, ...]:
         """The cards of models that are served; a dead worker's stay a while.
@@ -127,6 +133,8 @@ class ModelCards:
             workers=self._read_workers(workers, now_ms),
         )
         self._refreshed_s = time.monotonic()
+        if self.ready:
+            self._ready_s = self._refreshed_s
 
     def _retired(self, fingerprint: str) -> bool:
         """Not seen for long while another one was: with no worker at all nothing retires."""

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(None, description="where the private Redis keeps its data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    otlp_endpoint: str | None = Field(
+        None, pattern="^https?://", description="a collector's, such as http://localhost:4318"
+    )
+
     workers: int | None = Field(None, ge=0, le=64, description="none: one per GPU, else one")
     worker_slot: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     worker_metrics_port: int | None = Field(None, ge=1, le=65535)
@@ -92,6 +96,11 @@ class Settings(BaseSettings):
             _ = parts.port
         except ValueError:  # its message may have a part of a password
             raise ValueError("its port is not one; in a password, write : / ? # @ as %XX") from None
+        if "sentinel" in parts.scheme:
+            raise ValueError(
+                "a Sentinel is not asked; give the redis:// address of a proxy, or a name, that "
+                "leads to the master: what a failover loses is admitted again"
+            )
         if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("use a redis://, rediss:// or unix:// URL")
         return url

@@ -1,8 +1,8 @@
 """Every fault that the tests inject, under a longer load, and what became of the requests.
 
-Run: python -m benchmarks.faults [--only NAME …] [--requests 500] [--write docs/reliability.md]. The
-faults are the tests of tests/integration/faults: what must hold is their docstrings, and a row is
-printed only where all of it held. --write replaces the table in a document.
+Run: python -m benchmarks.faults [--only NAME …] [--requests 500]. The faults are the tests of
+tests/integration/faults: what must hold is their docstrings, and a row is printed only where all of
+it held.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pkgutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,7 +26,6 @@ HEAD = (
     "| fault | what must hold | requests | other than 200 | lost | twice | slowest | back after |\n"
     "|---|---|---|---|---|---|---|---|"
 )
-BEGIN, END = "<!-- benchmarks.faults -->\n", "<!-- end -->\n"
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,6 @@ def try_all(names: Iterable[str], num_requests: int) -> list[Row]:
     return rows
 
 
-def write(rows: Sequence[Row], document: Path) -> None:
-    """Replaces the table between the marks of a document."""
-    before, _, rest = document.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    table = "\n".join([HEAD, *map(str, rows)])
-    document.write_text(f"{before}{BEGIN}{table}\n{END}{after}")
-
-
 def load_faults() -> None:
     """Fills the list of faults."""
     for module in pkgutil.iter_modules(faults.__path__):
@@ -105,12 +96,9 @@ def main() -> None:
     parser.add_argument(
         "--requests", type=int, default=500, help="successes before the fault, and after it"
     )
-    parser.add_argument("--write", type=Path, help="a document whose table is replaced")
     options = parser.parse_args()
     print(HEAD)
     rows = try_all(options.only, options.requests)
-    if options.write:
-        write(rows, options.write)
     print(f"{sum(row.num_requests for row in rows):,} requests", file=sys.stderr)
 
 

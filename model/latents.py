@@ -48,6 +48,9 @@ _FAR_DENOMINATOR = (
 )  # fmt: skip
 
 
+_STRAIGHT = 1e-6  # sine of an angle below which an arc and its chord are one
+
+
 def latents(
     seeds: Sequence[int], z_dim: int, truncation: Sequence[float | None] | float | None = None
 ) -> NDArray[np.float32]:
@@ -67,6 +70,23 @@ def latents(
         outside = np.array([_outside(bound) for bound in bounds])[:, None]
         uniforms = outside + uniforms * (1.0 - 2.0 * outside)
     return inverse_normal_cdf(uniforms).astype(np.float32)
+
+
+def between(
+    start: NDArray[np.float32], end: NDArray[np.float32], part: float
+) -> NDArray[np.float32]:
+    """The latent (z_dim,) a `part`, 0…1, of the way from `start` to `end`, along the arc.
+
+    Spherical interpolation (Shoemake 1985): normal latents of many dimensions lie near a sphere,
+    and a straight line between two would cut through where hardly any are (White 2016).
+    """
+    a, b = start.astype(np.float64), end.astype(np.float64)
+    cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    if np.sin(angle) < _STRAIGHT:
+        return np.asarray((1.0 - part) * a + part * b, np.float32)
+    arc = np.sin((1.0 - part) * angle) * a + np.sin(part * angle) * b
+    return np.asarray(arc / np.sin(angle), np.float32)
 
 
 def inverse_normal_cdf(p: NDArray[np.float64]) -> NDArray[np.float64]:

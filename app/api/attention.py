@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
-from app.api.generate import DRAWING_ERRORS, card_of_image, required_class
 from app.api.negotiation import negotiated
+from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, required_class
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
 from app.api.request_fields import query_fields
 from app.api.routes import PlainRoute
@@ -81,7 +81,9 @@ async def attention_map(request: Request) -> Response:
     )
     # Class and seed name no checkpoint, so what they show changes with the model that is served.
     cache_control = REVALIDATE if fields.image is None else IMMUTABLE
-    return await respond(request, card, job, timeout_ms=timeout_ms, cache_control=cache_control)
+    return await respond(
+        request, services, card, job, timeout_ms=timeout_ms, cache_control=cache_control
+    )
 
 
 def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, ImageId]:

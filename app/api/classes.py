@@ -14,8 +14,8 @@ from app.api.schemas import (
     ClassFields,
     ClassOut,
     ModelOut,
-    ModelsFields,
     ModelsOut,
+    NoFields,
 )
 from app.api.services import Services, services_of
 from app.errors import (
@@ -74,7 +74,7 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
 async def models(request: Request) -> ModelsOut:
     """Every model, and which of them answers when a request names none."""
     services = services_of(request)
-    query_fields(request, ModelsFields)
+    query_fields(request, NoFields)
     default = services.cards.named()
     return ModelsOut(
         default=default.name, models=[_model(services, card) for card in services.cards.current()]

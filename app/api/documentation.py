@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
+from app.api.openai_errors import FOLDER
+from app.api.openai_schemas import OpenAIError
 from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
 from app.api.request_fields import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, Problem
@@ -49,6 +51,15 @@ def problems(*errors: type[AppError]) -> Responses:
     }
 
 
+def openai_errors(*errors: type[AppError]) -> Responses:
+    """The same for a route under /v1/, where errors have another shape."""
+    responses = problems(*errors)
+    if 422 in responses:
+        responses[400] = responses.pop(422)
+    content = {"application/json": {"schema": {"$ref": f"{REFERENCE}{OpenAIError.__name__}"}}}
+    return {status: {**one, "content": content} for status, one in responses.items()}
+
+
 def pictures(media_types: Iterable[str], document: type[BaseModel] | None = None) -> Responses:
     """The success of a route that answers with pictures, or with a JSON document."""
     content: dict[str, Any] = {media: {"schema": BINARY} for media in media_types}
@@ -79,16 +90,18 @@ def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
     return {"parameters": parameters}
 
 
-def json_body(model: type[RequestFields]) -> dict[str, Any]:
-    """The operation members that describe `model` as an optional JSON body."""
+def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[str, Any]:
+    """The operation members that describe `model` as a JSON body, optional if none is required."""
     schema = {
         "type": "object",
         "additionalProperties": False,
         "properties": _properties(model),
         "examples": model.model_json_schema().get("examples", []),
     }
+    if required:
+        schema["required"] = list(required)
     content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": False, "content": content}}
+    return {"requestBody": {"required": bool(required), "content": content}}
 
 
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
@@ -97,33 +110,40 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     With `keys` it tells how they are sent.
     """
     document = app.openapi()
-    for schema in _schemas_of(document, "timeout_ms"):
-        schema["maximum"] = max_timeout_ms
     components = document.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    for model in (Problem, AttentionOut, GeneratedOut):
+    _add_schemas(components.setdefault("schemas", {}))
+    if keys:
+        components["securitySchemes"] = SECURITY_SCHEMES
+    for path, operation in _operations(document):
+        if path.startswith(FOLDER):
+            operation["responses"].pop("422", None)  # FastAPI's own; there it is 400
+        if keys and not is_open(path):
+            operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+        for fields in _fields(operation):
+            if "timeout_ms" in fields:
+                fields["timeout_ms"]["maximum"] = max_timeout_ms
+
+
+def _add_schemas(schemas: dict[str, Any]) -> None:
+    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut):
         schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
-    if keys:
-        components["securitySchemes"] = SECURITY_SCHEMES
-        for path, operations in document["paths"].items():
-            if not is_open(path):
-                for operation in operations.values():
-                    operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
 
 
-def _schemas_of(document: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
-    """The schemas of this field in all queries and bodies."""
-    for operations in document["paths"].values():
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, operations in document["paths"].items():
         for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                if parameter["name"] == field:
-                    yield parameter["schema"]
-            body = operation.get("requestBody", {"content": {}})["content"]
-            for content in body.values():
-                if field in content["schema"]["properties"]:
-                    yield content["schema"]["properties"][field]
+            yield path, operation
+
+
+def _fields(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas of the fields in the query, and of those in the body."""
+    yield {one["name"]: one["schema"] for one in operation.get("parameters", ())}
+    for content in operation.get("requestBody", {"content": {}})["content"].values():
+        yield content["schema"]["properties"]
 
 
 def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:

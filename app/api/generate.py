@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import replace
-
 from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -18,6 +15,7 @@ from app.api.documentation import (
     query_parameters,
 )
 from app.api.negotiation import negotiated
+from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, picture_jobs, required_class
 from app.api.rendering import IMMUTABLE, NO_STORE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
@@ -30,31 +28,23 @@ from app.api.schemas import (
     ImageName,
     Layout,
 )
-from app.api.services import Services, services_of
+from app.api.services import services_of
 from app.api.several import respond_together
 from app.api.sheets import SHEET_TYPES, Sheet
 from app.errors import (
-    DeadlineExceededError,
     InvalidValueError,
-    JobFailedError,
     NotAcceptableError,
     NotFoundError,
-    NotReadyError,
-    QueueFullError,
-    QueueUnavailableError,
-    RateLimitedError,
     RequestTimeoutError,
     RetiredCheckpointError,
-    UnauthenticatedError,
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
-from app.image_ids import MAX_SEED, ImageId, parse_image_id
-from app.jobs import MEDIA_TYPES, Job, ModelCard, new_job_id
+from app.image_ids import parse_image_id
+from app.jobs import MEDIA_TYPES, Job
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
-MAX_PIXELS = 2**24  # of all pictures of one request
 PICTURES: dict[str, FileFormat] = {
     MEDIA_TYPES["png"]: "png",
     MEDIA_TYPES["webp"]: "webp",
@@ -62,15 +52,6 @@ PICTURES: dict[str, FileFormat] = {
 }
 LAYOUTS: dict[str, Layout] = {SHEET_TYPES["json"]: "json", SHEET_TYPES["zip"]: "zip"}
 IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
-DRAWING_ERRORS = (
-    DeadlineExceededError,
-    JobFailedError,
-    NotReadyError,
-    QueueFullError,
-    QueueUnavailableError,
-    RateLimitedError,
-    UnauthenticatedError,
-)
 
 
 @router.post(
@@ -103,23 +84,29 @@ async def generate(request: Request) -> Response:
     key = required_class(fields.class_key)
     card = services.model(fields.model)
     several = fields.n > 1 or sheet.layout != "grid"
-    job = Job(
-        fingerprint=card.fingerprint,
-        label=services.classes(card).label(key),
-        seed=first_seed(fields.seed, fields.n),
+    jobs = picture_jobs(
+        services,
+        card,
+        key,
+        num_images=fields.n,
+        seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
         output=sheet.unit_format if several else sheet.file_format,
-        request_id=request_id.get(),
+        priority=fields.priority,
     )
     cache_control = NO_STORE if fields.seed is None else IMMUTABLE
     if several:
-        check_size(services, card, fields.n)
-        jobs = [replace(job, seed=job.seed + i, job_id=new_job_id()) for i in range(fields.n)]
         return await respond_together(
-            request, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
+            request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
         )
     return await respond(
-        request, card, job, timeout_ms=timeout_ms, cache_control=cache_control, conditional=False
+        request,
+        services,
+        card,
+        jobs[0],
+        timeout_ms=timeout_ms,
+        cache_control=cache_control,
+        conditional=False,
     )
 
 
@@ -158,7 +145,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
         output=output,
         request_id=request_id.get(),
     )
-    return await respond(request, card, job, timeout_ms=timeout_ms)
+    return await respond(request, services, card, job, timeout_ms=timeout_ms)
 
 
 def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Sheet:
@@ -173,54 +160,3 @@ def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: He
     if file_format is None and layout == "grid":
         file_format = PICTURES[negotiated(headers, IMAGE_TYPES)]
     return Sheet(layout or "grid", file_format or "png")
-
-
-def first_seed(seed: int | None, num_images: int) -> int:
-    """The seed of the first picture: as asked, or one by chance; the ith has that plus i.
-
-    Raises InvalidValueError where the last would have none.
-    """
-    highest = MAX_SEED + 1 - num_images
-    if seed is None:
-        return secrets.randbelow(highest + 1)
-    if seed > highest:
-        raise InvalidValueError(
-            f"seed={seed} with n={num_images} goes past the last seed, {MAX_SEED}: "
-            f"give a seed up to {highest}",
-            extra={"fields": ["seed", "n"]},
-        )
-    return seed
-
-
-def check_size(services: Services, card: ModelCard, num_images: int) -> None:
-    """Raises InvalidValueError for more pictures than this server ever makes at once."""
-    most = min(services.settings.max_queue_images, MAX_PIXELS // card.resolution**2)
-    if num_images > most:
-        raise InvalidValueError(
-            f"n={num_images} is more than the {most} pictures of {card.resolution} px that are "
-            "made at once",
-            extra={"fields": ["n"]},
-        )
-
-
-def required_class(key: str | None) -> str:
-    """The class that the request must give; raises InvalidValueError when it does not."""
-    if key is None:
-        raise InvalidValueError(
-            "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
-            extra={"fields": ["class"]},
-        )
-    return key
-
-
-def card_of_image(services: Services, named: ImageId) -> ModelCard:
-    """The card of the model that draws this image.
-
-    Raises NotReadyError, NotFoundError, RetiredCheckpointError.
-    """
-    card = services.cards.of_fingerprint(named.prefix)
-    if named.label >= len(card.classes):
-        raise NotFoundError(
-            f"model {card.name} has {len(card.classes)} classes and none has index {named.label}"
-        )
-    return card

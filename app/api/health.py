@@ -53,7 +53,9 @@ async def livez() -> HealthOut:
 async def readyz(request: Request) -> HealthOut | Response:
     """Redis answers, a warm worker lives, and this server is not draining."""
     reason = why_not_ready(services_of(request), draining=request.app.state.draining)
-    return HealthOut(status="ready") if reason is None else problem_response(reason)
+    if reason is None:
+        return HealthOut(status="ready")
+    return problem_response(reason)
 
 
 @router.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import signal
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.api import attention, classes, generate, health
+from app.api import attention, classes, generate, health, interpolate, openai
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
 from app.api.middleware import BodyLimit, Requests
@@ -31,6 +32,7 @@ from app.settings import (
     require_redis_url,
 )
 from app.telemetry import Metrics, configure_logging
+from app.tracing import Tracing, tracing_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
@@ -41,7 +43,7 @@ def main(settings: Settings | None = None) -> int:
     """Serves until SIGTERM or SIGINT and returns the exit status."""
     try:
         settings = settings or load_settings()
-        app = create_app(settings)
+        app = create_app(settings, tracing_of(settings, "sagan-api"))
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return CONFIGURATION_EXIT
@@ -54,15 +56,17 @@ def main(settings: Settings | None = None) -> int:
     return 0
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """The application; its lifespan connects to Redis. Raises SettingsError without a Redis URL."""
     require_redis_url(settings)
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Services]]:  # noqa: ARG001
-        async with open_services(settings, metrics) as services:
+        async with open_services(settings, metrics, tracing) as services:
             yield {"services": services}
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
     app = FastAPIOffline(  # /docs brings its scripts along: no CDN learns who reads it
         title="SAGAN",
@@ -73,10 +77,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.draining = False
-    for module in (generate, attention, classes, health):
+    for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
+    if tracing is not None:
+        tracing.surround(app)
     complete_openapi(app, max_timeout_ms=settings.max_timeout_ms, keys=has_keys(settings))
     return app
 

@@ -12,6 +12,7 @@ from secrets import token_hex
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import openai_errors
 from app.api.problems import crash_response, problem_response
 from app.errors import NotReadyError, PayloadTooLargeError
 from app.telemetry import Metrics, request_id
@@ -52,6 +53,8 @@ class Requests:
         started_s = time.perf_counter()
         current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
+        openai = scope["path"].startswith(openai_errors.FOLDER)
+        shape = openai_errors.is_asked_for.set(True) if openai else None
         answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
@@ -61,6 +64,8 @@ class Requests:
             route = getattr(scope.get("route"), "path", UNMATCHED)
             self._observe(route, answer.status, time.perf_counter() - started_s)
             request_id.reset(token)
+            if shape is not None:
+                openai_errors.is_asked_for.reset(shape)
 
     def _observe(self, route: str, status: int, seconds: float) -> None:
         histogram = self._seconds.get((route, status))

@@ -13,9 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api import openai_errors
+from app.api.retry_after import outage_s
 from app.api.services import services_of
 from app.errors import (
     AppError,
+    Extra,
     InvalidValueError,
     NotFoundError,
     NotReadyError,
@@ -27,6 +30,7 @@ from app.telemetry import request_id
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+DRAINING_S = 1  # another replica may answer at once
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
 REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError, RateLimitedError)
 
@@ -40,8 +44,26 @@ class MethodNotAllowedError(AppError):
 
 
 def problem_response(error: AppError) -> Response:
-    """The error as a response; `instance` is the id of the request being answered."""
-    document = {
+    """The error as a response; `instance` is the id of the request being answered.
+
+    Where OpenAI's shape is asked for, it has that.
+    """
+    headers = {"Cache-Control": "no-store", **error.headers}
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        retry_after_s = DRAINING_S
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    if error.status is HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what is left of the body is no request
+    if openai_errors.is_asked_for.get():
+        document = json.dumps(openai_errors.document(error))
+        return Response(document, openai_errors.status_of(error), headers, "application/json")
+    return Response(json.dumps(_problem(error)), error.status.value, headers, MEDIA_TYPE)
+
+
+def _problem(error: AppError) -> dict[str, Extra]:
+    return {
         "type": f"/problems/{error.slug}",
         "title": error.title,
         "status": error.status.value,
@@ -49,12 +71,6 @@ def problem_response(error: AppError) -> Response:
         "instance": request_id.get() or "",
         **error.extra,
     }
-    headers = {"Cache-Control": "no-store", **error.headers}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    if error.status is HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is left of the body is no request
-    return Response(json.dumps(document), error.status.value, headers, MEDIA_TYPE)
 
 
 def crash_response() -> Response:
@@ -73,7 +89,10 @@ def add_problem_handlers(app: FastAPI) -> None:
 async def _on_app_error(request: Request, raised: Exception) -> Response:
     error = cast(AppError, raised)
     if isinstance(error, REFUSALS):
-        services_of(request).metrics.refused.labels(error.slug).inc()
+        services = services_of(request)
+        services.metrics.refused.labels(error.slug).inc()
+        if error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            error.retry_after_s = outage_s(services)
     if error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s: %s", error.slug, error.detail)
     return problem_response(error)

@@ -58,6 +58,12 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._waiting is None:
             self._wait_for_head()
 
+    def on_response_complete(self) -> None:
+        """What is left of a body that nobody wanted has as long as a head."""
+        super().on_response_complete()
+        if self.cycle.more_body and self._waiting is None and not self.transport.is_closing():
+            self._wait_for_head()
+
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed is answered as everything else is."""
         self._refuse(MalformedRequestError("this is not HTTP/1.1 as it should be (RFC 9112)"))
@@ -71,10 +77,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._waiting = None
 
     def _waited_enough(self) -> None:
+        self._waiting = None
         if self._in_head:
             told = f"the request's head was not whole after {HEAD_TIMEOUT_S:g} s"
             self._refuse(RequestTimeoutError(told))
-        else:  # nothing has come at all
+        elif not self._owes_an_answer():  # nothing has come, or not the end of a body
             self.transport.close()
 
     def _refuse(self, error: AppError) -> None:

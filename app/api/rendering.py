@@ -17,7 +17,7 @@ from app.api.connections import while_connected
 from app.api.image_cache import Picture
 from app.api.negotiation import client_has
 from app.api.retry_after import WHILE_QUEUED, tell_when
-from app.api.services import Services, services_of
+from app.api.services import Services
 from app.jobs import Job, ModelCard, Timings
 
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -40,6 +40,7 @@ class Rendering:
 
 async def respond(
     request: Request,
+    services: Services,
     card: ModelCard,
     job: Job,
     *,
@@ -56,20 +57,20 @@ async def respond(
     etag = entity_tag(job, card.renderer)
     if held and client_has(held, etag):
         return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    [rendering], told = await render(request, card, [job], [etag], timeout_ms)
+    [rendering], told = await render(request, services, [job], [etag], timeout_ms)
     headers = picture_headers(card, job, rendering.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
     headers |= told
     if job.kind == "attention-all":
         headers["X-Attention-Shape"] = attention_shape(card, job, rendering.picture.body)
     elif job.kind == "sample":
-        services_of(request).metrics.images.labels(card.name).inc()
+        services.metrics.images.labels(card.name).inc()
     return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
 
 
 async def render(
     request: Request,
-    card: ModelCard,
+    services: Services,
     jobs: Sequence[Job],
     etags: Sequence[str],
     timeout_ms: int,
@@ -78,14 +79,13 @@ async def render(
 
     `etags` are the tags that it has in the cache, if the renderer is the one on the model's card.
     """
-    services = services_of(request)
     try:
         if services.limits is None:
             return await _render(request, services, jobs, etags, timeout_ms), NO_HEADERS
         async with services.limits.spent(client_of(request), len(jobs), timeout_ms) as told:
             return await _render(request, services, jobs, etags, timeout_ms), told
     except WHILE_QUEUED as error:
-        await tell_when(error, services, card.fingerprint)
+        await tell_when(error, services, jobs[0])
         raise
 
 
@@ -97,24 +97,33 @@ async def _render(
     timeout_ms: int,
 ) -> list[Rendering]:
     """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue."""
-    found: dict[int, Rendering] = {}
-    if "no-cache" not in ", ".join(request.headers.getlist("cache-control")).lower():
-        for i, etag in enumerate(etags):
-            if (picture := services.cache.get(etag)) is not None:
-                services.metrics.cache_hits.inc()
-                found[i] = Rendering(picture, etag, cached=True)
-    missing = [i for i in range(len(jobs)) if i not in found]
-    asked = [jobs[i] for i in missing]
+    anew = "no-cache" in ", ".join(request.headers.getlist("cache-control")).lower()
+    kept = [None if anew else services.cache.get(etag) for etag in etags]
+    missing = [job for job, picture in zip(jobs, kept, strict=True) if picture is None]
+    if len(missing) < len(jobs):
+        services.metrics.cache_hits.inc(len(jobs) - len(missing))
+    made = await _render_through_queue(request, services, missing, timeout_ms) if missing else []
+    renderings = iter(made)
+    return [
+        next(renderings) if picture is None else Rendering(picture, etag, cached=True)
+        for picture, etag in zip(kept, etags, strict=True)
+    ]
+
+
+async def _render_through_queue(
+    request: Request, services: Services, jobs: Sequence[Job], timeout_ms: int
+) -> list[Rendering]:
     try:
-        replies = await while_connected(request, services.jobs.submit_many(asked, timeout_ms))
+        replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms))
     except ClientDisconnect:
-        services.metrics.cancelled.inc(len(asked))
+        services.metrics.cancelled.inc()
         raise
-    for i, reply in zip(missing, replies, strict=True):
-        picture = Picture(reply.body, reply.media_type)
-        found[i] = Rendering(picture, entity_tag(jobs[i], reply.renderer), reply.timings)
-        services.cache.put(found[i].etag, picture)
-    return [found[i] for i in range(len(jobs))]
+    made = []
+    for job, reply in zip(jobs, replies, strict=True):
+        etag, picture = entity_tag(job, reply.renderer), Picture(reply.body, reply.media_type)
+        services.cache.put(etag, picture)
+        made.append(Rendering(picture, etag, reply.timings))
+    return made
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
@@ -136,6 +145,8 @@ def entity_tag(job: Job, renderer: str) -> str:
     if job.kind == "sample":
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
     shown = (job.view, job.size_px) if job.output == "png" else ()
+    if job.kind == "frame":
+        return f'"{tag}.{job.to_label}-{job.to_seed}-{job.part_thousandths}"'
     shows = repr((job.output, job.queries, job.layer, *shown)).encode()
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 

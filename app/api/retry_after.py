@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from app.api.services import Services
 from app.errors import AppError, DeadlineExceededError, QueueUnavailableError, RateLimitedError
 from app.job_client import retry_after_s
+from app.jobs import Job
 
 LOOK_TIMEOUT_S = 1.0
+MAX_OUTAGE_S = 30
 WHILE_QUEUED = (DeadlineExceededError, RateLimitedError)  # what a backlog explains
 
 
-async def tell_when(error: AppError, services: Services, fingerprint: str) -> None:
-    """Has the error say how long this model's backlog will last, unless it knows better."""
+def outage_s(services: Services) -> int:
+    """Whole seconds until an outage may be over: as long again as it has lasted, within bounds.
+
+    Nobody can know; but of outages that have lasted so long, half last no longer than that again
+    (J. R. Gott, Nature 363, 1993).
+    """
+    return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s)))
+
+
+async def tell_when(error: AppError, services: Services, job: Job) -> None:
+    """Has the error say how long the backlog of such jobs will last, unless it knows better."""
     if error.retry_after_s is None:
-        error.retry_after_s = await backlog_s(services, fingerprint)
+        error.retry_after_s = await backlog_s(services, job)
 
 
-async def backlog_s(services: Services, fingerprint: str) -> int:
+async def backlog_s(services: Services, job: Job) -> int:
     """Whole seconds until what is queued now is worked off; 1 when that cannot be known."""
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            depth = (await services.queue.stats(fingerprint)).depth_images
+            stats = await services.queue.stats(job.fingerprint, job.priority)
     except (QueueUnavailableError, TimeoutError):
         return 1
-    return retry_after_s(depth, services.cards.images_per_s(fingerprint))
+    return retry_after_s(stats.depth_images, services.cards.images_per_s(job.fingerprint))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
 from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import View
+from app.jobs import Priority, View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
@@ -45,6 +45,7 @@ ModelName = Annotated[
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
 FileFormat = Literal["png", "webp", "jpeg"]
 Layout = Literal["grid", "zip", "json"]
+WalkFormat = Literal["webp", "apng", "strip"]
 FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
     "png": "png",
     "webp": "webp",
@@ -73,12 +74,32 @@ class GenerateFields(RequestFields):
         None,
         description="Several pictures as a contact sheet, a zip or JSON; beats the Accept header",
     )
+    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
     timeout_ms: TimeoutMs | None = None
 
 
 class ImageFields(RequestFields):
     """A picture that has a name."""
 
+    timeout_ms: TimeoutMs | None = None
+
+
+class InterpolateFields(RequestFields):
+    """Two pictures, and how to go from the one to the other."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"class": "zebra", "seed": 7, "to_seed": 8}]}
+    )
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = Field(None, description="Of the first picture")
+    to_class: ClassKey | None = Field(None, description="Of the last; none: the same")
+    to_seed: Seed | None = Field(None, description="Of the last; none: the same")
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    frames: Whole = Field(16, ge=2, le=MAX_IMAGES, description="Pictures, both ends included")
+    frame_ms: Whole = Field(80, ge=10, le=10_000, description="How long each is shown")
+    model: ModelName | None = None
+    format: WalkFormat | None = Field(None, description="Beats the Accept header")
+    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
     timeout_ms: TimeoutMs | None = None
 
 
@@ -121,7 +142,7 @@ class ClassFields(RequestFields):
     model: ModelName | None = None
 
 
-class ModelsFields(RequestFields):
+class NoFields(RequestFields):
     """Nothing to choose."""
 
 
@@ -194,7 +215,7 @@ class AttentionOut(BaseModel):
 
     image_id: str
     layer: int
-    queries: list[tuple[int, int]]
+    queries: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     weights: list[list[list[float]]]
 
 

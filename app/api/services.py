@@ -22,6 +22,7 @@ from app.redis_clients import connect, connect_blocking
 from app.reply_stream import ReplyStream
 from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics
+from app.tracing import Tracing
 
 NUM_SHEET_MAKERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
 CLIENT_NAME = "sagan-api"
@@ -66,7 +67,9 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, metrics: Metrics, tracing: Tracing | None
+) -> AsyncIterator[Services]:
     """Connects to Redis, which may be away; closes everything in reverse order."""
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
@@ -78,7 +81,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         client, heartbeat_s=settings.heartbeat_s, retire_after_s=settings.retire_after_s
     )
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
-    jobs = JobClient(queue, replies, metrics, cards)
+    jobs = JobClient(queue, replies, metrics, cards, tracing)
     sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
     try:
         async with (

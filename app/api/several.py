@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.rendering import Rendering, entity_tag, picture_headers, render, server_timing
-from app.api.services import services_of
+from app.api.rendering import entity_tag, picture_headers, render, server_timing
+from app.api.services import Services
 from app.api.sheets import MAKER, Named, Sheet
 from app.errors import DeadlineExceededError
 from app.jobs import Job, ModelCard, Timings
@@ -19,6 +20,7 @@ from app.jobs import Job, ModelCard, Timings
 
 async def respond_together(
     request: Request,
+    services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
     sheet: Sheet,
@@ -29,9 +31,14 @@ async def respond_together(
     """The response to `jobs`, pictures of one class, as one file; raises as `respond` does."""
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, card, jobs, etags, timeout_ms)
+    renderings, told = await render(request, services, jobs, etags, timeout_ms)
     started_s = time.perf_counter()
-    body = await _made(request, card, jobs, renderings, sheet, deadline_s)
+    made_of = [
+        Named(job.image_id, job.seed, rendering.picture.body)
+        for job, rendering in zip(jobs, renderings, strict=True)
+    ]
+    make = partial(sheet.make, made_of, card.name, card.classes[jobs[0].label].name)
+    body = await put_together(services, make, deadline_s)
     etag = sheet_tag(jobs[0].image_id, sheet, [rendering.etag for rendering in renderings])
     headers = picture_headers(card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
@@ -44,34 +51,22 @@ async def respond_together(
     if sheet.layout == "zip":
         name = f"{jobs[0].image_id}x{len(jobs)}.zip"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    services_of(request).metrics.images.labels(card.name).inc(len(jobs))
+    services.metrics.images.labels(card.name).inc(len(jobs))
     return Response(body, 200, headers | dict(told), sheet.media_type)
 
 
-async def _made(
-    request: Request,
-    card: ModelCard,
-    jobs: Sequence[Job],
-    renderings: Sequence[Rendering],
-    sheet: Sheet,
-    deadline_s: float,
-) -> bytes:
-    """The file, made in a thread of the few there are, so that not too many are made at once."""
-    pictures = [
-        Named(job.image_id, job.seed, rendering.picture.body)
-        for job, rendering in zip(jobs, renderings, strict=True)
-    ]
-    class_name = card.classes[jobs[0].label].name
+async def put_together(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
+    """What `make` makes, in a thread of the few there are, so that not too many are at it at once.
+
+    `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
+    """
     loop = asyncio.get_running_loop()
-    making = loop.run_in_executor(
-        services_of(request).sheet_makers, sheet.make, pictures, card.name, class_name
-    )
     try:
         async with asyncio.timeout_at(deadline_s):
-            return await making
+            return await loop.run_in_executor(services.sheet_makers, make)
     except TimeoutError:
         raise DeadlineExceededError(
-            "the pictures were drawn but not put together in time"
+            "the pictures were drawn but not put together in time", retry_after_s=1
         ) from None
 
 

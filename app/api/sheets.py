@@ -8,6 +8,7 @@ import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from PIL import Image, __version__
@@ -32,8 +33,7 @@ class Named:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Sheet:
+class Sheet(NamedTuple):
     """What is made of several pictures: how they are laid out, and in which format they are."""
 
     layout: Layout

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from app.batches import Claimed
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
 from app.job_claims import SENT, JobClaims
-from app.jobs import MEDIA_TYPES, Reply, Timings
+from app.jobs import MEDIA_TYPES, Reply, Timings, told_of
 from app.telemetry import Metrics, cancelled_launched
+from app.tracing import Tracing
 from app.worker.renderer import Drawing, Renderer
 
 logger = logging.getLogger(__name__)
@@ -48,26 +49,27 @@ class Stages:
 class Answering:
     """Sends each held job its one reply; while Redis is away it tries until the deadline.
 
-    `held` is what this worker has claimed and not answered, by entry id.
+    `held` is what this worker has claimed and not answered, by place.
     """
 
-    def __init__(self, claims: JobClaims, metrics: Metrics) -> None:
+    def __init__(self, claims: JobClaims, metrics: Metrics, tracing: Tracing | None) -> None:
         self.claims = claims
+        self.tracing = tracing
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
         self.cancelled_launched = cancelled_launched(metrics)
-        self.held: dict[str, Claimed] = {}
+        self.held: dict[tuple[str, str], Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
         """Counts `jobs` as held and returns those that were not before."""
-        new = [claimed for claimed in jobs if claimed.entry_id not in self.held]
-        self.held |= {claimed.entry_id: claimed for claimed in new}
+        new = [claimed for claimed in jobs if claimed.place not in self.held]
+        self.held |= {claimed.place: claimed for claimed in new}
         return new
 
     def drop(self, jobs: Sequence[Claimed]) -> None:
         """Holds `jobs` no longer: they are answered, or another worker's."""
         for claimed in jobs:
-            self.held.pop(claimed.entry_id, None)
+            self.held.pop(claimed.place, None)
 
     async def send(self, drawn: Drawn, answers: list[Answer]) -> None:
         """Sends `answers`, and encodes what waits on all encoder threads.
@@ -96,6 +98,7 @@ class Answering:
 
     async def fail(self, jobs: Sequence[Claimed], why: str) -> None:
         """Tells that `jobs` cannot be done."""
+        logger.error("given up: %s", why, extra=told_of(claimed.job for claimed in jobs))
         self.metrics.failed.inc(len(jobs))
         await self.refuse(jobs, JobFailedError(why))
 
@@ -140,6 +143,8 @@ class Answering:
         self.metrics.failed.inc(len(answers) - len(drawn))
         self.metrics.images.labels(renderer.card.name).inc(len(drawn))
         for claimed, reply in drawn:
+            if self.tracing is not None:
+                self._trace(self.tracing, claimed, reply)
             self.metrics.observe_job(
                 claimed.job.priority,
                 queue_s=reply.timings.queue_s,
@@ -148,6 +153,25 @@ class Answering:
                 encode_s=reply.timings.encode_s,
                 batch_size=reply.batch_size,
             )
+
+    def _trace(self, tracing: Tracing, claimed: Claimed, reply: Reply) -> None:
+        job, spent = claimed.job, reply.timings
+        tracing.stages(
+            job.traceparent,
+            {
+                "queue": spent.queue_s,
+                "batch": spent.batch_s,
+                "model": spent.model_s,
+                "encode": spent.encode_s,
+            },
+            {
+                "sagan.job_id": job.job_id,
+                "sagan.request_id": job.request_id or "",
+                "sagan.image_id": job.image_id,
+                "sagan.priority": job.priority,
+                "sagan.batch_images": reply.batch_size,
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -176,7 +200,7 @@ class Drawn:
         try:
             body = self.renderer.encode(job, drawing)
         except Exception as error:
-            logger.exception("job %s cannot be encoded", job.job_id)
+            logger.exception("a picture cannot be encoded", extra=told_of([job]))
             why = f"the picture could not be encoded: {type(error).__name__}"
             return Reply(job.job_id, error=JobFailedError.slug, detail=why)
         return Reply(
@@ -212,5 +236,6 @@ def _in_time(answers: Sequence[Answer], error: QueueUnavailableError) -> list[An
     now_s = time.monotonic()
     for claimed, _ in answers:
         if now_s > claimed.give_up_s:
-            logger.warning("gave up answering %s: %s", claimed.job.job_id, error.with_cause)
+            told = told_of([claimed.job])
+            logger.warning("gave up answering: %s", error.with_cause, extra=told)
     return [answer for answer in answers if now_s <= answer[0].give_up_s]

@@ -14,15 +14,17 @@ from app.batches import Claimed
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.heartbeats import Heartbeats
 from app.job_claims import JobClaims, Launch
+from app.jobs import told_of
 from app.redis_clients import check_version
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
+from app.tracing import Tracing
 from app.worker.answering import Answer, Answering, Drawn, draw
 from app.worker.backlog import Backlog
 from app.worker.batch_limit import BatchLimit, is_out_of_memory
 from app.worker.presence import Presence
 from app.worker.renderer import Renderer
-from app.worker.watchdog import Watchdog, told_of
+from app.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
@@ -42,6 +44,7 @@ class WorkerLoop:
         claims: JobClaims,
         heartbeats: Heartbeats,
         metrics: Metrics,
+        tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
@@ -52,7 +55,7 @@ class WorkerLoop:
         self.stopping = asyncio.Event()
         self.device = ThreadPoolExecutor(1, "device")
         self.watchdog = Watchdog(settings.watchdog_s)
-        self.answering = Answering(claims, metrics)
+        self.answering = Answering(claims, metrics, tracing)
         self.presence = Presence(
             settings, heartbeats, self.answering, self.renderers, self.retiring
         )
@@ -160,8 +163,8 @@ class WorkerLoop:
 
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
         """Those that may run; the late and the deadly are answered, the lost let go."""
-        known = {claimed.entry_id for claimed in (*launch.ready, *launch.expired)}
-        self.answering.drop([claimed for claimed in batch if claimed.entry_id not in known])
+        known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
+        self.answering.drop([claimed for claimed in batch if claimed.place not in known])
         self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._answer(self.answering.expire(launch.expired))
@@ -190,13 +193,16 @@ class WorkerLoop:
     def _draw_watched(
         self, renderer: Renderer, batch: list[Claimed], now_us: int
     ) -> tuple[Drawn, list[Answer]]:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("draws", extra=told_of(claimed.job for claimed in batch))
         with self.watchdog.watching(batch):
             return draw(renderer, batch, now_us, lambda: bool(self.backlog))
 
     def _try_again(self, batch: list[Claimed], error: BaseException) -> None:
         """In halves: one of its jobs is to blame, or they were too many. A job that fails alone,
         and not for the first time, is given up."""
-        logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told_of(batch))
+        told = told_of(claimed.job for claimed in batch)
+        logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told)
         if len(batch) > 1 and is_out_of_memory(error):
             self.limit.lower(len(batch) // 2)
             self.backlog.halve(batch)

@@ -29,6 +29,7 @@ from app.settings import (
     require_redis_url,
 )
 from app.telemetry import Metrics, configure_logging
+from app.tracing import tracing_of
 from app.worker.device_memory import DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes
@@ -52,6 +53,10 @@ def main(settings: Settings | None = None) -> int:
 
 async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
     """Serves jobs with warm `renderers` until SIGTERM or SIGINT; the exit status."""
+    try:
+        tracing = tracing_of(settings, "sagan-worker")
+    except SettingsError as error:
+        return _refuse(error)
     gc.collect()
     gc.freeze()  # the model and torch stay: they are not looked through again and again
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
@@ -67,7 +72,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
         reply_ttl_s=settings.reply_ttl_s,
     )
     heartbeats = Heartbeats(client, consumer, renderer_ttl_s=settings.renderer_ttl_s)
-    worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics)
+    worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics, tracing)
     if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
         metrics.registry.register(DeviceMemory(cuda_memory))
     worker.watchdog.start()
@@ -79,6 +84,8 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     except SettingsError as error:
         return _refuse(error)
     finally:
+        if tracing is not None:
+            tracing.close()
         await client.aclose()
         await blocking.aclose()
 

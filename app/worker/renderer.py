@@ -90,6 +90,9 @@ class SamplerLike(Protocol):
     ) -> tuple[Pixels, Weights]:
         """(H, W, 3) and (Q, h, w), in one pass."""
 
+    def render(self, z: Weights, class_weights: Weights) -> Pixels:
+        """(B, H, W, 3) of (B, z_dim) latents and (B, num_classes) weights."""
+
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> WholeAttention:
@@ -125,6 +128,8 @@ class SamplerRenderer:
 
     def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
         """See Renderer."""
+        if jobs[0].kind == "frame":
+            return [Drawing(self._frame(job)) for job in jobs]
         if jobs[0].kind != "sample":
             return [self._attend(job) for job in jobs]
         pixels = self._sample(jobs)
@@ -158,6 +163,16 @@ class SamplerRenderer:
             [job.seed for job in jobs],
             truncation=[job.truncation for job in jobs],
         )
+
+    def _frame(self, job: Job) -> Pixels:
+        from model.latents import between, latents  # torch: only a worker may
+
+        part = job.part_thousandths / 1000
+        start, end = latents([job.seed, job.to_seed], self.card.z_dim, job.truncation)
+        weights = np.zeros((1, len(self.card.classes)), np.float32)
+        weights[0, job.label] += 1 - part
+        weights[0, job.to_label] += part
+        return np.asarray(self.sampler.render(between(start, end, part)[None], weights)[0])
 
     def _attend(self, job: Job) -> Drawing:
         if job.kind == "attention-all":

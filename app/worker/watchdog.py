@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from app.batches import Claimed
+from app.jobs import told_of
 
 logger = logging.getLogger(__name__)
 WATCHDOG_EXIT = 70  # EX_SOFTWARE of sysexits.h
@@ -60,16 +61,8 @@ class Watchdog:
             "and this process ends",
             len(batch),
             self.limit_s,
-            extra=told_of(batch),
+            extra=told_of(claimed.job for claimed in batch),
         )
         faulthandler.dump_traceback(all_threads=True)  # where it hangs
         logging.shutdown()
         os._exit(WATCHDOG_EXIT)
-
-
-def told_of(batch: Sequence[Claimed]) -> dict[str, list[str]]:
-    """What a log line about a batch says of its jobs."""
-    return {
-        "jobs": [claimed.job.job_id for claimed in batch],
-        "request_ids": sorted({c.job.request_id for c in batch if c.job.request_id is not None}),
-    }

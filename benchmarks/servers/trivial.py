@@ -51,6 +51,12 @@ class TrivialSampler:
         """There is no attention in it."""
         raise NotImplementedError
 
+    def render(
+        self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Nobody walks in it."""
+        raise NotImplementedError
+
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> WholeAttention:

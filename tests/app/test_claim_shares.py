@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.claim_shares import BULK_SHARE, ClaimShares
@@ -31,6 +31,7 @@ def test_while_both_wait_bulk_jobs_get_their_share() -> None:
     assert taken == Counter({stream_key(A): 12, stream_key(A, "bulk"): 4})
 
 
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 20), min_size=40, max_size=60))
 def test_the_share_holds_over_claims_of_any_sizes(sizes: list[int]) -> None:
     """Claims of one image too; neither less nor much more."""

@@ -7,17 +7,19 @@ import random
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import RedisError, ResponseError
 
 from app.embedded_redis import EmbeddedRedis
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.redis_clients import (
+    MAX_BLOCK_S,
     MAX_CONNECTIONS,
     Calls,
     Script,
     check_version,
     connect,
+    connect_blocking,
     redis_errors_told,
 )
 from tests.app.old_redis import redis_of_version
@@ -42,6 +44,24 @@ async def test_a_connection_that_is_not_to_be_had_is_a_queue_that_does_not_answe
         for connection in taken:
             await pool.release(connection)
         assert await client.ping()
+
+
+def test_every_client_is_made_alike() -> None:
+    """Bounded waits, no retry, a name; keep-alive on TCP, TLS and a password by the URL."""
+    for url in ("redis://:p%40ss@db:1/2", "rediss://user:p%40ss@db:1/2", "unix:///run/redis.sock"):
+        for client, timeout_s in (
+            (connect(url, "name", timeout_s=1.5), 1.5),
+            (connect_blocking(url, "name", timeout_s=1.5), 1.5 + MAX_BLOCK_S),
+        ):
+            chosen = client.connection_pool.connection_kwargs
+            assert chosen["socket_timeout"] == chosen["socket_connect_timeout"] == timeout_s
+            assert chosen["retry"].get_retries() == 0
+            assert chosen["client_name"].startswith("name")
+            assert chosen.get("socket_keepalive", False) == (not url.startswith("unix"))
+            if not url.startswith("unix"):
+                assert (chosen["password"], chosen["db"]) == ("p@ss", 2)
+            tls = issubclass(client.connection_pool.connection_class, SSLConnection)
+            assert tls == url.startswith("rediss")
 
 
 async def test_calls_that_are_given_up_cost_no_connection(client: Redis) -> None:

@@ -100,3 +100,10 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch)
     for name, value in as_environment(settings).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
+
+
+def test_a_sentinel_url_is_refused_with_what_to_give_instead() -> None:
+    """In one line, without the password."""
+    with pytest.raises(SettingsError, match=r"a Sentinel is not asked; give the redis://") as error:
+        load_settings(redis_url="redis+sentinel://:secret@host:26379/mymaster")
+    assert "secret" not in str(error.value)

@@ -86,6 +86,40 @@ async def test_a_child_that_dies_starts_again_and_one_that_hangs_is_killed(tmp_p
     assert child.process.returncode == -9
 
 
+async def keep_alive(
+    command: list[str], num_starts: int, monkeypatch: pytest.MonkeyPatch
+) -> list[float]:
+    """The waits before so many restarts, none of which is waited."""
+    waits_s: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits_s.append(seconds)
+        if len(waits_s) == num_starts:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr("app.child.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await Child("failing", command, {}).keep_alive()
+    return waits_s
+
+
+async def test_a_child_that_keeps_dying_waits_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first restart is immediate, no wait is longer than ten seconds."""
+    waits_s = await keep_alive([sys.executable, "-S", "-c", "raise SystemExit(1)"], 9, monkeypatch)
+    assert waits_s == [0, 0.25, 0.5, 1, 2, 4, 8, 10, 10]
+
+
+async def test_a_child_that_lived_long_starts_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its last deaths are forgotten."""
+    monkeypatch.setattr("app.child.STEADY_S", 0.0)
+    waits_s = await keep_alive([sys.executable, "-S", "-c", ""], 3, monkeypatch)
+    assert waits_s == [0, 0, 0]
+
+
 def test_a_tied_process_dies_with_its_parent_even_when_that_is_killed(tmp_path: Path) -> None:
     """The grandchild is gone soon after the kill -9 of the child."""
     pid_file = tmp_path / "pid"

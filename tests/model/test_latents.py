@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.latents import inverse_normal_cdf, latents
+from model.latents import between, inverse_normal_cdf, latents
 
 
 def test_a_seeds_latent_is_pinned_for_good() -> None:
@@ -62,3 +62,15 @@ def test_values_out_of_range_are_refused_by_name(seed: int, truncation: float | 
     """The message has the offending value."""
     with pytest.raises(ValueError, match=str(truncation if truncation is not None else seed)):
         latents([seed], 4, truncation)
+
+
+def test_a_walk_begins_and_ends_at_its_ends_and_keeps_its_length() -> None:
+    """Along the arc, so that the latents between are as likely as the ends."""
+    start, end = latents([1, 2], 256)
+    assert np.allclose(between(start, end, 0.0), start, atol=1e-6)
+    assert np.allclose(between(start, end, 1.0), end, atol=1e-6)
+    lengths = [np.linalg.norm(between(start, end, part)) for part in np.linspace(0, 1, 9)]
+    shortest, longest = sorted([np.linalg.norm(start), np.linalg.norm(end)])
+    assert min(lengths) > 0.97 * shortest
+    assert max(lengths) < 1.03 * longest
+    assert np.array_equal(between(start, start, 0.3), start)

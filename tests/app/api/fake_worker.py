@@ -116,7 +116,8 @@ def body_of(job: Job) -> bytes:
     """What the fake worker draws: one colour for each image."""
     buffer = io.BytesIO()
     if job.output in ("png", "webp", "jpeg"):
-        colour = (job.label * 50 % 256, job.seed % 256, (job.truncation_thousandths or 0) % 256)
+        shade = (job.truncation_thousandths or 0) + job.part_thousandths // 5
+        colour = (job.label * 50 % 256, job.seed % 256, shade % 256)
         Image.new("RGB", (8, 8), colour).save(buffer, job.output.upper())
     elif job.output == "bin":
         height, width = CARD.attention_grids[job.layer]

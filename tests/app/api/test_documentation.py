@@ -26,8 +26,10 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> None:
-    """No other media type, and no default error of the framework."""
+    """No other media type but OpenAI's under /v1/, and no default error of the framework."""
     for name, operation in operations(document):
+        if " /v1/" in name:
+            continue
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 assert list(response["content"]) == ["application/problem+json"], (name, status)

@@ -85,11 +85,13 @@ async def test_heads_of_many_requests_at_once_are_not_taken_for_one(port: int) -
 async def test_a_head_that_never_ends_is_waited_for_no_longer(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """408; a connection on which nothing comes is closed without a word."""
+    """408; a connection on which nothing comes, or no end of a body, is closed without a word."""
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
     status, document = problem(await talk(port, b"GET / HTTP/1.1\r\nA:"))
     assert (status, document["type"]) == (408, "/problems/request-timeout")
     assert await talk(port) == b""
+    unread = b"POST /livez HTTP/1.1\r\nContent-Length: 9\r\n\r\n"
+    assert (await talk(port, unread, b"{", b" ", pause_s=0.04)).count(b"HTTP/1.1 405") == 1
     answer = await talk(port, LIVEZ, LIVEZ[:9], pause_s=0.05)
     assert answer.count(b"HTTP/1.1 200") == 1
     assert b"HTTP/1.1 408" in answer

@@ -195,6 +195,21 @@ async def test_several_are_admitted_all_or_none(
     assert sorted(job.seed for job in worker.drawn) == [1, 20, 21, 22]
 
 
+async def test_bulk_pictures_wait_in_a_line_of_their_own(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """A full interactive queue refuses none of them; what is drawn is the same picture."""
+    worker.answering.clear()
+    full = asyncio.create_task(ready_api.post(FOUR))
+    await asyncio.sleep(0.1)
+    assert (await ready_api.post("/generate?class=0&seed=20")).status_code == 429
+    bulk = asyncio.create_task(ready_api.post("/generate?class=0&seed=7&n=5&priority=bulk"))
+    await asyncio.sleep(0.1)
+    worker.answering.set()
+    assert (await full).status_code == (await bulk).status_code == 200
+    assert [job.priority for job in worker.drawn].count("bulk") == 5
+
+
 async def test_as_json_the_fields_are_the_same(ready_api: httpx.AsyncClient) -> None:
     """With `n` as a number."""
     fields = {"class": 0, "seed": 7, "n": 2, "layout": "json", "format": "jpeg"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from redis.asyncio import Redis
 
@@ -41,3 +42,15 @@ async def test_a_batch_of_small_pictures_is_answered_in_few_round_trips(
         finished = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
     # an admission, a launch, the first finish, then one a thread and what a slow machine adds
     assert finished <= 3 + NUM_ENCODERS + 4
+
+
+async def test_jobs_whose_entries_have_the_same_id_are_both_done(
+    build: Build, jobs: JobClient
+) -> None:
+    """Each stream counts its own: two that come in one millisecond are not one."""
+    patient = FAST.model_copy(update={"claim_idle_s": 30})  # nobody reclaims what got lost
+    async with running(build(FakeRenderer(), settings=patient)):
+        for seed in range(30):
+            pair = [job(seed), replace(job(seed), priority="bulk")]
+            replies = await asyncio.gather(*(jobs.submit(one, 1000) for one in pair))
+            assert [reply.ok for reply in replies] == [True, True]

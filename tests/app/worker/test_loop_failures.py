@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -11,7 +13,7 @@ from app.dead_letters import DeadLetters
 from app.errors import DeadlineExceededError, JobFailedError
 from app.job_client import JobClient
 from tests.app.worker.started_worker import FAST, Build, job, running
-from tests.fake_renderer import FINGERPRINT, POISON_SEED, FakeRenderer
+from tests.fake_renderer import FINGERPRINT, POISON_SEED, SHAPELESS_SEED, FakeRenderer
 
 
 async def test_one_poisonous_job_does_not_fail_its_neighbours(
@@ -131,3 +133,29 @@ async def test_a_job_that_killed_its_workers_is_not_launched_for_ever(
         with pytest.raises(JobFailedError, match="3 workers died"):
             await jobs.submit(asked, 2000)
     assert renderer.batches == []
+
+
+async def test_every_log_line_about_a_job_names_its_request(
+    build: Build, jobs: JobClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From its launch to its end: what the client was told finds them all."""
+    caplog.set_level(logging.DEBUG, logger="app.worker")
+    seeds = (POISON_SEED, SHAPELESS_SEED)
+    async with running(build(FakeRenderer())):
+        for seed in seeds:
+            with pytest.raises(JobFailedError):
+                await jobs.submit(replace(job(seed), request_id=f"r{seed}"), 3000)
+    about_jobs = [record for record in caplog.records if hasattr(record, "request_ids")]
+    assert [(record.getMessage(), vars(record)["request_ids"]) for record in about_jobs] == [
+        ("draws", [f"r{POISON_SEED}"]),
+        ("a batch of 1 failed", [f"r{POISON_SEED}"]),
+        ("draws", [f"r{POISON_SEED}"]),
+        ("a batch of 1 failed", [f"r{POISON_SEED}"]),
+        ("given up: the image could not be drawn: RuntimeError", [f"r{POISON_SEED}"]),
+        ("draws", [f"r{SHAPELESS_SEED}"]),
+        ("a picture cannot be encoded", [f"r{SHAPELESS_SEED}"]),
+    ]
+    others = {record.getMessage() for record in caplog.records} - {
+        record.getMessage() for record in about_jobs
+    }
+    assert others == {"ready"}

@@ -63,6 +63,10 @@ class FakeSampler:
         picture = self.sample([label], [seed], [truncation])[0]
         return picture, self.attention(label, seed, queries, truncation, layer)
 
+    def render(self, z: Weights, class_weights: Weights) -> Pixels:
+        """The weight of class 1 as a grey level."""
+        return np.full((1, 4, 4, 3), round(200 * class_weights[0, 1]), np.uint8)
+
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> Whole:
@@ -99,6 +103,12 @@ def test_a_sample_may_be_a_lossy_file(renderer: SamplerRenderer, output: Output)
     picture = Image.open(io.BytesIO(body(renderer, Job(FINGERPRINT, 0, 90, output=output))))
     assert picture.format == output.upper()
     assert np.abs(np.asarray(picture.convert("RGB"), int) - 90).max() < 4
+
+
+def test_a_frame_is_a_mix_of_its_ends(renderer: SamplerRenderer) -> None:
+    """As far on the way as it says."""
+    job = Job(FINGERPRINT, 0, 5, kind="frame", to_label=1, to_seed=6, part_thousandths=250)
+    assert np.asarray(Image.open(io.BytesIO(body(renderer, job)))).max() == 50
 
 
 def test_all_attention_is_maxima_and_levels(renderer: SamplerRenderer) -> None:

@@ -14,6 +14,7 @@ from app.jobs import Job
 from app.reply_stream import ReplyStream
 from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.faulty_worker import (
+    HUNG_SEED,
     POISON_SEED,
     SEGFAULT_SEED,
     SLOW_SEED,
@@ -55,6 +56,35 @@ async def test_a_job_that_crashes_its_workers_is_given_up_after_three(trial: Tri
         await load.answered(trial.num_requests)
     assert load.statuses[FAILED] == 1
     assert trial.num_drawn(SEGFAULT_SEED) == 3
+
+
+@fault("hung-model")
+async def test_a_hung_model_ends_its_worker_and_its_job_is_given_up_after_three(
+    trial: Trial,
+) -> None:
+    """A forward pass that never ends: the watchdog ends the process, three times; then 500, and all
+    others are answered 200."""
+    async with (
+        trial.stack(SAGAN_WATCHDOG_S="0.5") as stack,
+        trial.load(stack, FAILED, timeout_ms=20_000) as load,
+    ):
+        load.fault()
+        assert (await load.ask(HUNG_SEED)).status == FAILED
+        await load.answered(trial.num_requests)
+    assert load.statuses[FAILED] == 1
+    assert trial.num_drawn(HUNG_SEED) == 3
+
+
+@fault("out-of-memory")
+async def test_batches_that_run_out_of_memory_are_halved(trial: Trial) -> None:
+    """Two images fit where four are allowed: halved batches draw them, all are answered 200."""
+    async with (
+        trial.stack(num_workers=1, FAULTS_FITS_IMAGES="2") as stack,
+        trial.load(stack) as load,
+    ):
+        load.fault()
+        await load.answered(trial.num_requests)
+    assert 4 in trial.batch_sizes()
 
 
 @fault("deadline-in-queue")

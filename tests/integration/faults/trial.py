@@ -42,8 +42,14 @@ class Trial:
 
     def num_drawn(self, seed: int) -> int:
         """In how many batches this seed was."""
-        batches = (self.folder / DRAWN).read_text().splitlines()
-        return sum(str(seed) in batch.split() for batch in batches)
+        return sum(str(seed) in batch for batch in self._batches())
+
+    def batch_sizes(self) -> set[int]:
+        """Of all batches that were begun."""
+        return set(map(len, self._batches()))
+
+    def _batches(self) -> list[list[str]]:
+        return [line.split() for line in (self.folder / DRAWN).read_text().splitlines()]
 
     @asynccontextmanager
     async def load(

@@ -43,7 +43,7 @@ def test_what_is_suspicious_is_said_loudly(tmp_path: Path) -> None:
     write_pictures(tmp_path / "p" / "few", 12)
     (tmp_path / "p" / "none").mkdir()
     result = run("prepare", tmp_path / "p", tmp_path / "two", "--size", 32)
-    assert "note: 1 folders without pictures are no classes: none" in result.output
+    assert "note: 1 folder without pictures, no class: none" in result.output
     assert "suspicious: heavily unbalanced: many has 150 pictures, few 12" in result.output
 
 

@@ -1,0 +1,140 @@
+"""POST /v1/images/generations and GET /v1/models: the shape that OpenAI's clients know."""
+
+from __future__ import annotations
+
+import re
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.api.documentation import json_body, openai_errors
+from app.api.middleware import header
+from app.api.openai_schemas import OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
+from app.api.picture_jobs import DRAWING_ERRORS, picture_jobs
+from app.api.rendering import NO_STORE, Rendering, entity_tag, render
+from app.api.request_fields import all_fields, query_fields
+from app.api.routes import PlainRoute
+from app.api.schemas import NoFields
+from app.api.services import services_of
+from app.errors import (
+    InvalidValueError,
+    NotFoundError,
+    NotReadyError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnauthenticatedError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
+)
+from app.jobs import Job, ModelCard
+
+router = APIRouter(prefix="/v1", tags=["OpenAI's shape"], route_class=PlainRoute)
+OWNER = "sagan"
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+
+@router.post(
+    "/images/generations",
+    summary="Pictures, as OpenAI's clients ask for them",
+    response_model=OpenAIImages,
+    responses=openai_errors(
+        InvalidValueError,
+        UnknownClassError,
+        RequestTimeoutError,
+        RetiredCheckpointError,
+        UnsupportedMediaTypeError,
+        *DRAWING_ERRORS,
+    ),
+    openapi_extra=json_body(OpenAIFields, required=("prompt",)),
+)
+async def generations(request: Request) -> Response:
+    """`prompt` is the class. `size` is the model's own; quality, style and such are passed over."""
+    services = services_of(request)
+    fields = await all_fields(request, OpenAIFields)
+    if fields.prompt is None:
+        raise InvalidValueError(
+            "prompt is missing: give a class; GET /classes lists them", extra={"fields": ["prompt"]}
+        )
+    card = services.model(fields.model)
+    check_size_of(card, fields.size)
+    jobs = picture_jobs(
+        services,
+        card,
+        fields.prompt,
+        num_images=fields.n or 1,
+        seed=fields.seed,
+        output=fields.output_format or "png",
+    )
+    etags = [entity_tag(job, card.renderer) for job in jobs]
+    renderings, told = await render(request, services, jobs, etags, services.timeout_ms(None))
+    services.metrics.images.labels(card.name).inc(len(jobs))
+    base = base_address(request) if fields.response_format == "url" else None
+    made = {"created": int(time.time()), "data": described(jobs, renderings, base)}
+    return JSONResponse(made, headers={"Cache-Control": NO_STORE, **told})
+
+
+@router.get(
+    "/models",
+    summary="The checkpoints that are served, as OpenAI's clients list them",
+    response_model=OpenAIModels,
+    responses=openai_errors(InvalidValueError, NotReadyError, UnauthenticatedError),
+)
+async def models(request: Request) -> Response:
+    """Their names are the ids."""
+    query_fields(request, NoFields)
+    services = services_of(request)
+    services.cards.named()
+    listed = [_model(card) for card in services.cards.current()]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+@router.get(
+    "/models/{model}",
+    summary="One of them",
+    response_model=OpenAIModel,
+    responses=openai_errors(
+        InvalidValueError,
+        NotFoundError,
+        NotReadyError,
+        RetiredCheckpointError,
+        UnauthenticatedError,
+    ),
+)
+async def one_model(request: Request, model: str) -> Response:
+    """By its name, or its fingerprint."""
+    query_fields(request, NoFields)
+    return JSONResponse(_model(services_of(request).cards.named(model)))
+
+
+def check_size_of(card: ModelCard, size: str | None) -> None:
+    """Raises InvalidValueError for a size that the model does not draw."""
+    own = f"{card.resolution}x{card.resolution}"
+    if size not in (None, "auto", own):
+        raise InvalidValueError(
+            f"size={size[:80]!r}: model {card.name} draws {own}", extra={"fields": ["size"]}
+        )
+
+
+def described(
+    jobs: Sequence[Job], renderings: Sequence[Rendering], base: str | None
+) -> list[dict[str, str]]:
+    """Each picture in Base64 or, with the address of this server, by its own."""
+    if base is None:
+        return [{"b64_json": b64encode(one.picture.body).decode()} for one in renderings]
+    return [{"url": f"{base}/images/{job.image_id}.{job.output}"} for job in jobs]
+
+
+def base_address(request: Request) -> str:
+    """Where the client reached this server, or so it says; raises InvalidValueError."""
+    host = header(request.scope, b"host")
+    if not _HOST.fullmatch(host):
+        raise InvalidValueError(f"Host: {host[:80]!r} is no host, so that no url can be given")
+    return f"{request.scope['scheme']}://{host}"
+
+
+def _model(card: ModelCard) -> dict[str, str | int]:
+    return {"id": card.name, "object": "model", "created": 0, "owned_by": OWNER}

@@ -1,0 +1,115 @@
+"""The jobs that make the pictures of a request, and what none may ask for."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from app.api.services import Services
+from app.errors import (
+    DeadlineExceededError,
+    InvalidValueError,
+    JobFailedError,
+    NotFoundError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
+from app.image_ids import MAX_SEED, ImageId
+from app.jobs import Job, ModelCard, Output, Priority, new_job_id
+from app.telemetry import request_id
+
+MAX_PIXELS = 2**24  # of all pictures of one request
+DRAWING_ERRORS = (
+    DeadlineExceededError,
+    JobFailedError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+    UnauthenticatedError,
+)
+
+
+def picture_jobs(
+    services: Services,
+    card: ModelCard,
+    class_key: str,
+    *,
+    num_images: int,
+    seed: int | None,
+    truncation_thousandths: int | None = None,
+    output: Output = "png",
+    priority: Priority = "interactive",
+) -> list[Job]:
+    """A job for each picture of a class; the ith has the first seed plus i.
+
+    Raises UnknownClassError, InvalidValueError.
+    """
+    first = Job(
+        fingerprint=card.fingerprint,
+        label=services.classes(card).label(class_key),
+        seed=first_seed(seed, num_images),
+        truncation_thousandths=truncation_thousandths,
+        output=output,
+        priority=priority,
+        request_id=request_id.get(),
+    )
+    if num_images == 1:
+        return [first]
+    check_size(services, card, num_images, priority)
+    later = range(1, num_images)
+    return [first, *(replace(first, seed=first.seed + i, job_id=new_job_id()) for i in later)]
+
+
+def first_seed(seed: int | None, num_images: int) -> int:
+    """The seed of the first picture: as asked, or one by chance; the ith has that plus i.
+
+    Raises InvalidValueError where the last would have none.
+    """
+    highest = MAX_SEED + 1 - num_images
+    if seed is None:
+        return secrets.randbelow(highest + 1)
+    if seed > highest:
+        raise InvalidValueError(
+            f"seed={seed} with n={num_images} goes past the last seed, {MAX_SEED}: "
+            f"give a seed up to {highest}",
+            extra={"fields": ["seed", "n"]},
+        )
+    return seed
+
+
+def check_size(services: Services, card: ModelCard, num_images: int, priority: Priority) -> None:
+    """Raises InvalidValueError for more pictures than this server ever makes at once."""
+    most = min(services.queue.limit(priority), MAX_PIXELS // card.resolution**2)
+    if num_images > most:
+        raise InvalidValueError(
+            f"n={num_images} is more than the {most} pictures of {card.resolution} px that are "
+            "made at once",
+            extra={"fields": ["n"]},
+        )
+
+
+def required_class(key: str | None) -> str:
+    """The class that the request must give; raises InvalidValueError when it does not."""
+    if key is None:
+        raise InvalidValueError(
+            "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
+            extra={"fields": ["class"]},
+        )
+    return key
+
+
+def card_of_image(services: Services, named: ImageId) -> ModelCard:
+    """The card of the model that draws this image.
+
+    Raises NotReadyError, NotFoundError, RetiredCheckpointError.
+    """
+    card = services.cards.of_fingerprint(named.prefix)
+    if named.label >= len(card.classes):
+        raise NotFoundError(
+            f"model {card.name} has {len(card.classes)} classes and none has index {named.label}"
+        )
+    return card
