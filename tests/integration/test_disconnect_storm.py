@@ -60,6 +60,10 @@ class Storm:
         await until(lambda: self.api("sagan_queue_depth_images") == NUM_CLIENTS)
         return writers
 
+    def all_taken_back(self) -> bool:
+        """Whether only what the worker was given is left in the queue."""
+        return self.api("sagan_queue_depth_images") == self.api("sagan_queue_pending_images")
+
     def ended(self) -> float:
         """Jobs that were cancelled, wherever that met them."""
         name = "sagan_cancelled_jobs_total"
@@ -90,6 +94,8 @@ async def test_a_thousand_clients_that_leave_cost_no_device_work(storm: Storm) -
         for writer in await storm.come():
             writer.close()
         await until(lambda: storm.api("sagan_cancelled_total") == NUM_CLIENTS)
+        await until(storm.all_taken_back)
+        await asyncio.sleep(0.2)  # the marks of those that the worker was given, too, have arrived
     await until(lambda: storm.ended() == NUM_CLIENTS)
     assert storm.api("sagan_queue_depth_images") == 0
     assert storm.worker("sagan_images_total") == 0
