@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-MAX_QUEUES = 4  # images of refused jobs that are reckoned with, in depth limits
+MAX_QUEUES = 2  # images of refused jobs that are reckoned with, in depth limits
 
 
 class Refusals:

@@ -3,9 +3,9 @@
 Run: python -m benchmarks.overload [--seconds 60] [--json FILE]. API, worker and Redis are real
 processes. The device is simulated: a batch of up to 16 takes 80 ms whatever the CPU does, as on a
 GPU, so that the load itself, which runs on the same cores, does not slow the drawing down. First
-the capacity is measured under 64 clients, then ten times that is offered in an open loop, and no
-client comes back. Then a crowd asks ten seconds of capacity in one second, and each client that is
-refused comes back when its Retry-After is over.
+the capacity is measured under 64 clients. Then a crowd asks ten seconds of capacity in one second,
+and each client that is refused comes back when its Retry-After is over. Then ten times the capacity
+is offered in an open loop, and no client comes back.
 """
 
 from __future__ import annotations
@@ -104,16 +104,12 @@ async def overload(seconds: float) -> dict[str, Figures]:
             await closed_loop(address, write, seeds, NUM_CLIENTS, WARM_S)
             found = await closed_loop(address, write, seeds, NUM_CLIENTS, CAPACITY_S)
             capacity = {"images/s": found.per_s, "p50 ms": found.percentile_ms(50)}
+            crowd = await come_at_once(Flood(address, seeds), TIMES * found.per_s)
             flood, memory = Flood(address, seeds), Memory(stack)
             async with memory:
                 await flood.run(TIMES * found.per_s, seconds)
             flooded = told(flood, found.per_s, seconds) | memory.growth()
-            crowd = Flood(address, seeds)  # idle connections have an end
-            return {
-                "capacity": capacity,
-                "overload": flooded,
-                "crowd": await come_at_once(crowd, TIMES * found.per_s),
-            }
+            return {"capacity": capacity, "crowd": crowd, "overload": flooded}
 
 
 def told(flood: Flood, capacity_per_s: float, seconds: float) -> Figures:
