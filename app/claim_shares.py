@@ -19,24 +19,24 @@ class ClaimShares:
 
     def __init__(self, fingerprints: Sequence[str]) -> None:
         self.fingerprints: list[str] = []
+        self.streams: list[str] = []  # all of them, a model's interactive one before its bulk one
         self._bulk_images = 0.0  # that bulk jobs may claim before interactive ones
         self._turn = 0
         for fingerprint in fingerprints:
             self.add(fingerprint)
 
-    @property
-    def streams(self) -> list[str]:
-        """All of them, a model's interactive one before its bulk one."""
-        return [stream_key(name, priority) for name in self.fingerprints for priority in PRIORITIES]
-
     def add(self, fingerprint: str) -> None:
         """Claims jobs of this model too."""
         if fingerprint not in self.fingerprints:
-            self.fingerprints.append(fingerprint)
+            self._serve([*self.fingerprints, fingerprint])
 
     def remove(self, fingerprint: str) -> None:
         """Claims no more jobs of this model."""
-        self.fingerprints = [other for other in self.fingerprints if other != fingerprint]
+        self._serve([other for other in self.fingerprints if other != fingerprint])
+
+    def _serve(self, fingerprints: list[str]) -> None:
+        self.fingerprints = fingerprints
+        self.streams = [stream_key(name, p) for name in fingerprints for p in PRIORITIES]
 
     def plan(self, max_images: int) -> list[tuple[str, int]]:
         """The reads of one claim in their order: a stream, and the most that it gives then.

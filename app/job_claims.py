@@ -85,9 +85,9 @@ class JobClaims:
         self.reads.shares.remove(fingerprint)
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
-        """New jobs; waits up to `wait_s` (0: not at all) for the first.
+        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first.
 
-        At most `max_images`, or one a stream where there are more streams than that.
+        See StreamReads.new for the one moment in which there may be so many of each stream.
         """
         return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
 

@@ -25,6 +25,7 @@ from app.job_queue import JobQueue, stream_key
 from app.jobs import Job, Reply
 from app.model_cards import ModelCards
 from app.redis_clients import check_version
+from app.refusals import Refusals
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from app.tracing import Tracing
@@ -76,6 +77,7 @@ class JobClient:
         self.in_flight: dict[str, InFlight] = {}
         self.trouble: QueueUnavailableError | None = QueueUnavailableError("not connected yet")
         self._kept_s = float("-inf")
+        self._refusals: dict[str, Refusals] = {}  # by stream
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -154,8 +156,16 @@ class JobClient:
             fingerprint = jobs[0].fingerprint
             if self.cards.workers_ready(fingerprint) == 0:  # "slow down" would not help
                 raise NotReadyError("no worker is warm and the queue is full") from None
-            seconds = retry_after_s(full.depth, self.cards.images_per_s(fingerprint))
-            raise QueueFullError(full.depth, full.limit, seconds) from None
+            raise self._refusal(full, jobs) from None
+
+    def _refusal(self, full: QueueFullError, jobs: Sequence[Job]) -> QueueFullError:
+        """Tells to come back when what is queued, and who was refused before, has been drawn."""
+        job, now_s = jobs[0], time.monotonic()
+        refusals = self._refusals.setdefault(stream_key(job.fingerprint, job.priority), Refusals())
+        ahead = full.depth + refusals.num_images(now_s)
+        seconds = retry_after_s(ahead, self.cards.images_per_s(job.fingerprint))
+        refusals.add(len(jobs), now_s + seconds, full.limit)
+        return QueueFullError(full.depth, full.limit, seconds)
 
     async def _read(self) -> None:
         """Keeps the reply stream, mends what an outage broke, and hands out what has come."""

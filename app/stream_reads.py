@@ -39,7 +39,7 @@ class StreamReads:
         self._calls, self._blocking_calls = Calls(client), Calls(blocking)
         self._claim = Script(self._calls, "claim")
         self._forget = Script(self._calls, "forget")
-        self._more = False  # the last claim was full: there may be more at once
+        self._more = True  # the last look was cut short, or there was none: there may be more
 
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
@@ -54,19 +54,18 @@ class StreamReads:
     async def new(self, max_images: int, *, wait_s: float) -> Found:
         """At most `max_images` that nobody has read; waits up to `wait_s` for the first.
 
-        A read that waits gives each stream an equal part, and at least one entry: COUNT is for
-        each. Where there may be a backlog, one that does not wait divides it by `shares`.
+        Where there may be a backlog, one script divides it by `shares`. A read that waits follows
+        only a look that found less than it might: all streams were empty then. COUNT is for each
+        stream, so it gives more than `max_images` only where several fill in the moment between.
         """
         if self._more or wait_s <= 0:
             found = await self._claim_at_once(max_images)
             if found or wait_s <= 0:
                 return found
-        count = max(1, max_images // len(self.shares.streams))
         block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
-        found = await self._read(self._blocking_calls, ">", "COUNT", count, "BLOCK", block_ms)
-        self._more = any(len(entries) >= count for _, entries in found)
-        left = max_images - num_entries(found)
-        return [*found, *await self._claim_at_once(left)] if self._more and left > 0 else found
+        found = await self._read(self._blocking_calls, ">", "COUNT", max_images, "BLOCK", block_ms)
+        self._more = num_entries(found) >= max_images
+        return found
 
     async def own(self) -> Found:
         """What a predecessor, a process of the same slot, left unanswered."""

@@ -77,6 +77,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
+        self._queue_seconds: dict[str, Histogram] = {}  # by priority: found in no time
         self._add_histograms()
         self._add_gauges()
         self._add_counters()
@@ -163,7 +164,9 @@ class Metrics:
         batch_size: int,
     ) -> None:
         """Adds one answered job to the stage histograms."""
-        self.queue_seconds.labels(priority).observe(queue_s)
+        if (queue_seconds := self._queue_seconds.get(priority)) is None:
+            queue_seconds = self._queue_seconds[priority] = self.queue_seconds.labels(priority)
+        queue_seconds.observe(queue_s)
         self.batch_seconds.observe(batch_s)
         self.model_seconds.observe(model_s)
         self.encode_seconds.observe(encode_s)

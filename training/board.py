@@ -21,7 +21,7 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """A file of events in `RUN/tensorboard`; `add` and `picture` are on the disk on return.
+    """A file of events in `RUN/tensorboard`; points are on the disk when `add` returns.
 
     What other files have of more than `num_images` is from before a rollback or a kill and is no
     longer shown. Raises RunError where the disk does not take it.
@@ -40,18 +40,17 @@ class Board:
         """A point of each curve."""
         for name, value in values.items():
             self._write(Event(summary=scalar(name, value)), num_images)
-        self._flush()
+        with writing(self.folder):
+            self._file.flush()
 
     def picture(self, num_images: int, name: str, pixels: Pixels) -> None:
         """A picture of the series `name`."""
         self._write(Event(summary=image(name, pixels, dataformats="HWC")), num_images)
-        self._flush()
 
     def rewind(self, num_images: int) -> None:
         """Take back what is of more than `num_images`."""
         start = SessionLog(status=SessionLog.START)
         self._write(Event(session_log=start), num_images + 1)
-        self._flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -62,7 +61,3 @@ class Board:
         event.wall_time, event.step = time.time(), num_images
         with writing(self.folder):
             self._file.write(event.SerializeToString())
-
-    def _flush(self) -> None:
-        with writing(self.folder):
-            self._file.flush()

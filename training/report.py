@@ -18,7 +18,7 @@ from rich.progress import (
 
 from model.pictures import Pixels, encode_png
 from training.board import Board
-from training.disk import write_whole_bytes, writing
+from training.disk import writing
 from training.errors import RunError
 from training.exposition import TrainingMetrics
 from training.run_log import RunLog
@@ -121,7 +121,7 @@ class Report:
             path = self.folder / name / f"{num_images:012d}.png"
             with writing(path):
                 path.parent.mkdir(exist_ok=True)
-            write_whole_bytes(path, encode_png(pixels))
+                path.write_bytes(encode_png(pixels))
             self._board.picture(num_images, name, pixels)
 
     def say(self, line: str) -> None:

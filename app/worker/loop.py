@@ -165,7 +165,8 @@ class WorkerLoop:
         """Those that may run; the late and the deadly are answered, the lost let go."""
         known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
         self.answering.drop([claimed for claimed in batch if claimed.place not in known])
-        self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
+        if launch.cancelled:
+            self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._answer(self.answering.expire(launch.expired))
         max_launches = self.settings.max_launches

@@ -28,7 +28,16 @@ QUERIES = PAIRS.map(
     lambda pairs: "&".join(f"{escaped(name)}={escaped(value)}" for name, value in pairs)
 )
 PATHS = st.sampled_from(
-    ["/generate", "/attention-map", "/classes", "/models", f"/images/{PREFIX}-0-7-n", "/readyz"]
+    [
+        "/generate",
+        "/interpolate",
+        "/v1/images/generations",
+        "/attention-map",
+        "/classes",
+        "/models",
+        f"/images/{PREFIX}-0-7-n",
+        "/readyz",
+    ]
 ) | st.text(max_size=12).map(lambda text: f"/images/{escaped(text)}")
 BODIES = st.one_of(
     st.none(),

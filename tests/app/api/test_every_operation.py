@@ -129,6 +129,10 @@ NARROWINGS = (
 )
 
 
+QUICK = [one for one in NARROWINGS if one.path in ("/images/{image_id}", "/classes")]
+QUICK.append(Narrowing("/generate", {"class": CLASS, "n": {}, "format": {}}, required=["class"]))
+
+
 @asynccontextmanager
 async def document_of(settings: Settings) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """The address of a ready application, and its OpenAPI document."""
@@ -194,13 +198,14 @@ async def examined(
     max_examples: int,
     modes: Sequence[GenerationMode] = tuple(GenerationMode),
     headers: Mapping[str, str] = {},
+    narrowings: Sequence[Narrowing] = NARROWINGS,
 ) -> dict[str, set[int]]:
     """The statuses of every operation, by any requests and by those that must be accepted."""
     async with document_of(settings) as (url, document):
         examination = Examination(url, max_examples, headers)
         await asyncio.to_thread(examination.run, document, modes, free=True)
         examination.statuses.clear()
-        for one in NARROWINGS:
+        for one in narrowings:
             narrowed = one.of(document)
             await asyncio.to_thread(
                 examination.run, narrowed, [GenerationMode.POSITIVE], free=False
@@ -209,10 +214,13 @@ async def examined(
 
 
 async def test_answers_are_as_the_document_says(redis_url: str, worker: FakeWorker) -> None:
-    """No undocumented status, type or shape, no server error; what is right is accepted."""
-    wrong = [GenerationMode.NEGATIVE]
-    statuses = await examined(load_settings(redis_url=redis_url), max_examples=2, modes=wrong)
-    assert len(statuses) == len({one.path for one in NARROWINGS})
+    """No undocumented status, type or shape, no server error; what is right is accepted.
+
+    A few of the operations; wrong requests of all are in `test_any_request`.
+    """
+    settings = load_settings(redis_url=redis_url)
+    statuses = await examined(settings, max_examples=2, modes=[], narrowings=QUICK)
+    assert len(statuses) == len(QUICK)
     assert all(200 in found for found in statuses.values())
 
 
