@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 import httpx
 from redis.asyncio import Redis
 
-from app.child import Child, ConfigurationRefusedError
 from app.embedded_redis import EmbeddedRedis
 from app.job_queue import GROUP
 from app.redis_clients import KEY_PREFIX, connect
 from tests.integration.faults.connection import Address
 from tests.integration.faults.load import Load
+from tests.integration.faults.process import Process
 from tests.integration.faults.witness import Witness
 from tests.integration.ports import free_port
 
 READY_S = 30.0
-STOP_S = 10.0
 DRAINED_S = 10.0
 CLAIM_IDLE_S = 1.0
 SHIPPED_WORKER = "app.worker.main"
@@ -39,53 +36,6 @@ SETTINGS = {
     "SAGAN_RETIRE_AFTER_S": "2",
     "OMP_NUM_THREADS": "1",
 }
-
-
-class Process:
-    """A process that `sagan serve`'s own supervision starts again whenever it ends."""
-
-    def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        self.child = Child(module, [sys.executable, "-m", module], environment)
-        self._keeping: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Starts it and keeps it alive."""
-        self._keeping = asyncio.create_task(self.child.keep_alive())
-
-    def send(self, number: signal.Signals) -> int:
-        """Signals it; the process id."""
-        if self.child.process is None:
-            raise RuntimeError("the process has not started")
-        self.child.process.send_signal(number)
-        return self.child.process.pid
-
-    async def stop(self) -> None:
-        """Ends it for good."""
-        if self._keeping is None:
-            return
-        self._keeping.cancel()
-        with suppress(asyncio.CancelledError, ConfigurationRefusedError):
-            await self._keeping
-        if self.child.process and self.child.process.returncode is None:
-            self.send(signal.SIGCONT)
-        await self.child.stop(STOP_S)
-
-    async def kill_for_good(self) -> None:
-        """kill -9, and nobody starts it again."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-        self.send(signal.SIGKILL)
-
-    async def refused(self) -> None:
-        """Waits until it says that its configuration cannot work, and is not started again."""
-        if self._keeping is None:
-            raise RuntimeError("the process has not started")
-        try:
-            async with asyncio.timeout(READY_S):
-                await self._keeping
-        except ConfigurationRefusedError:
-            return
-        raise AssertionError("it did not refuse to start")
 
 
 class Stack:
@@ -145,9 +95,19 @@ class Stack:
                 while await _num_workers(http, f"http://{host}:{port}") < wanted:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
-    def crash_redis(self) -> None:
-        """kill -9; the witness knows that a job may be answered again."""
+    async def crash_redis(self) -> None:
+        """kill -9, and what it held is gone: a job that it answered may be answered again."""
         self.redis.kill()
+        await self._forgotten()
+
+    async def flush_redis(self) -> None:
+        """FLUSHALL."""
+        await self.client.flushall()
+        await self._forgotten()
+
+    async def _forgotten(self) -> None:
+        """Nobody is answered anew within this moment, but the witness may still be reading."""
+        await asyncio.sleep(0.05)
         self.witness.forget()
 
     @asynccontextmanager

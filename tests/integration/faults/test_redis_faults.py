@@ -15,7 +15,7 @@ UNAVAILABLE = 503
 
 async def crashes(trial: Trial, stack: Stack) -> None:
     async with trial.load(stack, UNAVAILABLE) as load:
-        stack.crash_redis()
+        await stack.crash_redis()
         await asyncio.sleep(AWAY_S)
         await asyncio.to_thread(stack.redis.start)
         load.fault()
@@ -44,8 +44,7 @@ async def test_a_flushed_redis_costs_no_request_its_answer(trial: Trial) -> None
     of life."""
     async with trial.stack() as stack, trial.load(stack, UNAVAILABLE) as load:
         load.fault()
-        stack.witness.forget()
-        await stack.client.flushall()
+        await stack.flush_redis()
         await load.answered(trial.num_requests)
 
 
