@@ -61,6 +61,7 @@ def test_a_step_is_four_passes_of_the_generator_and_eight_of_the_discriminator()
     assert costs.step_flops == pytest.approx(passes, rel=0.05)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_batch_and_halves_less_than_with_bf16() -> None:
     """Activations are linear in the batch; the state is not."""
     small, large = (count_costs(config(batch_size=b)) for b in (8, 16))

@@ -99,6 +99,7 @@ def test_a_weight_that_is_not_finite_stops_the_run_within_ten_steps(
     assert train(config(total_images=400, snapshot_every_images=80), data, tmp_path, CPU)[1]
 
 
+@pytest.mark.slow
 def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
     data: ImageSet,
     tmp_path: Path,
@@ -120,6 +121,7 @@ def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
     assert not torch.equal(state.random.get_state(), untroubled.random.get_state())
 
 
+@pytest.mark.slow
 def test_rollbacks_are_bounded(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def test_going_on_skips_no_snapshot(
     assert [images_of(path) for path in snapshots(tmp_path)] == [8, 12]
 
 
+@pytest.mark.slow
 def test_a_collapsed_state_is_neither_saved_nor_exported_and_the_advice_works(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +207,7 @@ def test_a_rollback_finds_the_snapshot_from_when_all_was_well(
     assert [images_of(path) for path in snapshots(tmp_path)] == [8, 16]
 
 
+@pytest.mark.slow
 def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) -> None:
     """D without spectral norm, and a generator that stands still: the loss goes to 0."""
     free = DiscriminatorConfig.model_validate(SHAPE | {"spectral_norm": False, "base_channels": 8})

@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return open_picturebook(tmp_path_factory.mktemp("data"), 32, 40)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bf16"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     precision: str, data: ImageSet, tmp_path: Path
 ) -> None:
@@ -204,6 +204,7 @@ def test_a_run_folder_with_a_broken_config_is_named(data: ImageSet, tmp_path: Pa
         train(small(), data, tmp_path, CPU)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """A real process, told to stop in the middle, exits 0; run again, it ends with a checkpoint."""
     command = [

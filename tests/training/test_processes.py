@@ -56,6 +56,7 @@ def losses(run: Path) -> list[float]:
     return [record["discriminator_loss"], record["generator_loss"]]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """Three steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4."""
     one = trained(tmp_path, "one")

@@ -128,6 +128,7 @@ def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_each_snapshot_is_scored_and_the_best_is_kept(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

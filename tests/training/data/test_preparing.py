@@ -87,6 +87,7 @@ def test_a_class_whose_pictures_are_all_unreadable_is_no_class(tmp_path: Path) -
         prepare(folder_source(tmp_path / "p"), tmp_path / "none", 32)
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_goes_on_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     """SIGKILL in the middle: no prepared folder, no process left, and nothing is done twice."""
     out = tmp_path / "killed"
@@ -131,6 +132,7 @@ def wait_for(condition: object, limit_s: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_the_same_folder_once(tmp_path: Path) -> None:
     """Started together, as the processes of a training are: one works, one waits, both find it."""
     command = [

@@ -106,6 +106,7 @@ def test_the_shipped_classifier_is_small_and_states_its_accuracy() -> None:
     assert facts["held_out_accuracy"] > 0.99
 
 
+@pytest.mark.slow
 def test_the_shipped_features_tell_worse_pictures_from_better_ones() -> None:
     """Their FID grows as pictures blur, gather noise or lose classes."""
     extractor = open_features("picturebook-64", CPU)

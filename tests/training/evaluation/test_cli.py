@@ -95,7 +95,10 @@ def test_a_trained_classifier_gives_the_features_of_an_evaluation(
         (("--device", "abacus"), "abacus"),
         (("--data", "nowhere"), "nowhere: no such folder"),
         (("-o", "nowhere/report.json"), "there is no folder nowhere"),
-        (("-o", "/dev/full"), "/dev/full: No space left on device"),
+        (
+            ("-o", "/dev/full", "--metrics", "fid", "--samples", "2"),
+            "/dev/full: No space left on device",
+        ),
         (("--truncation", "9"), "9.0 is not in the range"),
     ],
 )
