@@ -121,7 +121,7 @@ class QueueMachine(RuleBasedStateMachine):
         verdicts |= {c.place: "cancelled" for c in launch.cancelled}
         for claimed in batch:
             expected = self.jobs[claimed.job.job_id]
-            wanted = verdict(expected, name)
+            wanted = verdict(expected, name, claimed.place)
             assert verdicts.get(claimed.place) == wanted
             if wanted == "cancelled":
                 expected.end = "cancelled"
@@ -175,7 +175,7 @@ class QueueMachine(RuleBasedStateMachine):
         for name in WORKERS:
             self.wait(self.claims[name].join())
         for expected in self.open():
-            expected.holder, expected.launches = None, 0
+            expected.holder, expected.place, expected.launches = None, None, 0
             if expected.cancelled:
                 expected.end = "cancelled"
         for priority in PRIORITIES:
@@ -217,8 +217,9 @@ class QueueMachine(RuleBasedStateMachine):
     def hold(self, name: str, claimed: list[Claimed], *, anew: bool = False) -> None:
         """This worker has these, too, or (anew) these alone."""
         for one in claimed:
-            self.jobs[one.job.job_id].holder = name
-            assert one.launches == self.jobs[one.job.job_id].launches
+            expected = self.jobs[one.job.job_id]
+            expected.holder, expected.place = name, one.place
+            assert one.launches == expected.launches
         self.held[name] = [*([] if anew else self.held[name]), *claimed]
 
     def answer(self, held: list[Claimed], error: str | None) -> None:
@@ -227,7 +228,7 @@ class QueueMachine(RuleBasedStateMachine):
         ends = self.wait(self.claims["one"].finish(answers)) if answers else []
         for claimed, end in zip(held, ends, strict=True):
             expected = self.jobs[claimed.job.job_id]
-            if expected.end is not None or expected.holder is None:
+            if expected.end is not None or expected.place != claimed.place:
                 assert end == 0
                 continue
             assert (end > 1) == expected.cancelled

@@ -17,6 +17,7 @@ MAX_IMAGES = 5  # of either priority
 REPLIES = "{sagan}:replies:model"
 WORKERS = ("one", "two")
 FAILED = "job-failed"
+Place = tuple[str, str]  # of an entry: stream and id
 
 
 @dataclass
@@ -26,15 +27,16 @@ class Expected:
     job: Job
     short: bool  # its deadline is over at once
     holder: str | None = None
+    place: Place | None = None  # the entry that a worker has read; after a loss there is another
     launches: int = 0
     cancelled: bool = False
     forgotten: bool = False  # by Redis, after its end
     end: Literal["answered", "cancelled"] | None = None
 
 
-def verdict(expected: Expected, name: str) -> str | None:
-    """What a launch by this worker says of the job."""
-    if expected.end is not None or expected.holder != name:
+def verdict(expected: Expected, name: str, place: Place) -> str | None:
+    """What a launch of this entry by this worker says of the job."""
+    if expected.end is not None or (expected.holder, expected.place) != (name, place):
         return None
     if expected.cancelled:
         return "cancelled"
