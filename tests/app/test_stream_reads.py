@@ -5,57 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-import pytest
 from redis.asyncio import Redis
 
-from app.batches import Claimed
 from app.job_claims import JobClaims
-from app.job_queue import GROUP, JobQueue, stream_key
-from app.jobs import Job, Priority, Reply
+from app.job_queue import GROUP, JobQueue
 from app.reply_stream import ReplyStream
-
-FINGERPRINT = "ab" * 32
-STREAM = stream_key(FINGERPRINT)
-Entries = list[tuple[bytes, dict[bytes, bytes]]]
-
-
-@pytest.fixture
-def queue(client: Redis) -> JobQueue:
-    return JobQueue(client, max_images=100)
-
-
-@pytest.fixture
-def replies(blocking: Redis) -> ReplyStream:
-    return ReplyStream(blocking, ttl_s=60)
-
-
-@pytest.fixture
-async def worker(client: Redis, blocking: Redis) -> JobClaims:
-    return await new_worker(client, blocking, "one")
-
-
-async def new_worker(client: Redis, blocking: Redis, name: str) -> JobClaims:
-    claims = JobClaims(
-        client, blocking, consumer=name, fingerprints=[FINGERPRINT], reply_max_bytes=1000
-    )
-    await claims.join()
-    return claims
-
-
-async def admit(
-    queue: JobQueue,
-    replies: ReplyStream,
-    num_jobs: int = 1,
-    timeout_ms: int = 5000,
-    priority: Priority = "interactive",
-) -> list[Job]:
-    jobs = [Job(FINGERPRINT, label=0, seed=seed, priority=priority) for seed in range(num_jobs)]
-    await queue.admit(jobs, timeout_ms=timeout_ms, reply_to=replies.key)
-    return jobs
-
-
-def reply_to(claimed: Claimed, body: bytes = b"picture") -> Reply:
-    return Reply(claimed.job.job_id, body=body)
+from tests.app.claiming import FINGERPRINT, STREAM, admit, new_worker, reply_to
 
 
 async def test_a_claim_is_bounded_over_all_its_streams_and_has_bulk_jobs_in_it(
