@@ -20,6 +20,7 @@ from app.redis_clients import redis_errors_told
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+FIRST_LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,19 @@ class ModelCards:
         self._snapshot = _Snapshot({}, {}, {})
         self._refreshed_s = float("-inf")
         self._ready_s = time.monotonic()  # when a live worker was known last
+        self._looked = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Keeps the copy fresh inside the block."""
+        """Keeps the copy fresh inside the block, which begins when Redis was asked once.
+
+        A proxy may send requests to a replica that restarts before it sees that it was gone: one
+        that has not looked would refuse them all. A Redis that hangs is not waited for.
+        """
         async with background(self._refresh_soon, "model cards"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LOOK_S):
+                    await self._looked.wait()
             yield self
 
     @property
@@ -156,8 +165,11 @@ class ModelCards:
         return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}
 
     async def _refresh_soon(self) -> None:
-        with suppress(QueueUnavailableError):
-            await self.refresh()
+        try:
+            with suppress(QueueUnavailableError):
+                await self.refresh()
+        finally:
+            self._looked.set()
         await asyncio.sleep(self.refresh_s)
 
 

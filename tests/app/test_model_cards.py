@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -122,6 +123,29 @@ async def test_what_cannot_be_read_hides_nothing_else(client: Redis, value: str)
     await cards.refresh()
     assert (cards.workers_ready(), cards.current()) == (1, (CARD,))
     await beat(client, "one", CARD)
+
+
+async def test_a_replica_that_starts_has_looked_before_it_answers(client: Redis) -> None:
+    """A restarted one is asked by its proxy at once: it must not say that no worker is warm."""
+    await beat(client, "one", CARD)
+    async with ModelCards(client).running() as cards:
+        assert cards.ready
+
+
+async def test_a_replica_starts_though_redis_hangs() -> None:
+    """Then it is live, and says why it is not ready."""
+    with EmbeddedRedis() as server:
+        assert server.process
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            async with (
+                asyncio.timeout(3),
+                connect(server.url, "test", timeout_s=30) as client,
+                ModelCards(client).running() as cards,
+            ):
+                assert not cards.fresh
+        finally:
+            server.process.send_signal(signal.SIGCONT)
 
 
 async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away() -> None:
