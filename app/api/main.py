@@ -24,6 +24,7 @@ from app.api.middleware import BodyLimit, Requests
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
+from app.api.short_way import add_short_way
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -80,6 +81,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
+    add_short_way(app)
     add_layers(app, settings, metrics)
     if tracing is not None:
         tracing.surround(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import cast
 
@@ -80,10 +81,16 @@ def crash_response() -> Response:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Makes the application answer every error as a problem."""
-    app.add_exception_handler(AppError, _on_app_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, error_response)
+
+
+async def error_response(request: Request, raised: Exception) -> Response:
+    """What answers a request that failed; raises `raised` again if nobody foresaw it."""
+    for kind, answered in FORESEEN.items():
+        if isinstance(raised, kind):
+            return await answered(request, raised)
+    raise raised
 
 
 async def _on_app_error(request: Request, raised: Exception) -> Response:
@@ -128,3 +135,11 @@ def _with_head(allowed: str) -> str:
     """Whatever is got can be asked for its headers."""
     methods = {method.strip() for method in allowed.split(",") if method.strip()}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
+
+
+FORESEEN: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    AppError: _on_app_error,
+    HTTPException: _on_http_exception,
+    RequestValidationError: _on_validation_error,
+    ClientDisconnect: _on_client_gone,
+}

@@ -55,6 +55,15 @@ async def test_what_is_not_http_is_a_problem_too(port: int) -> None:
     assert (status, document["type"]) == (400, "/problems/malformed-request")
 
 
+async def test_head_and_body_come_in_one_piece(port: int) -> None:
+    """One system call here, and one segment on the way."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(20):
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert (await reader.read(65536)).endswith(b'\r\n\r\n{"status":"alive"}')
+    writer.transport.abort()
+
+
 @pytest.mark.parametrize(
     "endless", [b"GET /" + b"a" * 500_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 80_000]
 )
