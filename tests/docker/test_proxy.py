@@ -101,9 +101,11 @@ async def test_while_none_is_ready_the_api_itself_says_why(tmp_path: Path) -> No
 
 
 async def test_metrics_are_not_for_the_public(tmp_path: Path) -> None:
-    """A replica has them, the proxy does not pass them on."""
+    """A replica has them, the proxy does not pass them on, however their path is spelt."""
     async with running_stack(tmp_path) as stack:
         ((host, port),) = stack.addresses
         assert (await until(f"http://{host}:{port}/metrics", 200)).text
         async with before(stack, tmp_path) as url:
-            assert (await until(f"{url}/metrics", 404)).json()["status"] == 404
+            for path in ("/metrics", "/%6detrics", "/%6D%65tric%73", "/metrics?a=%6d", "/%6detrics?"):
+                answer = await until(f"{url}{path}", 404)
+                assert "collected from each replica" in answer.json()["detail"], path
