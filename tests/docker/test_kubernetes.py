@@ -132,6 +132,25 @@ def test_workers_scale_by_metrics_that_dashboards_show_too() -> None:
         assert {s.split("{")[0] for s in selectors(trigger["metadata"]["query"])} <= shown
 
 
+def test_replicas_scale_by_the_autoscaler_alone() -> None:
+    """A number in the manifest would be set back by every apply."""
+    (scaler,) = of_kind("HorizontalPodAutoscaler").values()
+    target = scaler["spec"]["scaleTargetRef"]
+    assert "replicas" not in of_kind(target["kind"])[target["name"]]["spec"]
+
+
+def test_an_outage_of_redis_takes_no_replica_from_the_service_and_restarts_nothing() -> None:
+    """What needs Redis is asked of workers alone, whose Service nobody calls."""
+    asked = {
+        (name, probe): container[probe]["httpGet"]["path"]
+        for name, container in containers()
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        if "httpGet" in container.get(probe, {})
+    }
+    needs_redis = {probe for probe, path in asked.items() if path == "/readyz"}
+    assert needs_redis == {("worker", "readinessProbe")}
+
+
 def test_prometheus_finds_every_component_under_its_job_name() -> None:
     """The one that dashboards and alerts ask for."""
     (monitor,) = of_kind("ServiceMonitor").values()
