@@ -98,6 +98,11 @@ def test_redis_keeps_the_queue() -> None:
     assert {"--maxmemory", "--requirepass"} <= set(given)
 
 
+def test_redis_is_healthy_when_it_takes_commands() -> None:
+    """Not while it loads its file: redis-cli exits with 0 then, too."""
+    assert services()["redis"]["healthcheck"]["test"][-1] == "redis-cli ping | grep -q PONG"
+
+
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")
 def test_haproxy_takes_its_configuration() -> None:
     """Without a warning."""
