@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
 from app.settings import Settings
-from tests.docker.dashboards import DOCKER, panels, selectors
+from tests.docker.dashboards import DOCKER
+from tests.docker.manifests import COMPONENT, FOLDER, containers, manifests, of_kind
 
-FOLDER = DOCKER / "kubernetes"
+SCALING = (DOCKER.parent / "docs" / "scaling.md").read_text()
 VERSION = "1.34"
-COMPONENT = "app.kubernetes.io/component"
-# No package has the schemas of these; the members used here, as their references spell them.
-KEDA_TRIGGER = {"type", "name", "metricType", "metadata"}
-KEDA_PROMETHEUS = {"serverAddress", "query", "threshold", "ignoreNullValues"}
-KEDA_SPEC = {
-    *("scaleTargetRef", "pollingInterval", "minReplicaCount", "maxReplicaCount"),
-    *("fallback", "advanced", "triggers"),
-}
+# No package has the schemas of these; a ServiceMonitor's members, as its reference spells them.
 MONITOR_SPEC = {"jobLabel", "selector", "endpoints"}
 CUSTOM_KINDS = {"ScaledObject", "ServiceMonitor"}
-Manifest = Mapping[str, Any]
-
-
-def manifests() -> list[Manifest]:
-    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    found: list[Manifest] = []
-    for name in kustomization["resources"]:
-        found += yaml.safe_load_all((FOLDER / name).read_text())
-    return found
-
-
-def of_kind(*kinds: str) -> dict[str, Manifest]:
-    return {m["metadata"]["name"]: m for m in manifests() if m["kind"] in kinds}
-
-
-def containers() -> Iterator[tuple[str, Manifest]]:
-    for name, workload in of_kind("Deployment", "StatefulSet").items():
-        for container in workload["spec"]["template"]["spec"]["containers"]:
-            yield name, container
 
 
 def test_manifests_fit_the_schemas_of_kubernetes() -> None:
@@ -115,73 +88,42 @@ def test_a_pod_is_given_the_time_that_it_may_take_to_drain() -> None:
         assert pod["terminationGracePeriodSeconds"] >= before_s + float(given["SAGAN_DRAIN_S"]) + 5
 
 
-def test_workers_scale_by_metrics_that_dashboards_show_too() -> None:
-    """Of the deployment that there is; an outage of Prometheus does not scale it down."""
-    (scaled,) = of_kind("ScaledObject").values()
-    spec = scaled["spec"]
-    assert set(spec) == KEDA_SPEC
-    worker = of_kind("Deployment")[spec["scaleTargetRef"]["name"]]
-    assert "replicas" not in worker["spec"]
-    assert spec["minReplicaCount"] >= 1
-    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
-    shown = {s.split("{")[0] for panel in panels() for e in panel.expressions for s in selectors(e)}
-    shown |= {"up"}  # Prometheus's own
-    for trigger in spec["triggers"]:
-        assert set(trigger) == KEDA_TRIGGER
-        assert set(trigger["metadata"]) == KEDA_PROMETHEUS
-        assert trigger["metricType"] == "AverageValue"  # the one that fallback knows
-        assert trigger["metadata"]["ignoreNullValues"] == "false"
-        assert {s.split("{")[0] for s in selectors(trigger["metadata"]["query"])} <= shown
+def test_a_checkpoint_of_yours_is_a_volume_that_workers_read() -> None:
+    """With the two lines that are there for it."""
+    text = (FOLDER / "worker.yaml").read_text()
+    workload = next(yaml.safe_load_all(text.replace("# - {name: runs", "- {name: runs")))
+    kubernetes_validate.validate(workload, VERSION, strict=True)
+    pod = workload["spec"]["template"]["spec"]
+    (volume,) = (v for v in pod["volumes"] if v["name"] == "runs")
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "runs")
+    assert mount["mountPath"] == "/runs"
+    assert mount["readOnly"]
+    assert volume["persistentVolumeClaim"]["readOnly"]
 
 
-# Every 5 s: a minute of a fresh install, then workers at work, then Redis away and no worker read,
-# then nobody read.
-READ = {
-    'up{namespace="sagan",job="api"}': "1x47 stale",
-    'sagan_model_info{namespace="sagan",model="dogs"}': "_x12 1x35 stale",
-    'sagan_queue_depth_images{namespace="sagan",model="dogs",priority="interactive"}': (
-        "_x12 30x17 stale"
-    ),
-    'sagan_device_busy_seconds_total{namespace="sagan",pod="a"}': "_x12 0+4x17 stale",
-}
-SCALED_BY: dict[str, dict[str, list[float]]] = {
-    "queue": {"50s": [0], "145s": [30], "235s": [], "290s": []},
-    "busy": {"50s": [0], "145s": [0.8], "235s": [], "290s": []},
-}
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool")
-def test_nothing_to_do_is_zero_and_nothing_known_is_no_value(tmp_path: Path) -> None:
-    """A fresh install does not bring `fallback` about; an outage of Redis or Prometheus does."""
-    (scaled,) = of_kind("ScaledObject").values()
-    queries = {t["name"]: t["metadata"]["query"] for t in scaled["spec"]["triggers"]}
-    tests = [
-        {
-            "expr": queries[name],
-            "eval_time": at,
-            "exp_samples": [{"labels": "{}", "value": value} for value in values],
-        }
-        for name, expected in SCALED_BY.items()
-        for at, values in expected.items()
-    ]
-    series = [{"series": name, "values": values} for name, values in READ.items()]
-    written = tmp_path / "scaling_test.yml"
-    written.write_text(
-        yaml.safe_dump(
-            {"tests": [{"interval": "5s", "input_series": series, "promql_expr_test": tests}]}
-        )
+def test_the_ingress_of_the_handbook_fits_and_keeps_metrics_inside() -> None:
+    """It names paths, and none that /metrics is below."""
+    (written,) = re.findall(
+        r"^```yaml\n(.*?kind: Ingress.*?)^```", SCALING, re.DOTALL | re.MULTILINE
     )
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(written)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    ingress = yaml.safe_load(written)
+    kubernetes_validate.validate(ingress, VERSION, strict=True)
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert {path["backend"]["service"]["name"] for path in paths} <= set(of_kind("Service"))
+    assert not {path["path"] for path in paths} & {"/", "/metrics"}
 
 
-def test_replicas_scale_by_the_autoscaler_alone() -> None:
-    """A number in the manifest would be set back by every apply."""
-    (scaler,) = of_kind("HorizontalPodAutoscaler").values()
-    target = scaler["spec"]["scaleTargetRef"]
-    assert "replicas" not in of_kind(target["kind"])[target["name"]]["spec"]
+def test_redis_is_asked_for_twice_the_memory_that_it_keeps() -> None:
+    """A rewrite of its file forks; and it is ready when it takes commands."""
+    redis = next(c for _, c in containers() if c["name"] == "redis")
+    given = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
+    kept_gb = int(given["--maxmemory"].removesuffix("gb"))
+    for memory in (
+        redis["resources"]["requests"]["memory"],
+        redis["resources"]["limits"]["memory"],
+    ):
+        assert int(memory.removesuffix("Gi")) >= 2 * kept_gb
+    assert redis["readinessProbe"]["exec"]["command"][-1] == "redis-cli ping | grep -q PONG"
 
 
 def test_an_outage_of_redis_takes_no_replica_from_the_service_and_restarts_nothing() -> None:
