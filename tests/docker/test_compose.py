@@ -21,7 +21,7 @@ OURS = ("api", "worker", "worker-gpu", "trainer")
 # Of the machine, of the supervisor, or given by the images: nothing that .env would set.
 NO_KNOBS = {
     *("redis_url", "host", "port", "data_dir", "workers", "worker_slot", "worker_metrics_port"),
-    *("device", "retire_after_s", "renderer_ttl_s"),
+    "device",
 }
 
 
