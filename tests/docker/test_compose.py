@@ -98,6 +98,29 @@ def test_redis_keeps_the_queue() -> None:
     assert {"--maxmemory", "--requirepass"} <= set(given)
 
 
+def test_what_grows_is_bounded() -> None:
+    """Of memory; Redis has twice what it keeps, since rewriting its file forks."""
+    for name in (*OURS, "redis"):
+        assert services()[name]["mem_limit"], name
+    mib = {
+        name: int(re.sub("mb?$", "", knobs()[name])) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY")
+    }
+    assert mib["REDIS_MEMORY"] > 2 * mib["REDIS_MAXMEMORY"]
+
+
+def test_a_second_gpu_has_a_worker_of_its_own() -> None:
+    """With the lines that are there for it: the same service on another device."""
+    text = re.sub(r"^  # (worker-gpu-1:|  )", r"  \1", COMPOSE, flags=re.MULTILINE)
+    both = yaml.safe_load(text)["services"]
+    first, second = dict(both["worker-gpu"]), dict(both["worker-gpu-1"])
+    held = [
+        service.pop("deploy")["resources"]["reservations"]["devices"][0]["device_ids"]
+        for service in (first, second)
+    ]
+    assert held == [["0"], ["1"]]
+    assert first == second
+
+
 def test_redis_is_healthy_when_it_takes_commands() -> None:
     """Not while it loads its file: redis-cli exits with 0 then, too."""
     assert services()["redis"]["healthcheck"]["test"][-1] == "redis-cli ping | grep -q PONG"
