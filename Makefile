@@ -6,7 +6,8 @@ PORT ?= 8000
 # What `make bench` runs, each a module of benchmarks/.
 BENCHMARKS ?= attention encoder sampler load service saturation scaling
 SOAK_MINUTES ?= 60
-# Another index for torch alone, e.g. one with CPU-only builds; see the README.
+# Another index for torch alone, e.g. one with CPU-only builds; see the README. What torch needs comes from the usual
+# one: the other need not have the versions of constraints.txt, nor be trusted with more than torch.
 TORCH_INDEX_URL ?=
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -52,7 +53,7 @@ clean: ## Remove the virtual environment and the caches
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 ifneq ($(TORCH_INDEX_URL),)
-	$(PIP) install -c constraints.txt --index-url $(TORCH_INDEX_URL) torch
+	$(PIP) install -c constraints.txt --no-deps --index-url $(TORCH_INDEX_URL) torch
 endif
 	$(PIP) install -c constraints.txt -e '.[$*]'
 	@touch $@

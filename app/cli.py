@@ -4,52 +4,65 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
 from app.api_keys import listed, new_key
 from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, load_settings
 
-Command = TypeVar("Command", bound=Callable[..., object])
+Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
 ENVIRONMENT = "Each flag can be set in the environment too: --redis-url is SAGAN_REDIS_URL."
 
+
+def _flag(name: str, help: str = "", *, default: str | None = None, **options: Any) -> Flag:
+    """The flag of the setting of this name; its help ends with the default, in words or as it is.
+
+    It has no default of its own: what is not given is left to the environment.
+    """
+    if default is None:
+        value = Settings.model_fields[name.removeprefix("--").replace("-", "_")].default
+        default = f"{value:g}" if isinstance(value, float) else str(value)
+    return click.option(name, help=f"{help}  [default: {default}]".strip(), **options)
+
+
 REDIS_FLAGS = (
-    click.option(
+    _flag(
         "--redis-url",
-        help="A Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
+        "A Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
+        default="none; `serve` brings its own",
     ),
-    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+    _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
 )
 API_FLAGS = (
-    click.option("--host", help="Address to listen on.  [default: 127.0.0.1]"),
-    click.option("--port", type=int, help="Port to listen on.  [default: 8000]"),
-    click.option("--max-queue-images", type=int, help="Beyond it: 429.  [default: 512]"),
-    click.option("--max-bulk-images", type=int, help="Of bulk jobs; 429.  [default: 4096]"),
-    click.option("--default-timeout-ms", type=int, help="[default: 30000]"),
-    click.option("--max-timeout-ms", type=int, help="[default: 120000]"),
+    _flag("--host", "Address to listen on."),
+    _flag("--port", "Port to listen on.", type=int),
+    _flag("--max-queue-images", "Beyond it: 429.", type=int),
+    _flag("--max-bulk-images", "Of bulk jobs; 429.", type=int),
+    _flag("--default-timeout-ms", type=int),
+    _flag("--max-timeout-ms", type=int),
 )
 WORKER_FLAGS = (
-    click.option("--model", help="NAME=DIR, several with commas.  [default: the shipped one]"),
-    click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
-    click.option(
+    _flag("--model", "NAME=DIR, several with commas.", default="the shipped one"),
+    _flag("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
+    _flag(
         "--precision",
+        "auto: bf16 where the device has it and it is close.",
         type=click.Choice(["float32", "bf16", "auto"]),
-        help="auto: bf16 where the device has it and it is close.  [default: auto]",
     ),
-    click.option("--max-batch-images", type=int, help="In one forward pass.  [default: 16]"),
-    click.option("--max-wait-ms", type=float, help="For a batch to grow.  [default: 2]"),
+    _flag("--max-batch-images", "In one forward pass.", type=int),
+    _flag("--max-wait-ms", "For a batch to grow.", type=float),
 )
 SERVE_FLAGS = (
-    click.option("--workers", type=int, help="[default: one per GPU, else one]"),
-    click.option("--data-dir", help="Keep the private Redis's data here.  [default: nowhere]"),
+    _flag("--workers", type=int, default="one per GPU, else one"),
+    _flag("--data-dir", "Keep the private Redis's data here.", default="nowhere"),
 )
 
 
-def flags(*groups: tuple[Callable[[Command], Command], ...]) -> Callable[[Command], Command]:
+def flags(*groups: tuple[Flag, ...]) -> Flag:
     """Adds the options of these groups, shown in this order."""
 
-    def add(command: Command) -> Command:
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed([option for group in groups for option in group]):
             command = option(command)
         return command

@@ -39,7 +39,7 @@ class Rate(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """Frozen; every field is `SAGAN_<FIELD>` in the environment and a flag of `sagan serve`."""
+    """Frozen; every field is `SAGAN_<FIELD>` in the environment, some are flags (app/cli.py)."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True

@@ -2,12 +2,10 @@
 
 import io
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -27,6 +25,7 @@ from training.sheets import gammas
 from training.showing import Score, Showing
 from training.snapshots import images_of, load_newest_snapshot, load_snapshot, rewind
 from training.state import TrainState
+from training.stopping import stop_on_signals
 from training.trainer import ALONE, Trainer
 
 logger = logging.getLogger(__name__)
@@ -58,22 +57,29 @@ def train(
     with locked(folder) if processes.first else nullcontext():
         with processes.led():
             if processes.first:
-                claim_run_folder(folder, config)
-                require_same_classes(folder, data.classes)
-                if load_newest_snapshot(folder, state) is None:
-                    _begin(state, config, init, data)
+                _open_run(folder, config, data, state, init)
         _bring_in_step(state, processes)
         trainer = Trainer(config, data, state, processes)
         writing = None
         if processes.first:
             writing = Report(folder, config.total_images, state.num_images, metrics)
-        with _stop_on_signals() as stopping, writing or nullcontext():
+        with stop_on_signals() as stopping, writing or nullcontext():
             showing = Showing(folder, config, data, writing, score, command) if writing else None
             try:
                 _Run(trainer, folder, showing).go(stopping)
             finally:
                 trainer.loader.close()
     return state, state.num_images >= config.total_images
+
+
+def _open_run(
+    folder: Path, config: TrainConfig, data: ImageSet, state: TrainState, init: Checkpoint | None
+) -> None:
+    """Bring `state` to where the folder's run is, or to its beginning; raises RunError."""
+    claim_run_folder(folder, config)
+    require_same_classes(folder, data.classes)
+    if load_newest_snapshot(folder, state) is None:
+        _begin(state, config, init, data)
 
 
 def _begin(state: TrainState, config: TrainConfig, init: Checkpoint | None, data: ImageSet) -> None:
@@ -224,20 +230,3 @@ def _bring_in_step(state: TrainState, processes: Processes) -> None:
         torch.save(state.state_dict(), buffer)
     content = io.BytesIO(processes.from_first(buffer.getvalue()))
     state.load_state_dict(torch.load(content, map_location=state.device, weights_only=True))
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT and SIGTERM only set what the yielded function tells."""
-    stopped = False
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: stopped
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

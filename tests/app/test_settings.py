@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from app.settings import (
+    PREFIX,
     ModelSource,
+    Settings,
     SettingsError,
     as_environment,
     load_settings,
@@ -14,6 +19,7 @@ from app.settings import (
 )
 
 URL = "redis://user:hunter2@db:6379/1"
+HANDBOOK = Path(__file__).parents[2] / "docs" / "serving.md"
 
 
 def test_flags_beat_the_environment_and_the_environment_beats_the_defaults(
@@ -107,3 +113,20 @@ def test_a_sentinel_url_is_refused_with_what_to_give_instead() -> None:
     with pytest.raises(SettingsError, match=r"a Sentinel is not asked; give the redis://") as error:
         load_settings(redis_url="redis+sentinel://:secret@host:26379/mymaster")
     assert "secret" not in str(error.value)
+
+
+def test_the_handbook_has_every_setting_with_its_default() -> None:
+    """And none that there is not."""
+    told: dict[str, str] = {}
+    for names, defaults in re.findall(
+        r"^\| (`SAGAN_[^|]*) \| ([^|]*) \|", HANDBOOK.read_text(), re.MULTILINE
+    ):
+        listed = re.findall(r"`sagan_(\w+)`", names.lower())
+        each = defaults.split(", ")
+        if len(each) != len(listed):  # one for all of them
+            each = [defaults] * len(listed)
+        told |= zip(listed, each, strict=True)
+    assert set(told) == set(Settings.model_fields)
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, int | float):
+            assert float(told[name]) == field.default, f"{PREFIX}{name.upper()}"

@@ -21,7 +21,7 @@ OURS = ("api", "worker", "worker-gpu", "trainer")
 # Of the machine, of the supervisor, or given by the images: nothing that .env would set.
 NO_KNOBS = {
     *("redis_url", "host", "port", "data_dir", "workers", "worker_slot", "worker_metrics_port"),
-    *("device", "retire_after_s", "renderer_ttl_s"),
+    "device",
 }
 
 
@@ -36,12 +36,12 @@ def knobs() -> dict[str, str]:
 
 
 def test_only_the_proxy_and_grafana_are_published_and_on_loopback() -> None:
-    """Unless .env says otherwise."""
+    """Unless .env says otherwise, of each by itself: a public service has no public Grafana."""
     published = {name: s["ports"] for name, s in services().items() if "ports" in s}
-    assert set(published) == {"proxy", "grafana"}
-    assert all(
-        p.startswith("${PUBLISH:-127.0.0.1}:") for ports in published.values() for p in ports
-    )
+    assert published == {
+        "proxy": ["${PUBLISH:-127.0.0.1}:${PORT:-8000}:8000"],
+        "grafana": ["${GRAFANA_PUBLISH:-127.0.0.1}:${GRAFANA_PORT:-3000}:3000"],
+    }
 
 
 def test_every_service_is_confined() -> None:
@@ -96,6 +96,34 @@ def test_redis_keeps_the_queue() -> None:
     assert given["--appendonly"] == "yes"
     assert given["--maxmemory-policy"] == "noeviction"
     assert {"--maxmemory", "--requirepass"} <= set(given)
+
+
+def test_what_grows_is_bounded() -> None:
+    """Of memory; Redis has twice what it keeps, since rewriting its file forks."""
+    for name in (*OURS, "redis"):
+        assert services()[name]["mem_limit"], name
+    mib = {
+        name: int(re.sub("mb?$", "", knobs()[name])) for name in ("REDIS_MEMORY", "REDIS_MAXMEMORY")
+    }
+    assert mib["REDIS_MEMORY"] > 2 * mib["REDIS_MAXMEMORY"]
+
+
+def test_a_second_gpu_has_a_worker_of_its_own() -> None:
+    """With the lines that are there for it: the same service on another device."""
+    text = re.sub(r"^  # (worker-gpu-1:|  )", r"  \1", COMPOSE, flags=re.MULTILINE)
+    both = yaml.safe_load(text)["services"]
+    first, second = dict(both["worker-gpu"]), dict(both["worker-gpu-1"])
+    held = [
+        service.pop("deploy")["resources"]["reservations"]["devices"][0]["device_ids"]
+        for service in (first, second)
+    ]
+    assert held == [["0"], ["1"]]
+    assert first == second
+
+
+def test_redis_is_healthy_when_it_takes_commands() -> None:
+    """Not while it loads its file: redis-cli exits with 0 then, too."""
+    assert services()["redis"]["healthcheck"]["test"][-1] == "redis-cli ping | grep -q PONG"
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs haproxy")

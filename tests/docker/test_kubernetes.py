@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
 from app.settings import Settings
-from tests.docker.dashboards import DOCKER, panels, selectors
+from tests.docker.dashboards import DOCKER
+from tests.docker.manifests import COMPONENT, FOLDER, containers, manifests, of_kind
 
-FOLDER = DOCKER / "kubernetes"
+SCALING = (DOCKER.parent / "docs" / "scaling.md").read_text()
 VERSION = "1.34"
-COMPONENT = "app.kubernetes.io/component"
-# No package has the schemas of these; the members used here, as their references spell them.
-KEDA_TRIGGER = {"type", "name", "metricType", "metadata"}
-KEDA_PROMETHEUS = {"serverAddress", "query", "threshold", "ignoreNullValues"}
-KEDA_SPEC = {
-    *("scaleTargetRef", "pollingInterval", "minReplicaCount", "maxReplicaCount"),
-    *("fallback", "advanced", "triggers"),
-}
+# No package has the schemas of these; a ServiceMonitor's members, as its reference spells them.
 MONITOR_SPEC = {"jobLabel", "selector", "endpoints"}
 CUSTOM_KINDS = {"ScaledObject", "ServiceMonitor"}
-Manifest = Mapping[str, Any]
-
-
-def manifests() -> list[Manifest]:
-    kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
-    found: list[Manifest] = []
-    for name in kustomization["resources"]:
-        found += yaml.safe_load_all((FOLDER / name).read_text())
-    return found
-
-
-def of_kind(*kinds: str) -> dict[str, Manifest]:
-    return {m["metadata"]["name"]: m for m in manifests() if m["kind"] in kinds}
-
-
-def containers() -> Iterator[tuple[str, Manifest]]:
-    for name, workload in of_kind("Deployment", "StatefulSet").items():
-        for container in workload["spec"]["template"]["spec"]["containers"]:
-            yield name, container
 
 
 def test_manifests_fit_the_schemas_of_kubernetes() -> None:
@@ -114,22 +88,54 @@ def test_a_pod_is_given_the_time_that_it_may_take_to_drain() -> None:
         assert pod["terminationGracePeriodSeconds"] >= before_s + float(given["SAGAN_DRAIN_S"]) + 5
 
 
-def test_workers_scale_by_metrics_that_dashboards_show_too() -> None:
-    """Of the deployment that there is; an outage of Prometheus does not scale it down."""
-    (scaled,) = of_kind("ScaledObject").values()
-    spec = scaled["spec"]
-    assert set(spec) == KEDA_SPEC
-    worker = of_kind("Deployment")[spec["scaleTargetRef"]["name"]]
-    assert "replicas" not in worker["spec"]
-    assert spec["minReplicaCount"] >= 1
-    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
-    shown = {s.split("{")[0] for panel in panels() for e in panel.expressions for s in selectors(e)}
-    for trigger in spec["triggers"]:
-        assert set(trigger) == KEDA_TRIGGER
-        assert set(trigger["metadata"]) == KEDA_PROMETHEUS
-        assert trigger["metricType"] == "AverageValue"  # the one that fallback knows
-        assert trigger["metadata"]["ignoreNullValues"] == "false"
-        assert {s.split("{")[0] for s in selectors(trigger["metadata"]["query"])} <= shown
+def test_a_checkpoint_of_yours_is_a_volume_that_workers_read() -> None:
+    """With the two lines that are there for it."""
+    text = (FOLDER / "worker.yaml").read_text()
+    workload = next(yaml.safe_load_all(text.replace("# - {name: runs", "- {name: runs")))
+    kubernetes_validate.validate(workload, VERSION, strict=True)
+    pod = workload["spec"]["template"]["spec"]
+    (volume,) = (v for v in pod["volumes"] if v["name"] == "runs")
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "runs")
+    assert mount["mountPath"] == "/runs"
+    assert mount["readOnly"]
+    assert volume["persistentVolumeClaim"]["readOnly"]
+
+
+def test_the_ingress_of_the_handbook_fits_and_keeps_metrics_inside() -> None:
+    """It names paths, and none that /metrics is below."""
+    (written,) = re.findall(
+        r"^```yaml\n(.*?kind: Ingress.*?)^```", SCALING, re.DOTALL | re.MULTILINE
+    )
+    ingress = yaml.safe_load(written)
+    kubernetes_validate.validate(ingress, VERSION, strict=True)
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert {path["backend"]["service"]["name"] for path in paths} <= set(of_kind("Service"))
+    assert not {path["path"] for path in paths} & {"/", "/metrics"}
+
+
+def test_redis_is_asked_for_twice_the_memory_that_it_keeps() -> None:
+    """A rewrite of its file forks; and it is ready when it takes commands."""
+    redis = next(c for _, c in containers() if c["name"] == "redis")
+    given = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
+    kept_gb = int(given["--maxmemory"].removesuffix("gb"))
+    for memory in (
+        redis["resources"]["requests"]["memory"],
+        redis["resources"]["limits"]["memory"],
+    ):
+        assert int(memory.removesuffix("Gi")) >= 2 * kept_gb
+    assert redis["readinessProbe"]["exec"]["command"][-1] == "redis-cli ping | grep -q PONG"
+
+
+def test_an_outage_of_redis_takes_no_replica_from_the_service_and_restarts_nothing() -> None:
+    """What needs Redis is asked of workers alone, whose Service nobody calls."""
+    asked = {
+        (name, probe): container[probe]["httpGet"]["path"]
+        for name, container in containers()
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        if "httpGet" in container.get(probe, {})
+    }
+    needs_redis = {probe for probe, path in asked.items() if path == "/readyz"}
+    assert needs_redis == {("worker", "readinessProbe")}
 
 
 def test_prometheus_finds_every_component_under_its_job_name() -> None:

@@ -28,13 +28,19 @@ pytestmark = [
 ]
 
 
-def configuration(port: int, replicas: list[Address]) -> str:
-    """The shipped one, with the replicas' addresses in place of Docker's DNS."""
+def configuration(port: int, replicas: list[Address], tls: tuple[int, Path] | None = None) -> str:
+    """The shipped one, with the replicas' addresses in place of Docker's DNS.
+
+    `tls` is a port and a certificate: for these the line that is there for them is taken in.
+    """
     text = (DOCKER / "haproxy.cfg").read_text()
     servers = "\n    ".join(f"server api{i} {h}:{p}" for i, (h, p) in enumerate(replicas))
     text = text.replace("server-template api 20 api:8000", servers)
     text = text.replace(" resolvers docker resolve-prefer ipv4 init-addr none", "")
     text = re.sub(r"^\s+default-server$", "", text, flags=re.MULTILINE)
+    if tls is not None:
+        text = text.replace("# bind :8443", f"bind 127.0.0.1:{tls[0]}")
+        text = text.replace("/usr/local/etc/haproxy/tls.pem", str(tls[1]))
     return text.replace("bind :8000", f"bind 127.0.0.1:{port}")
 
 
@@ -42,15 +48,44 @@ def configuration(port: int, replicas: list[Address]) -> str:
 async def before(stack: Stack, folder: Path) -> AsyncIterator[str]:
     """HAProxy before the stack's replicas, which the stack's load meets alone; its URL."""
     port = free_port()
-    config = folder / "haproxy.cfg"
-    config.write_text(configuration(port, stack.addresses))
-    process = await asyncio.create_subprocess_exec("haproxy", "-db", "-f", str(config))
-    stack.addresses = [("127.0.0.1", port)]
-    try:
+    async with haproxy(configuration(port, stack.addresses), folder):
+        stack.addresses = [("127.0.0.1", port)]
         yield f"http://127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def haproxy(configured: str, folder: Path) -> AsyncIterator[None]:
+    """A process with this configuration."""
+    config = folder / "haproxy.cfg"
+    config.write_text(configured)
+    process = await asyncio.create_subprocess_exec("haproxy", "-db", "-f", str(config))
+    try:
+        yield
     finally:
         process.kill()
         await process.wait()
+
+
+async def self_signed(folder: Path) -> Path:
+    """A key and a certificate in one file, as HAProxy reads them."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    making = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"),
+        *("-keyout", str(key), "-out", str(certificate)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await making.wait() == 0
+    both = folder / "tls.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return both
+
+
+async def answer_with_scheme(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A replica that answers with all that it is told of the scheme."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    told = ",".join(re.findall(r"^x-forwarded-proto: (.*)\r$", head, re.MULTILINE | re.IGNORECASE))
+    writer.write(f"HTTP/1.0 200 OK\r\ncontent-length: {len(told)}\r\n\r\n{told}".encode())
+    writer.close()
 
 
 async def until(url: str, status: int) -> httpx.Response:
@@ -101,9 +136,35 @@ async def test_while_none_is_ready_the_api_itself_says_why(tmp_path: Path) -> No
 
 
 async def test_metrics_are_not_for_the_public(tmp_path: Path) -> None:
-    """A replica has them, the proxy does not pass them on."""
+    """A replica has them, the proxy does not pass them on, however their path is spelt."""
     async with running_stack(tmp_path) as stack:
         ((host, port),) = stack.addresses
         assert (await until(f"http://{host}:{port}/metrics", 200)).text
         async with before(stack, tmp_path) as url:
-            assert (await until(f"{url}/metrics", 404)).json()["status"] == 404
+            for path in (
+                "/metrics",
+                "/%6detrics",
+                "/%6D%65tric%73",
+                "/metrics?a=%6d",
+                "/%6detrics?",
+            ):
+                answer = await until(f"{url}{path}", 404)
+                assert "collected from each replica" in answer.json()["detail"], path
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+async def test_a_replica_learns_by_which_scheme_it_was_asked(tmp_path: Path) -> None:
+    """Of the proxy, whatever the client says; with the line for TLS that ships taken in."""
+    plain, tls = free_port(), free_port()
+    replica = await asyncio.start_server(answer_with_scheme, "127.0.0.1", 0)
+    address = replica.sockets[0].getsockname()[:2]
+    configured = configuration(plain, [address], (tls, await self_signed(tmp_path)))
+    async with replica, haproxy(configured, tmp_path):
+        await until(f"http://127.0.0.1:{plain}/", 200)
+        lie = {"X-Forwarded-Proto": "gopher"}
+        async with httpx.AsyncClient(verify=False, headers=lie) as client:  # noqa: S501
+            for url, scheme in (
+                (f"http://127.0.0.1:{plain}", "http"),
+                (f"https://127.0.0.1:{tls}", "https"),
+            ):
+                assert (await client.get(url)).text == scheme

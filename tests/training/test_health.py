@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,10 +13,8 @@ from click.testing import CliRunner
 import sagan
 from model.checkpoint import load_checkpoint
 from model.config import DiscriminatorConfig, GeneratorConfig
-from model.generator import Generator
 from training.config import TrainConfig
 from training.data import ImageSet, open_picturebook
-from training.diversity import Diversity, median_diversity
 from training.errors import RunError
 from training.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS, Trouble, Watch
 from training.loop import train
@@ -235,26 +232,3 @@ def test_a_collapsed_generator_is_noticed_at_the_next_snapshot(
     assert "; going on" in told
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert min(r["diversity"] for r in records if "diversity" in r) < COLLAPSED
-
-
-def test_diversity_is_1_where_samples_differ_as_the_pictures_do(data: ImageSet) -> None:
-    """A generator that draws the data set itself scores 1, one that draws one picture 0."""
-    measure = Diversity(data)
-
-    class Drawn(Generator):
-        picked: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
-
-        def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            rows = np.flatnonzero(data.labels == int(labels[0]))[:4].repeat(4)
-            pictures = torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float()
-            return (
-                pictures.div(127.5).sub(1)
-                if self.picked is None
-                else pictures[:1].expand(16, -1, -1, -1)
-            )
-
-    drawn = Drawn(GeneratorConfig.model_validate(SHAPE))
-    # 16 samples are 4 pictures 4 times over: 96 of the 120 pairs differ.
-    assert median_diversity(measure.of(drawn)) == pytest.approx(96 / 120, rel=1e-4)
-    drawn.picked = np.array([0])
-    assert median_diversity(measure.of(drawn)) == 0

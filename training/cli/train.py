@@ -116,7 +116,7 @@ def train_command(
     sagan train runs/first --total-images 100000
     sagan train runs/pets --data pictures/pets --init picturebook-64
     sagan train runs/imagenet --preset sagan-128 --data prepared/imagenet-128
-    torchrun --nproc-per-node 2 $(which sagan) train runs/first
+    torchrun --nproc-per-node 2 -m sagan train runs/first
     """
     chosen = _device(device)
     ask = partial(asked_run, run, preset_name, config_file, init, flags)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,11 +124,7 @@ def evaluate_command(
         click.echo(line)
     if out is not None:
         written = report.as_json(found, checkpoint, images, extractor, samples)
-        written |= {"truncation": truncation}
-        try:
-            out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise click.ClickException(f"{out}: {error.strerror}") from error
+        _write(out, written | {"truncation": truncation})
 
 
 def _require_writable(out: Path) -> None:
@@ -137,6 +133,13 @@ def _require_writable(out: Path) -> None:
         raise click.UsageError(f"there is no folder {out.parent}")
     if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
         raise click.UsageError(f"{out} cannot be written")
+
+
+def _write(out: Path, written: Mapping[str, object]) -> None:
+    try:
+        out.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{out}: {error.strerror}") from error
 
 
 def _default_features(checkpoint: Checkpoint) -> str:
