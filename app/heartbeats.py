@@ -16,6 +16,7 @@ WORKERS = f"{KEY_PREFIX}:workers"  # hash: worker id -> "<ms by Redis's clock> <
 CARDS = f"{KEY_PREFIX}:cards"  # hash: fingerprint -> card
 CARDS_SEEN = f"{KEY_PREFIX}:cards-seen"  # hash: fingerprint -> ms by Redis's clock
 FORGET_WORKER_S = 60.0
+FORGET_MODEL_S = 7 * 86400.0  # until then its pictures are 410, and 404 after it
 
 
 def renderer_key(fingerprint: str) -> str:
@@ -83,6 +84,8 @@ class Heartbeats:
                     status.encode(),
                     int(FORGET_WORKER_S * 1000),
                     int(self.renderer_ttl_s * 1000),
+                    int(FORGET_MODEL_S * 1000),
+                    f"{KEY_PREFIX}:jobs:",
                     *(p for c in cards for p in (c.fingerprint, c.renderer, c.encode())),
                 ],
             )

@@ -19,6 +19,7 @@ MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by 
 NO_LIMIT = 0
 UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
 MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
+TURNS = 3  # of the loop that a round leaves to requests which have arrived and are not read yet
 MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
 Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
 
@@ -147,9 +148,15 @@ class JobQueue:
     async def _send(
         self, opened: _Round, before: asyncio.Task[list[list[int]]] | None
     ) -> list[list[int]]:
-        """Admits the round once the one before it is through: others join meanwhile."""
+        """Admits the round once the one before it is through: others join meanwhile.
+
+        Clients that were answered together ask again together: what has come by then makes one
+        round, and one batch, where the first alone would lead (docs/performance.md).
+        """
         if before is not None and not before.done():
             await asyncio.wait([before], timeout=MAX_HOLD_S)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
         opened.left = True
         try:
             return await self._call(opened.stream, opened.groups, opened.limit, opened.reply_to)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from secrets import token_hex
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeVar, get_args
 
+from app.ids import new_id
 from app.image_ids import format_image_id
 
 Kind = Literal["sample", "attention", "attention-all", "frame"]
@@ -34,15 +34,12 @@ MEDIA_TYPES: Mapping[Output, str] = {
 VIEWS: frozenset[View] = frozenset(get_args(View))
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 T = TypeVar("T")
+new_job_id = new_id
+_spell = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class DecodeError(ValueError):
     """What came out of Redis is not what this version writes."""
-
-
-def new_job_id() -> str:
-    """A job id that no other job has."""
-    return token_hex(16)
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Job:
     priority: Priority = "interactive"
     request_id: str | None = None
     traceparent: str | None = None  # the span that asked, where requests are traced
-    job_id: str = field(default_factory=new_job_id)
+    job_id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS.get(self.kind, ()):
@@ -92,8 +89,12 @@ class Job:
         return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
 
     def encode(self) -> bytes:
-        """JSON that `decode_job` reads back to an equal job."""
-        return json.dumps(vars(self), separators=(",", ":")).encode()
+        """JSON that `decode_job` reads back to an equal job: what is not as the class has it."""
+        own = {name: value for name, value in vars(self).items() if value != JOB_DEFAULTS[name]}
+        return _spell(own).encode()
+
+
+JOB_DEFAULTS = {member.name: member.default for member in fields(Job)}  # MISSING: there is none
 
 
 def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
@@ -109,7 +110,7 @@ def decode_job(data: bytes) -> Job:
     """The job that `Job.encode` wrote; raises DecodeError for anything else."""
 
     def build(members: dict[str, object]) -> Job:
-        queries = members.pop("queries")
+        queries = members.pop("queries", [])
         if not isinstance(queries, list):
             raise TypeError("queries is not a list")
         return Job(**members, queries=tuple((int(x), int(y)) for x, y in queries))  # type: ignore[arg-type]
@@ -149,7 +150,7 @@ class Reply:
         """Everything but the body, as JSON; the body travels beside it as it is."""
         members = {**vars(self), "timings": vars(self.timings)}
         del members["body"]
-        return json.dumps(members, separators=(",", ":")).encode()
+        return _spell(members).encode()
 
 
 def decode_reply(head: bytes, body: bytes) -> Reply:
@@ -196,7 +197,7 @@ class ModelCard:
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        return _spell(asdict(self)).encode()
 
 
 def decode_card(data: bytes) -> ModelCard:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from redis.asyncio import Redis
@@ -23,11 +22,32 @@ T = TypeVar("T")
 FIRST_LOOK_S = 1.0
 
 
-@dataclass(frozen=True)
 class _Snapshot:
-    cards: Mapping[str, ModelCard]  # by fingerprint, in no order
-    unseen_s: Mapping[str, float]  # by fingerprint: since its last heartbeat
-    workers: Mapping[str, WorkerStatus]  # the live ones, by id
+    """What one look found; lookups between two looks only read what was worked out here."""
+
+    def __init__(
+        self,
+        cards: Mapping[str, ModelCard],
+        unseen_s: Mapping[str, float],
+        workers: Mapping[str, WorkerStatus],
+        retire_after_s: float,
+    ) -> None:
+        self.cards = cards  # by fingerprint, in no order
+        self.workers = workers  # the live ones, by id
+        live = {fingerprint for status in workers.values() for fingerprint in status.fingerprints}
+        latest_s = min(unseen_s.values(), default=0.0)
+        # Not seen for long while another one was: with no worker at all nothing retires.
+        self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
+
+        def rank(card: ModelCard) -> tuple[str, bool, float, str]:
+            is_live = card.fingerprint in live
+            card_unseen_s = 0.0 if is_live else unseen_s.get(card.fingerprint, 0.0)
+            return card.name, not is_live, card_unseen_s, card.fingerprint
+
+        served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
+        self.current = tuple(sorted(served, key=rank))
+        first = self.current[0] if self.current else None
+        self.default = next((c for c in self.current if c.fingerprint in live), first)
 
 
 class ModelCards:
@@ -43,7 +63,8 @@ class ModelCards:
         self.refresh_s = heartbeat_s / 2
         self.alive_s = 3 * heartbeat_s
         self.retire_after_s = retire_after_s
-        self._snapshot = _Snapshot({}, {}, {})
+        self._snapshot = _Snapshot({}, {}, {}, retire_after_s)
+        self._read_cards: dict[bytes, ModelCard] = {}  # by what they were read from
         self._refreshed_s = float("-inf")
         self._ready_s = time.monotonic()  # when a live worker was known last
         self._looked = asyncio.Event()
@@ -81,8 +102,7 @@ class ModelCards:
 
         By name; of one name first those with a live worker, then the last seen.
         """
-        cards = [c for f, c in self._snapshot.cards.items() if not self._retired(f)]
-        return tuple(sorted(cards, key=self._rank))
+        return self._snapshot.current
 
     def workers_ready(self, fingerprint: str | None = None) -> int:
         """How many live workers serve this model (none: any)."""
@@ -101,12 +121,11 @@ class ModelCards:
 
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
-        cards = self.current()
-        if not cards:
+        if (default := self._snapshot.default) is None:
             raise NotReadyError("no worker has shown a model yet")
         if name is None:
-            return next((card for card in cards if self._live(card)), cards[0])
-        for card in cards:
+            return default
+        for card in self.current():
             if card.name == name:
                 return card
         return self.of_fingerprint(name)
@@ -120,7 +139,7 @@ class ModelCards:
             raise NotReadyError("no worker has shown a model yet")
         for fingerprint, card in self._snapshot.cards.items():
             if len(prefix) >= 12 and fingerprint.startswith(prefix):
-                if self._retired(fingerprint):
+                if fingerprint in self._snapshot.retired:
                     raise RetiredCheckpointError(f"checkpoint {prefix} is no longer served")
                 return card
         names = ", ".join(card.name for card in self.current())
@@ -137,29 +156,26 @@ class ModelCards:
             (seconds, micros), workers, cards, seen = await pipe.execute()
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(
-            cards=_readable(cards, decode_card),
+            cards=self._readable_cards(cards),
             unseen_s={f: (now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
-            workers=self._read_workers(workers, now_ms),
+            workers=self._readable_workers(workers, now_ms),
+            retire_after_s=self.retire_after_s,
         )
         self._refreshed_s = time.monotonic()
         if self.ready:
             self._ready_s = self._refreshed_s
 
-    def _retired(self, fingerprint: str) -> bool:
-        """Not seen for long while another one was: with no worker at all nothing retires."""
-        unseen_s = self._snapshot.unseen_s
-        age_s = unseen_s.get(fingerprint, 0.0)
-        return age_s - min(unseen_s.values(), default=0.0) > self.retire_after_s
+    def _readable_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
+        """By fingerprint; a card that is spelt as at the last look is the same object."""
 
-    def _live(self, card: ModelCard) -> bool:
-        return self.workers_ready(card.fingerprint) > 0
+        def read(value: bytes) -> ModelCard:
+            return self._read_cards.get(value) or decode_card(value)
 
-    def _rank(self, card: ModelCard) -> tuple[str, bool, float, str]:
-        live = self._live(card)
-        unseen_s = 0.0 if live else self._snapshot.unseen_s.get(card.fingerprint, 0.0)
-        return card.name, not live, unseen_s, card.fingerprint
+        cards = _readable(found, read)
+        self._read_cards = {found[name.encode()]: card for name, card in cards.items()}
+        return cards
 
-    def _read_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
+    def _readable_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
         beats = _readable(found, _read_beat)
         alive_ms = self.alive_s * 1000
         return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}

@@ -112,7 +112,7 @@ class ClassLookups:
     def of(self, card: ModelCard) -> ClassLookup:
         """The lookup of this card's classes."""
         kept = self._kept.get(card.fingerprint)
-        if kept is not None and kept[0] is card:  # a copy of the cards lasts half a heartbeat
+        if kept is not None and kept[0] is card:
             return kept[1]
         known = kept is not None and kept[1].classes == card.classes
         lookup = kept[1] if kept is not None and known else ClassLookup(card.classes)

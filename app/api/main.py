@@ -76,6 +76,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # app.tracing, app.telemetry
     )
     app.state.draining = False
     for module in (generate, interpolate, attention, classes, health, openai):

@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Iterable
-from secrets import token_hex
 
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import openai_errors
 from app.api.problems import crash_response, problem_response
 from app.errors import NotReadyError, PayloadTooLargeError
+from app.ids import new_id
 from app.telemetry import Metrics, request_id
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
 def usable_request_id(wanted: str) -> str:
     """The id that the client gave, if it is short and plain, else a new one."""
-    return wanted if _REQUEST_ID.fullmatch(wanted) else token_hex(16)
+    return wanted if _REQUEST_ID.fullmatch(wanted) else new_id()
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -1,17 +1,19 @@
 -- Tells that a worker lives and which models it serves, by Redis's clock.
 -- KEYS: workers, cards, last seen, then one renderer key per model
--- ARGV: worker id, worker status, forget-after ms, renderer ttl ms,
+-- ARGV: worker id, worker status, ms after which a worker is forgotten, renderer ttl ms,
+--       ms after which a model is forgotten, how job streams are called up to the fingerprint,
 --       then fingerprint, renderer, card for each model
 -- Returns a fingerprint whose recorded renderer is another one, or '' when all agree
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local worker, status, forget_ms, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local forget_model_ms, streams = tonumber(ARGV[5]), ARGV[6]
 
 -- Redis at its memory limit refuses a script's first write if it needs memory, but never a later
 -- one: a write that needs none comes first, so that a full queue does not make its workers look dead.
 redis.call('HDEL', KEYS[1], worker)
-for i = 5, #ARGV, 3 do
-  local key, fingerprint, renderer = KEYS[4 + (i - 5) / 3], ARGV[i], ARGV[i + 1]
+for i = 7, #ARGV, 3 do
+  local key, fingerprint, renderer = KEYS[4 + (i - 7) / 3], ARGV[i], ARGV[i + 1]
   redis.call('SET', key, renderer, 'NX', 'PX', ttl_ms)
   if redis.call('GET', key) ~= renderer then return fingerprint end
   redis.call('PEXPIRE', key, ttl_ms)
@@ -27,5 +29,20 @@ for i = 1, #workers, 2 do
   if not seen_ms or now_ms - seen_ms > tonumber(forget_ms) then
     redis.call('HDEL', KEYS[1], workers[i])
   end
+end
+
+local function forget(fingerprint)
+  redis.call('HDEL', KEYS[2], fingerprint)
+  redis.call('HDEL', KEYS[3], fingerprint)
+  for _, priority in ipairs({'interactive', 'bulk'}) do
+    local stream = streams .. fingerprint .. ':' .. priority -- of the same hash tag as all keys
+    if redis.call('XLEN', stream) == 0 then redis.call('DEL', stream) end
+  end
+end
+
+local seen = redis.call('HGETALL', KEYS[3])
+for i = 1, #seen, 2 do
+  local seen_ms = tonumber(seen[i + 1])
+  if not seen_ms or now_ms - seen_ms > forget_model_ms then forget(seen[i]) end
 end
 return ''

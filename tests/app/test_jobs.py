@@ -80,7 +80,14 @@ def test_a_model_card_survives_its_encoding() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xff", b"[]", b"{}", b'{"queries": 1}', Job("f", 0, 0).encode().replace(b"png", b"x")],
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"queries": 1}',
+        Job("f", 0, 0, output="webp").encode().replace(b"webp", b"x"),
+    ],
 )
 def test_what_is_not_a_job_is_an_error(data: bytes) -> None:
     """Of one class, whatever is wrong with it."""

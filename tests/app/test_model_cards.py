@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from app.embedded_redis import EmbeddedRedis
 from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
-from app.heartbeats import CARDS, CARDS_SEEN, WORKERS, Heartbeats, WorkerStatus
+from app.heartbeats import CARDS, CARDS_SEEN, FORGET_MODEL_S, WORKERS, Heartbeats, WorkerStatus
+from app.job_queue import GROUP, stream_key
 from app.jobs import ModelCard
 from app.model_cards import ModelCards
 from app.redis_clients import connect
@@ -111,6 +112,31 @@ async def test_the_default_is_a_model_that_lives(client: Redis) -> None:
     await Heartbeats(client, "one", renderer_ttl_s=30).withdraw()
     await cards.refresh()
     assert cards.named() == OTHER
+
+
+async def test_a_card_that_stays_the_same_is_read_once(client: Redis) -> None:
+    """It may have a thousand classes, and is looked at twice a second."""
+    await beat(client, "one", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    first = cards.named()
+    await beat(client, "one", CARD)
+    await cards.refresh()
+    assert cards.named() is first
+
+
+async def test_a_model_of_long_ago_is_forgotten_with_its_streams(client: Redis) -> None:
+    """What a training run shows every hour does not add up."""
+    await beat(client, "one", OTHER)
+    await client.xgroup_create(stream_key(OTHER.fingerprint), GROUP, mkstream=True)
+    seconds, _ = await client.time()
+    await client.hset(CARDS_SEEN, OTHER.fingerprint, int((seconds - FORGET_MODEL_S - 1) * 1000))
+    await beat(client, "two", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.current() == (CARD,)
+    assert not await client.exists(stream_key(OTHER.fingerprint))
+    assert await client.hkeys(CARDS_SEEN) == [CARD.fingerprint.encode()]
 
 
 @pytest.mark.parametrize("value", ["", "x", "5", "5 {}", "9999999999999 [1]", "now {"])
