@@ -90,7 +90,8 @@ class Authentication:
             if name is None:
                 await problem_response(_refusal(key))(scope, receive, send)
                 return
-            scope = {**scope, "state": {**scope.get("state", {}), "key_name": name}}
+            # In place: the router notes the route in this scope, which the metrics read.
+            scope.setdefault("state", {})["key_name"] = name
         await self.app(scope, receive, send)
 
 

@@ -42,11 +42,13 @@ async def test_requests_are_measured_by_route_and_status(ready_api: httpx.AsyncC
     await ready_api.get("/images/nonsense")
     await ready_api.get("/made/up")
     await ready_api.post("/livez")
+    await ready_api.head("/classes")
     text = (await ready_api.get("/metrics")).text
     assert 'sagan_request_seconds_count{route="/generate",status="200"} 2.0' in text
     assert 'sagan_request_seconds_count{route="/images/{image_id}",status="422"} 1.0' in text
     assert 'sagan_request_seconds_count{route="unmatched",status="404"} 1.0' in text
     assert 'sagan_request_seconds_count{route="/livez",status="405"} 1.0' in text
+    assert 'sagan_request_seconds_count{route="/classes",status="200"} 1.0' in text
     assert 'sagan_images_total{model="animals"} 2.0' in text
     assert "sagan_cache_hits_total 1.0" in text
 
