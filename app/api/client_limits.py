@@ -124,14 +124,19 @@ def open_limits(client: Redis, settings: Settings) -> ClientLimits | None:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the name of its key, else a digest of its address (of its network with IPv6)."""
+    """Who asks: the name of its key, else a digest of its address (of its network with IPv6).
+
+    An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is an IPv4 address.
+    """
     name: str | None = getattr(request.state, "key_name", None)
     if name is not None:
         return f"key:{name}"
     host = request.client.host if request.client else ""
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
-        if address.version == 6:
+        if address.version == 6 and address.ipv4_mapped:
+            host = str(address.ipv4_mapped)
+        elif address.version == 6:
             host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 

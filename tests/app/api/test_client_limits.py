@@ -152,6 +152,8 @@ async def test_an_address_counts_as_its_proxy_tells_it_if_the_proxy_is_trusted(
         ("10.0.0.1", "10.0.0.2", False),
         ("2001:db8::1", "2001:db8::2", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:1.2.3.4", "::ffff:9.9.9.9", False),
+        ("::ffff:1.2.3.4", "1.2.3.4", True),
         ("unix:", "", False),
     ],
 )
