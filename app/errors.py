@@ -110,6 +110,14 @@ class HeadTooLargeError(AppError):
     title = "The request's headers are too large"
 
 
+class QueryTooLongError(AppError):
+    """The query string is longer than any valid one."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    slug = "query-too-long"
+    title = "The query is too long"
+
+
 class PayloadTooLargeError(AppError):
     """The body is longer than any valid one."""
 

@@ -16,10 +16,15 @@ from app.api.openai_schemas import OpenAIError
 from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
 from app.api.request_fields import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, Problem
-from app.errors import AppError, PayloadTooLargeError
+from app.errors import AppError, PayloadTooLargeError, QueryTooLongError
 
 Responses = dict[int | str, dict[str, Any]]
-EVERYWHERE: tuple[type[AppError], ...] = (MethodNotAllowedError, PayloadTooLargeError, AppError)
+EVERYWHERE: tuple[type[AppError], ...] = (
+    MethodNotAllowedError,
+    PayloadTooLargeError,
+    QueryTooLongError,
+    AppError,
+)
 JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic's own, behind a validator
 BINARY = {"type": "string", "format": "binary"}
 REFERENCE = "#/components/schemas/"
