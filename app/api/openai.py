@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -20,6 +22,8 @@ from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import NoFields
 from app.api.services import services_of
+from app.api.several import put_together
+from app.api.sheets import json_with
 from app.errors import (
     InvalidValueError,
     NotFoundError,
@@ -70,11 +74,15 @@ async def generations(request: Request) -> Response:
         output=fields.output_format or "png",
     )
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, services, jobs, etags, services.timeout_ms(None))
-    services.metrics.images.labels(card.name).inc(len(jobs))
+    timeout_ms = services.timeout_ms(None)
+    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     base = base_address(request) if fields.response_format == "url" else None
-    made = {"created": int(time.time()), "data": described(jobs, renderings, base)}
-    return JSONResponse(made, headers={"Cache-Control": NO_STORE, **told})
+    renderings, told = await render(request, services, jobs, etags, timeout_ms)
+    services.metrics.images.labels(card.name).inc(len(jobs))
+    made = {"created": int(time.time())}
+    make = partial(json_with, made, "data", described(jobs, renderings, base))
+    body = await put_together(services, make, deadline_s)
+    return Response(body, 200, {"Cache-Control": NO_STORE, **told}, "application/json")
 
 
 @router.get(
@@ -121,11 +129,13 @@ def check_size_of(card: ModelCard, size: str | None) -> None:
 
 def described(
     jobs: Sequence[Job], renderings: Sequence[Rendering], base: str | None
-) -> list[dict[str, str]]:
+) -> Iterator[dict[str, str]]:
     """Each picture in Base64 or, with the address of this server, by its own."""
-    if base is None:
-        return [{"b64_json": b64encode(one.picture.body).decode()} for one in renderings]
-    return [{"url": f"{base}/images/{job.image_id}.{job.output}"} for job in jobs]
+    for job, rendering in zip(jobs, renderings, strict=True):
+        if base is None:
+            yield {"b64_json": b64encode(rendering.picture.body).decode()}
+        else:
+            yield {"url": f"{base}/images/{job.image_id}.{job.output}"}
 
 
 def base_address(request: Request) -> str:

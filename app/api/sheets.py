@@ -6,7 +6,7 @@ import io
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -85,7 +85,7 @@ def document(
     pictures: Sequence[Named], file_format: FileFormat, model: str, class_name: str
 ) -> bytes:
     """JSON: see GeneratedOut."""
-    images = [
+    images = (
         {
             "image_id": picture.image_id,
             "seed": picture.seed,
@@ -94,5 +94,17 @@ def document(
             "data": b64encode(picture.body).decode(),
         }
         for picture in pictures
-    ]
-    return json.dumps({"model": model, "class": class_name, "images": images}).encode()
+    )
+    return json_with({"model": model, "class": class_name}, "images", images)
+
+
+def json_with(
+    members: Mapping[str, object], name: str, pictures: Iterable[Mapping[str, object]]
+) -> bytes:
+    """A JSON object with these members, at least one, and last the list of pictures.
+
+    Each picture is spelt by itself: json lets no other thread go on until it is done, which for
+    64 of them is a seventh of a second that every client would wait.
+    """
+    spelt = b", ".join(json.dumps(picture).encode() for picture in pictures)
+    return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), spelt)

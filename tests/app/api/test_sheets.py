@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from app.api.schemas import FileFormat, GeneratedOut
-from app.api.sheets import GUTTER_PX, Named, Sheet, grid
+from app.api.sheets import GUTTER_PX, Named, Sheet, grid, json_with
 from model.pictures import contact_sheet
 
 
@@ -41,6 +41,14 @@ def test_a_grid_may_be_lossy(file_format: FileFormat) -> None:
     sheet = Image.open(io.BytesIO(grid([picture(9).body] * 4, file_format)))
     assert sheet.format == file_format.upper()
     assert sheet.size == (2 * 8 + GUTTER_PX, 2 * 6 + GUTTER_PX)
+
+
+def test_json_of_pictures_is_spelt_as_json_spells_it() -> None:
+    """Though each picture is spelt by itself."""
+    members: dict[str, object] = {"created": 7, "class": 'a "b" ü'}
+    pictures = [{"url": "é"}, {"url": "/b"}]
+    for some in ([], pictures[:1], pictures):
+        assert json_with(members, "data", some) == json.dumps(members | {"data": some}).encode()
 
 
 def test_a_zip_has_the_files_as_they_are_and_is_the_same_each_time() -> None:
