@@ -25,6 +25,7 @@ from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
 from app.settings import Rate, Settings
 
 NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent
+MAX_END_S = 0.05  # that an answer is held up by the end of its lease
 LEASE_GRACE_MS = 5000  # a replica that died in the middle holds its clients' places this long more
 IPV6_CLIENT_BITS = 64  # what one household or host has
 
@@ -50,6 +51,7 @@ class ClientLimits:
         self.max_images = max_images
         self._spend = Script(calls, "spend")
         self._unspend = Script(calls, "unspend")
+        self._ending: set[asyncio.Task[None]] = set()  # as many as Redis' timeouts let there be
 
     @asynccontextmanager
     async def spent(
@@ -70,7 +72,11 @@ class ClientLimits:
             num_undrawn = num_images
             raise
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._end(spending, num_undrawn)))
+            await self._end_soon(spending, num_undrawn)
+
+    async def close(self) -> None:
+        """Waits for the leases that are being ended, which Redis' timeouts bound."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:
         most, period_s = self.rate or Rate(0, 1)
@@ -88,12 +94,19 @@ class ClientLimits:
         told = f"{in_flight} images are being made for this client and at most {self.max_images} "
         raise RateLimitedError(told + "may", retry_after_s=None, headers=headers)
 
-    async def _end(self, spending: Spending, num_undrawn: int) -> None:
-        """The lease ends by itself when Redis is away."""
+    async def _end_soon(self, spending: Spending, num_undrawn: int) -> None:
+        """Before the answer, so that the client's next request has room, unless Redis hangs."""
         most, period_s = self.rate or Rate(0, 0)
         back_us = num_undrawn * period_s * 1_000_000 // most if most else 0
         if self.max_images is None and not back_us:
             return
+        ending = asyncio.create_task(self._end(spending, back_us))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.wait([ending], timeout=MAX_END_S)
+
+    async def _end(self, spending: Spending, back_us: int) -> None:
+        """The lease ends by itself when Redis is away."""
         with suppress(QueueUnavailableError), redis_errors_told():
             await self._unspend(keys=spending.keys, args=[spending.lease, back_us])
 

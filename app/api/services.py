@@ -82,15 +82,17 @@ async def open_services(
     )
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards, tracing)
+    limits = open_limits(client, settings)
     sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
         ):
-            limits = open_limits(client, settings)
             yield Services(settings, metrics, cards, jobs, queue, sheet_makers, limits)
     finally:
+        if limits is not None:
+            await limits.close()
         sheet_makers.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import time
 from collections.abc import Sequence
 
 import httpx
@@ -16,6 +18,7 @@ from app.api.client_limits import ClientLimits, client_of
 from app.api.main import create_app
 from app.embedded_redis import EmbeddedRedis
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
+from app.redis_clients import connect
 from app.settings import Rate, Settings
 from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready
@@ -78,6 +81,22 @@ async def test_images_in_flight_are_bounded_and_end_with_their_request(client: R
     async with limits.spent("key:alice", 3, 1000):
         [leases] = await client.keys("*in-flight*")
         assert 5000 < await client.pttl(leases) <= 6000
+
+
+async def test_an_answer_does_not_wait_for_a_redis_that_hangs() -> None:
+    """What was drawn is answered at once; its place is given back beside it."""
+    with EmbeddedRedis() as server:
+        assert server.process
+        async with connect(server.url, "test", timeout_s=2.0) as client:
+            limits = ClientLimits(client, None, 3)
+            async with limits.spent("key:alice", 3, 60_000):
+                server.process.send_signal(signal.SIGSTOP)
+                drawn_s = time.monotonic()
+            took_s = time.monotonic() - drawn_s
+            server.process.send_signal(signal.SIGCONT)
+            assert took_s < 0.5
+            await limits.close()
+            assert await client.keys("*in-flight*") == []
 
 
 async def test_a_limited_client_is_told_when_to_come_back(
