@@ -55,10 +55,11 @@ class UnknownClassError(InvalidValueError):
     slug = "unknown-class"
     title = "The model does not know this class"
 
-    def __init__(self, name: str, suggestions: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, suggestions: Sequence[str] = (), *, field: str = "class") -> None:
         hint = f"; did you mean {', '.join(suggestions)}?" if suggestions else ""
         super().__init__(
-            f"no class is called {name!r}{hint}", extra={"suggestions": list(suggestions)}
+            f"no class is called {name!r}{hint}",
+            extra={"fields": [field], "suggestions": list(suggestions)},
         )
 
 

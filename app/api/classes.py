@@ -62,7 +62,9 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     try:
         return _class(card, services.classes(card).label(class_key))
     except UnknownClassError as unknown:
-        raise NotFoundError(unknown.detail, extra=unknown.extra) from None
+        raise NotFoundError(
+            unknown.detail, extra={"suggestions": unknown.extra["suggestions"]}
+        ) from None
 
 
 @router.get(

@@ -55,14 +55,15 @@ class ClientLimits:
 
     @asynccontextmanager
     async def spent(
-        self, client: str, num_images: int, timeout_ms: int
+        self, client: str, num_images: int, timeout_ms: int, *, counted_by: str = "n"
     ) -> AsyncIterator[Mapping[str, str]]:
         """Spends `num_images` around the block, and yields headers that tell what is left.
 
-        What the queue refuses is given back. Raises RateLimitedError, InvalidValueError for more
+        What the queue refuses is given back. `counted_by` is the field of the request that says
+        how many. Raises RateLimitedError, InvalidValueError for more
         than the client may ever have, QueueUnavailableError.
         """
-        self._refuse_impossible(num_images)
+        self._refuse_impossible(num_images, counted_by)
         spending = Spending(_keys(client), f"{num_images}:{token_hex(8)}", num_images)
         headers = await self._admitted(spending, timeout_ms)
         num_undrawn = 0
@@ -119,13 +120,14 @@ class ClientLimits:
             "RateLimit": f'"images";r={left};t={math.ceil(full_us / 1e6)}',
         }
 
-    def _refuse_impossible(self, num_images: int) -> None:
+    def _refuse_impossible(self, num_images: int, field: str) -> None:
         bounds = (self.rate.num_images if self.rate else None, self.max_images)
         most = min((bound for bound in bounds if bound is not None), default=num_images)
         if num_images > most:
             raise InvalidValueError(
-                f"n={num_images} is more than the {most} images that a client may ask for at once",
-                extra={"fields": ["n"]},
+                f"{field}={num_images} is more than the {most} images that a client may ask for "
+                "at once",
+                extra={"fields": [field]},
             )
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from app.api.documentation import json_body, pictures, problems, query_parameters
 from app.api.negotiation import negotiated
-from app.api.picture_jobs import DRAWING_ERRORS, check_size, required_class
+from app.api.picture_jobs import DRAWING_ERRORS, refuse_too_many, required_class
 from app.api.rendering import IMMUTABLE, entity_tag, picture_headers, render, server_timing
 from app.api.request_fields import all_fields
 from app.api.routes import PlainRoute
@@ -68,7 +68,7 @@ async def interpolate(request: Request) -> Response:
     jobs = frame_jobs(services, card, fields)
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, services, jobs, etags, timeout_ms)
+    renderings, told = await render(request, services, jobs, etags, timeout_ms, counted_by="frames")
     walk = Walk(walk_format, fields.frame_ms)
     bodies = [rendering.picture.body for rendering in renderings]
     body = await put_together(services, partial(walk.make, bodies), deadline_s)
@@ -107,9 +107,9 @@ def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -
         priority=fields.priority,
         request_id=request_id.get(),
     )
-    to_label = start.label if fields.to_class is None else lookup.label(fields.to_class)
+    to_label = start.label if fields.to_class is None else lookup.label(fields.to_class, "to_class")
     to_seed = start.seed if fields.to_seed is None else fields.to_seed
-    check_size(services, card, fields.frames, fields.priority)
+    refuse_too_many(services, card, fields.frames, fields.priority, "frames")
     way = replace(start, kind="frame", to_label=to_label, to_seed=to_seed)
     between = [
         replace(

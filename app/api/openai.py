@@ -64,13 +64,14 @@ async def generations(request: Request) -> Response:
             "prompt is missing: give a class; GET /classes lists them", extra={"fields": ["prompt"]}
         )
     card = services.model(fields.model)
-    check_size_of(card, fields.size)
+    refuse_other_size(card, fields.size)
     jobs = picture_jobs(
         services,
         card,
         fields.prompt,
         num_images=fields.n or 1,
         seed=fields.seed,
+        class_field="prompt",
         output=fields.output_format or "png",
     )
     etags = [entity_tag(job, card.renderer) for job in jobs]
@@ -118,7 +119,7 @@ async def one_model(request: Request, model: str) -> Response:
     return JSONResponse(_model(services_of(request).cards.named(model)))
 
 
-def check_size_of(card: ModelCard, size: str | None) -> None:
+def refuse_other_size(card: ModelCard, size: str | None) -> None:
     """Raises InvalidValueError for a size that the model does not draw."""
     own = f"{card.resolution}x{card.resolution}"
     if size not in (None, "auto", own):

@@ -74,15 +74,19 @@ async def render(
     jobs: Sequence[Job],
     etags: Sequence[str],
     timeout_ms: int,
+    *,
+    counted_by: str = "n",
 ) -> tuple[list[Rendering], Mapping[str, str]]:
     """What the jobs ask for, within the client's limits, and headers that tell of these.
 
-    `etags` are the tags that it has in the cache, if the renderer is the one on the model's card.
+    `etags` are the tags that it has in the cache, if the renderer is the one on the model's card;
+    `counted_by` is the field of the request that says how many pictures.
     """
     try:
         if services.limits is None:
             return await _render(request, services, jobs, etags, timeout_ms), NO_HEADERS
-        async with services.limits.spent(client_of(request), len(jobs), timeout_ms) as told:
+        client, limits = client_of(request), services.limits
+        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as told:
             return await _render(request, services, jobs, etags, timeout_ms), told
     except WHILE_QUEUED as error:
         await tell_when(error, services, jobs[0])

@@ -51,7 +51,9 @@ class Services:
             return self.cards.named(name)
         except NotFoundError as error:
             names = [card.name for card in self.cards.current()]
-            raise InvalidValueError(error.detail, extra={"models": names}) from None
+            raise InvalidValueError(
+                error.detail, extra={"fields": ["model"], "models": names}
+            ) from None
 
     def classes(self, card: ModelCard) -> ClassLookup:
         """The classes of a model."""
@@ -62,7 +64,9 @@ class Services:
         if wanted_ms is None:
             return self.settings.default_timeout_ms
         if wanted_ms > (max_ms := self.settings.max_timeout_ms):
-            raise InvalidValueError(f"timeout_ms={wanted_ms} is more than {max_ms}")
+            raise InvalidValueError(
+                f"timeout_ms={wanted_ms} is more than {max_ms}", extra={"fields": ["timeout_ms"]}
+            )
         return wanted_ms
 
 

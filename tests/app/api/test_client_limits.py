@@ -69,6 +69,19 @@ async def test_more_than_a_client_may_ever_have_is_refused_for_good(client: Redi
             await spend(limits, 5)
 
 
+async def test_a_walk_that_is_too_long_for_a_client_is_told_its_frames(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """It has no n."""
+    app = create_app(settings.model_copy(update={"client_max_images": 3}))
+    async with started(app) as http:
+        await until_ready(http)
+        refused = await http.post("/interpolate?class=0&seed=0&to_seed=1&frames=4")
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("frames=4 is more than the 3 images")
+    assert refused.json()["fields"] == ["frames"]
+
+
 async def test_images_in_flight_are_bounded_and_end_with_their_request(client: Redis) -> None:
     """However it ends; a replica that dies in the middle holds its places no longer than it may."""
     limits = ClientLimits(client, None, 3)

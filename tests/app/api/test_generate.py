@@ -163,10 +163,12 @@ async def test_a_worker_s_failure_is_a_problem(
     ],
 )
 async def test_a_bad_value_is_named(ready_api: httpx.AsyncClient, query: str, told: str) -> None:
-    """422, and the detail names the field and its value."""
+    """422, and the detail names the field and its value; `fields` has it for programs."""
     response = await ready_api.post(f"/generate?{query}")
     assert response.status_code == 422
     assert told in response.json()["detail"]
+    last = query.rpartition("&")[2].partition("=")[0]
+    assert response.json()["fields"] == [last or "class"]
 
 
 async def test_a_misspelt_class_is_answered_with_the_right_spelling(

@@ -73,10 +73,10 @@ async def test_pictures_are_put_together_beside_the_event_loop(
     ("asked", "param", "code"),
     [
         ({}, "prompt", "invalid_value"),
-        ({"prompt": "golden retreiver"}, None, "unknown_class"),
+        ({"prompt": "golden retreiver"}, "prompt", "unknown_class"),
         ({"prompt": "tabby", "n": 65}, "n", "invalid_value"),
         ({"prompt": "tabby", "size": "1024x1024"}, "size", "invalid_value"),
-        ({"prompt": "tabby", "model": "dall-e-3"}, None, "invalid_value"),
+        ({"prompt": "tabby", "model": "dall-e-3"}, "model", "invalid_value"),
         ({"prompt": "tabby", "sead": 1}, "sead", "invalid_value"),
     ],
 )
