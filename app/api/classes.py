@@ -23,7 +23,6 @@ from app.errors import (
     NotFoundError,
     NotReadyError,
     RetiredCheckpointError,
-    UnauthenticatedError,
     UnknownClassError,
 )
 from app.jobs import ModelCard
@@ -71,7 +70,7 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     "/models",
     summary="The checkpoints that are served",
     response_model=ModelsOut,
-    responses=problems(InvalidValueError, NotReadyError, UnauthenticatedError),
+    responses=problems(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> ModelsOut:
     """Every model, and which of them answers when a request names none."""

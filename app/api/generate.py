@@ -15,8 +15,14 @@ from app.api.documentation import (
     query_parameters,
 )
 from app.api.negotiation import negotiated
-from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, picture_jobs, required_class
-from app.api.rendering import IMMUTABLE, NO_STORE, respond
+from app.api.picture_jobs import (
+    DRAWING_ERRORS,
+    FIELDS_ERRORS,
+    card_of_image,
+    picture_jobs,
+    required_class,
+)
+from app.api.rendering import NO_STORE, REVALIDATE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import (
@@ -35,10 +41,7 @@ from app.errors import (
     InvalidValueError,
     NotAcceptableError,
     NotFoundError,
-    RequestTimeoutError,
     RetiredCheckpointError,
-    UnknownClassError,
-    UnsupportedMediaTypeError,
 )
 from app.image_ids import parse_image_id
 from app.jobs import MEDIA_TYPES, Job
@@ -59,15 +62,7 @@ IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
     summary="Pictures of a class",
     response_class=Response,
     responses=pictures(ALL_TYPES, document=GeneratedOut)
-    | problems(
-        InvalidValueError,
-        UnknownClassError,
-        NotAcceptableError,
-        RequestTimeoutError,
-        RetiredCheckpointError,
-        UnsupportedMediaTypeError,
-        *DRAWING_ERRORS,
-    ),
+    | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
@@ -94,8 +89,10 @@ async def generate(request: Request) -> Response:
         output=sheet.unit_format if several else sheet.file_format,
         priority=fields.priority,
     )
-    cache_control = NO_STORE if fields.seed is None else IMMUTABLE
+    # Class and seed name no checkpoint: what they show changes with the model that is served.
+    cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
+        sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
         return await respond_together(
             request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
         )

@@ -17,7 +17,7 @@ from app.api.documentation import json_body, openai_errors
 from app.api.middleware import header
 from app.api.openai_schemas import OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.picture_jobs import DRAWING_ERRORS, picture_jobs
-from app.api.rendering import NO_STORE, Rendering, entity_tag, render
+from app.api.rendering import NO_STORE, Rendering, render
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import NoFields
@@ -30,7 +30,6 @@ from app.errors import (
     NotReadyError,
     RequestTimeoutError,
     RetiredCheckpointError,
-    UnauthenticatedError,
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
@@ -74,12 +73,10 @@ async def generations(request: Request) -> Response:
         class_field="prompt",
         output=fields.output_format or "png",
     )
-    etags = [entity_tag(job, card.renderer) for job in jobs]
     timeout_ms = services.timeout_ms(None)
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     base = base_address(request) if fields.response_format == "url" else None
-    renderings, told = await render(request, services, jobs, etags, timeout_ms)
-    services.metrics.images.labels(card.name).inc(len(jobs))
+    renderings, told = await render(request, services, card, jobs, timeout_ms)
     made = {"created": int(time.time())}
     make = partial(json_with, made, "data", described(jobs, renderings, base))
     body = await put_together(services, make, deadline_s)
@@ -90,7 +87,7 @@ async def generations(request: Request) -> Response:
     "/models",
     summary="The checkpoints that are served, as OpenAI's clients list them",
     response_model=OpenAIModels,
-    responses=openai_errors(InvalidValueError, NotReadyError, UnauthenticatedError),
+    responses=openai_errors(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> Response:
     """Their names are the ids."""
@@ -110,7 +107,6 @@ async def models(request: Request) -> Response:
         NotFoundError,
         NotReadyError,
         RetiredCheckpointError,
-        UnauthenticatedError,
     ),
 )
 async def one_model(request: Request, model: str) -> Response:

@@ -10,18 +10,30 @@ from app.errors import (
     DeadlineExceededError,
     InvalidValueError,
     JobFailedError,
+    NotAcceptableError,
     NotFoundError,
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
-    UnauthenticatedError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
 )
 from app.image_ids import MAX_SEED, ImageId
 from app.jobs import Job, ModelCard, Output, Priority, new_job_id
 from app.telemetry import request_id
 
 MAX_PIXELS = 2**24  # of all pictures of one request
+FIELDS_ERRORS = (  # of a query or a body that says what to draw, and how to answer
+    InvalidValueError,
+    UnknownClassError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnsupportedMediaTypeError,
+)
 DRAWING_ERRORS = (
     DeadlineExceededError,
     JobFailedError,
@@ -29,7 +41,6 @@ DRAWING_ERRORS = (
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
-    UnauthenticatedError,
 )
 
 

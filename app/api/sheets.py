@@ -34,10 +34,20 @@ class Named:
 
 
 class Sheet(NamedTuple):
-    """What is made of several pictures: how they are laid out, and in which format they are."""
+    """What is made of several pictures: how they are laid out, and in which format they are.
+
+    A document tells the model and the class.
+    """
 
     layout: Layout
     file_format: FileFormat
+    model: str = ""
+    class_name: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return self.layout
 
     @property
     def media_type(self) -> str:
@@ -49,13 +59,13 @@ class Sheet(NamedTuple):
         """The format of the pictures that it is made of: a grid has lossless ones."""
         return "png" if self.layout == "grid" else self.file_format
 
-    def make(self, pictures: Sequence[Named], model: str, class_name: str) -> bytes:
+    def make(self, pictures: Sequence[Named]) -> bytes:
         """The file."""
         if self.layout == "grid":
             return grid([picture.body for picture in pictures], self.file_format)
         if self.layout == "zip":
             return archive(pictures, self.file_format)
-        return document(pictures, self.file_format, model, class_name)
+        return document(pictures, self.file_format, self.model, self.class_name)
 
 
 def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:

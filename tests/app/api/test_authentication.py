@@ -79,8 +79,11 @@ async def test_health_classes_and_documentation_need_no_key(
         await until_ready(client)
         for path in ("/", "/livez", "/metrics", "/docs", "/classes", "/classes/0"):
             assert (await client.get(path)).status_code == 200, path
-        schemes = (await client.get("/openapi.json")).json()["components"]["securitySchemes"]
+        document = (await client.get("/openapi.json")).json()
+    schemes = document["components"]["securitySchemes"]
     assert {scheme["type"] for scheme in schemes.values()} == {"http", "apiKey"}
+    told = {path for path, way in document["paths"].items() if "401" in str(way)}
+    assert told == {path for path in document["paths"] if not authentication.is_open(path)}
 
 
 async def test_requests_with_a_key_are_measured_by_their_route(

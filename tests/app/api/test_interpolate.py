@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.api.rendering import IMMUTABLE
+from app.api.rendering import REVALIDATE
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of
 
 PREFIX = CARD.fingerprint[:12]
@@ -26,7 +26,8 @@ async def test_a_walk_is_an_animation_or_a_strip(
     response = await ready_api.post(f"{WALK}&format={file_format}&frame_ms=120")
     assert response.status_code == 200
     assert response.headers["content-type"] == media_type
-    assert response.headers["cache-control"] == IMMUTABLE
+    assert response.headers["cache-control"] == REVALIDATE
+    assert "sheet;dur=" in response.headers["server-timing"]
     assert response.headers["x-image-id"] == f"{PREFIX}-0-10-n, {PREFIX}-2-90-n"
     file = Image.open(io.BytesIO(response.content))
     assert getattr(file, "n_frames", 1) == num_frames

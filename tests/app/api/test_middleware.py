@@ -39,6 +39,7 @@ async def test_requests_are_measured_by_route_and_status(ready_api: httpx.AsyncC
     """By the route's template, so that ids and made-up addresses add no series."""
     await ready_api.post("/generate?class=0&seed=1")
     await ready_api.post("/generate?class=0&seed=1")
+    await ready_api.get("/attention-map?class=0&seed=1&x=1&y=1")
     await ready_api.get("/images/nonsense")
     await ready_api.get("/made/up")
     await ready_api.post("/livez")
@@ -49,7 +50,7 @@ async def test_requests_are_measured_by_route_and_status(ready_api: httpx.AsyncC
     assert 'sagan_request_seconds_count{route="unmatched",status="404"} 1.0' in text
     assert 'sagan_request_seconds_count{route="/livez",status="405"} 1.0' in text
     assert 'sagan_request_seconds_count{route="/classes",status="200"} 1.0' in text
-    assert 'sagan_images_total{model="animals"} 2.0' in text
+    assert 'sagan_images_total{model="animals"} 3.0' in text
     assert "sagan_cache_hits_total 1.0" in text
 
 

@@ -53,19 +53,20 @@ def test_json_of_pictures_is_spelt_as_json_spells_it() -> None:
 
 def test_a_zip_has_the_files_as_they_are_and_is_the_same_each_time() -> None:
     """Names are image ids; no clock goes in."""
-    sheet, pictures = Sheet("zip", "webp"), [picture(seed, "webp") for seed in (1, 2)]
-    made = sheet.make(pictures, "model", "cat")
+    sheet = Sheet("zip", "webp", "model", "cat")
+    pictures = [picture(seed, "webp") for seed in (1, 2)]
+    made = sheet.make(pictures)
     with ZipFile(io.BytesIO(made)) as file:
         assert file.testzip() is None
         assert file.namelist() == ["id-1.webp", "id-2.webp"]
         assert file.read("id-2.webp") == pictures[1].body
-    assert made == sheet.make(pictures, "model", "cat")
+    assert made == sheet.make(pictures)
     assert (sheet.media_type, sheet.unit_format) == ("application/zip", "webp")
 
 
 def test_a_document_has_names_addresses_and_files() -> None:
     """As its schema says."""
-    made = json.loads(Sheet("json", "jpeg").make([picture(1, "jpeg")], "model", "cat"))
+    made = json.loads(Sheet("json", "jpeg", "model", "cat").make([picture(1, "jpeg")]))
     GeneratedOut.model_validate(made)
     [one] = made["images"]
     assert (made["model"], made["class"]) == ("model", "cat")
