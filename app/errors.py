@@ -208,7 +208,6 @@ class JobFailedError(AppError):
 
 # What a worker may answer with; the slug travels in the reply.
 ANSWERS: Mapping[str, type[AppError]] = {
-    "invalid-value": InvalidValueError,
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
 }

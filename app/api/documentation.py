@@ -169,7 +169,10 @@ def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
     if errors[0].status in (429, 503, 504):
         text = "Whole seconds to wait"
         if errors[0].status == HTTPStatus.TOO_MANY_REQUESTS:
-            text += ": the backlog over what the live workers were measured to make"
+            text += (
+                ": the backlog over what the live workers were measured to make, or until the "
+                "client's budget has room"
+            )
         response["headers"] = {"Retry-After": {"description": text, "schema": {"type": "integer"}}}
     return response
 

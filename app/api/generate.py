@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -48,12 +50,8 @@ from app.jobs import MEDIA_TYPES, Job
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
-PICTURES: dict[str, FileFormat] = {
-    MEDIA_TYPES["png"]: "png",
-    MEDIA_TYPES["webp"]: "webp",
-    MEDIA_TYPES["jpeg"]: "jpeg",
-}
-LAYOUTS: dict[str, Layout] = {SHEET_TYPES["json"]: "json", SHEET_TYPES["zip"]: "zip"}
+PICTURES: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
+LAYOUTS: dict[str, Layout] = {media: layout for layout, media in SHEET_TYPES.items()}
 IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
 
 

@@ -55,7 +55,7 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
 ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
 MAX_QUERIES = 8
-Pixels = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
+Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class GenerateFields(RequestFields):
@@ -108,8 +108,8 @@ class AttentionFields(RequestFields):
 
     repeatable: ClassVar[frozenset[str]] = frozenset({"x", "y"})
 
-    x: Pixels = Field((), description="Column of the pixel, from the left; up to 8 of them")
-    y: Pixels = Field((), description="Row of the pixel, from the top; as many as x")
+    x: Coordinates = Field((), description="Column of the pixel, from the left; up to 8 of them")
+    y: Coordinates = Field((), description="Row of the pixel, from the top; as many as x")
     image: str | None = Field(
         None,
         max_length=200,

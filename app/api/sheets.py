@@ -21,7 +21,7 @@ QUALITY = 90  # of WebP and JPEG, as single pictures have
 PNG_LEVEL = 1  # most of zlib's gain at a fifth of its time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same pictures make the same bytes
 MAKER = f"pillow{__version__}"  # another one may make other bytes
-SHEET_TYPES: dict[Layout, str] = {"zip": "application/zip", "json": MEDIA_TYPES["json"]}
+SHEET_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
 
 
 @dataclass(frozen=True)
