@@ -39,7 +39,7 @@ class Rate(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """Frozen; every field is `SAGAN_<FIELD>` in the environment, many are flags too."""
+    """Frozen; every field is `SAGAN_<FIELD>` in the environment and a flag of `sagan serve`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True

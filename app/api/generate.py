@@ -29,7 +29,6 @@ from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import (
     FILE_FORMATS,
-    FileFormat,
     GeneratedOut,
     GenerateFields,
     ImageFields,
@@ -46,7 +45,7 @@ from app.errors import (
     RetiredCheckpointError,
 )
 from app.image_ids import parse_image_id
-from app.jobs import MEDIA_TYPES, Job
+from app.jobs import MEDIA_TYPES, FileFormat, Job
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
 from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import Priority, View
+from app.jobs import FileFormat, Priority, View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
@@ -43,7 +43,6 @@ ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
 ]
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
-FileFormat = Literal["png", "webp", "jpeg"]
 Layout = Literal["grid", "zip", "json"]
 WalkFormat = Literal["webp", "apng", "strip"]
 FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address

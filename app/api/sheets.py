@@ -13,8 +13,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from PIL import Image, __version__
 
-from app.api.schemas import FileFormat, Layout
-from app.jobs import MEDIA_TYPES
+from app.api.schemas import Layout
+from app.jobs import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
 QUALITY = 90  # of WebP and JPEG, as single pictures have

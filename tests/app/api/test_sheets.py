@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.schemas import FileFormat, GeneratedOut
+from app.api.schemas import GeneratedOut
 from app.api.sheets import GUTTER_PX, Named, Sheet, grid, json_with
+from app.jobs import FileFormat
 from model.pictures import contact_sheet
 
 
