@@ -75,7 +75,6 @@ async def attention_map(request: Request) -> Response:
         size_px=fields.size,
         request_id=request_id.get(),
     )
-    # Class and seed name no checkpoint, so what they show changes with the model that is served.
     cache_control = REVALIDATE if fields.image is None else IMMUTABLE
     return await respond(
         request, services, card, job, timeout_ms=timeout_ms, cache_control=cache_control

@@ -86,7 +86,6 @@ async def generate(request: Request) -> Response:
         output=sheet.unit_format if several else sheet.file_format,
         priority=fields.priority,
     )
-    # Class and seed name no checkpoint: what they show changes with the model that is served.
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)

@@ -20,9 +20,10 @@ from app.api.retry_after import WHILE_QUEUED, tell_when
 from app.api.services import Services
 from app.jobs import Job, ModelCard, Timings
 
-IMMUTABLE = "public, max-age=31536000, immutable"
-NO_STORE = "no-store"
+IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
+# Class and seed name no checkpoint, so what they show changes with the model that is served.
 REVALIDATE = "public, no-cache"  # kept, but checked by its ETag before every use
+NO_STORE = "no-store"  # by chance
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
 PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
