@@ -1,4 +1,4 @@
-"""The commands `serve`, `api`, `worker` and `api-key`; flags are settings of the same names."""
+"""The commands that serve, whose flags are settings of the same names, and `api-key`."""
 
 from __future__ import annotations
 

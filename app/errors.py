@@ -55,10 +55,11 @@ class UnknownClassError(InvalidValueError):
     slug = "unknown-class"
     title = "The model does not know this class"
 
-    def __init__(self, name: str, suggestions: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, suggestions: Sequence[str] = (), *, field: str = "class") -> None:
         hint = f"; did you mean {', '.join(suggestions)}?" if suggestions else ""
         super().__init__(
-            f"no class is called {name!r}{hint}", extra={"suggestions": list(suggestions)}
+            f"no class is called {name!r}{hint}",
+            extra={"fields": [field], "suggestions": list(suggestions)},
         )
 
 
@@ -108,6 +109,14 @@ class HeadTooLargeError(AppError):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     slug = "head-too-large"
     title = "The request's headers are too large"
+
+
+class QueryTooLongError(AppError):
+    """The query string is longer than any valid one."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    slug = "query-too-long"
+    title = "The query is too long"
 
 
 class PayloadTooLargeError(AppError):
@@ -199,7 +208,6 @@ class JobFailedError(AppError):
 
 # What a worker may answer with; the slug travels in the reply.
 ANSWERS: Mapping[str, type[AppError]] = {
-    "invalid-value": InvalidValueError,
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
 }

@@ -1,4 +1,4 @@
-"""JobQueue: the API's side of the job streams (admit, look at)."""
+"""JobQueue: the API's side of the job streams (admit, take back, look at)."""
 
 from __future__ import annotations
 

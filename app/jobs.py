@@ -12,7 +12,8 @@ from app.image_ids import format_image_id
 
 Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
-Output = Literal["png", "webp", "jpeg", "raw", "json", "npy", "bin"]
+FileFormat = Literal["png", "webp", "jpeg"]  # of a picture
+Output = FileFormat | Literal["raw", "json", "npy", "bin"]
 Priority = Literal["interactive", "bulk"]
 Point = tuple[int, int]
 

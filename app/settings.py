@@ -223,10 +223,3 @@ def _explain(problem: object) -> str:
     field = str(problem["loc"][0])
     value = "(hidden)" if field in HIDDEN else repr(problem["input"])
     return f"{PREFIX}{field.upper()}={value} is not valid: {message[0].lower()}{message[1:]}"
-
-
-def redacted(url: str) -> str:
-    """The URL without user and password, for people and logs."""
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{place}{parts.path}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -29,18 +29,14 @@ from app.telemetry import request_id
 
 router = APIRouter(tags=["attention"], route_class=PlainRoute)
 AttentionOutput = Literal["png", "json", "npy"]  # that Accept can ask for
-OUTPUTS: dict[str, AttentionOutput] = {
-    MEDIA_TYPES["png"]: "png",
-    MEDIA_TYPES["json"]: "json",
-    MEDIA_TYPES["npy"]: "npy",
-}
+ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_args(AttentionOutput)}
 
 
 @router.get(
     "/attention-map",
     summary="What a pixel attended to",
     response_class=Response,
-    responses=pictures((*OUTPUTS, MEDIA_TYPES["bin"]), document=AttentionOut)
+    responses=pictures((*ACCEPTED, MEDIA_TYPES["bin"]), document=AttentionOut)
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
@@ -61,7 +57,7 @@ async def attention_map(request: Request) -> Response:
     """
     services = services_of(request)
     fields = query_fields(request, AttentionFields)
-    output = fields.format or OUTPUTS[negotiated(request.headers, tuple(OUTPUTS))]
+    output = fields.format or ACCEPTED[negotiated(request.headers, tuple(ACCEPTED))]
     if output == "bin":
         refuse_beside_bin(fields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
@@ -79,7 +75,6 @@ async def attention_map(request: Request) -> Response:
         size_px=fields.size,
         request_id=request_id.get(),
     )
-    # Class and seed name no checkpoint, so what they show changes with the model that is served.
     cache_control = REVALIDATE if fields.image is None else IMMUTABLE
     return await respond(
         request, services, card, job, timeout_ms=timeout_ms, cache_control=cache_control

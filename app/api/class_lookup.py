@@ -62,14 +62,17 @@ class ClassLookup:
                 self._hints.setdefault(hint, []).append(label)
         self._bigrams = {hint: bigrams(hint) for hint in self._hints}
 
-    def label(self, key: str) -> int:
-        """The label of a name, alias, WordNet id or index; raises UnknownClassError."""
+    def label(self, key: str, field: str = "class") -> int:
+        """The label of a name, alias, WordNet id or index, which `field` of the request gave.
+
+        Raises UnknownClassError.
+        """
         label = self._labels.get(normalized(key))
         if label is not None:
             return label
         if key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < len(self.classes):
             return int(key)
-        raise UnknownClassError(key[:MAX_NAME_LENGTH], self.suggestions(key))
+        raise UnknownClassError(key[:MAX_NAME_LENGTH], self.suggestions(key), field=field)
 
     def suggestions(self, key: str) -> list[str]:
         """The names of the classes spelt most like `key`, the likest first."""

@@ -23,7 +23,6 @@ from app.errors import (
     NotFoundError,
     NotReadyError,
     RetiredCheckpointError,
-    UnauthenticatedError,
     UnknownClassError,
 )
 from app.jobs import ModelCard
@@ -62,14 +61,16 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     try:
         return _class(card, services.classes(card).label(class_key))
     except UnknownClassError as unknown:
-        raise NotFoundError(unknown.detail, extra=unknown.extra) from None
+        raise NotFoundError(
+            unknown.detail, extra={"suggestions": unknown.extra["suggestions"]}
+        ) from None
 
 
 @router.get(
     "/models",
     summary="The checkpoints that are served",
     response_model=ModelsOut,
-    responses=problems(InvalidValueError, NotReadyError, UnauthenticatedError),
+    responses=problems(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> ModelsOut:
     """Every model, and which of them answers when a request names none."""

@@ -25,6 +25,7 @@ from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
 from app.settings import Rate, Settings
 
 NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent
+MAX_END_S = 0.05  # that an answer is held up by the end of its lease
 LEASE_GRACE_MS = 5000  # a replica that died in the middle holds its clients' places this long more
 IPV6_CLIENT_BITS = 64  # what one household or host has
 
@@ -50,17 +51,19 @@ class ClientLimits:
         self.max_images = max_images
         self._spend = Script(calls, "spend")
         self._unspend = Script(calls, "unspend")
+        self._ending: set[asyncio.Task[None]] = set()  # as many as Redis' timeouts let there be
 
     @asynccontextmanager
     async def spent(
-        self, client: str, num_images: int, timeout_ms: int
+        self, client: str, num_images: int, timeout_ms: int, *, counted_by: str = "n"
     ) -> AsyncIterator[Mapping[str, str]]:
         """Spends `num_images` around the block, and yields headers that tell what is left.
 
-        What the queue refuses is given back. Raises RateLimitedError, InvalidValueError for more
+        What the queue refuses is given back. `counted_by` is the field of the request that says
+        how many. Raises RateLimitedError, InvalidValueError for more
         than the client may ever have, QueueUnavailableError.
         """
-        self._refuse_impossible(num_images)
+        self._refuse_impossible(num_images, counted_by)
         spending = Spending(_keys(client), f"{num_images}:{token_hex(8)}", num_images)
         headers = await self._admitted(spending, timeout_ms)
         num_undrawn = 0
@@ -70,7 +73,11 @@ class ClientLimits:
             num_undrawn = num_images
             raise
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._end(spending, num_undrawn)))
+            await self._end_soon(spending, num_undrawn)
+
+    async def close(self) -> None:
+        """Waits for the leases that are being ended, which Redis' timeouts bound."""
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:
         most, period_s = self.rate or Rate(0, 1)
@@ -88,12 +95,19 @@ class ClientLimits:
         told = f"{in_flight} images are being made for this client and at most {self.max_images} "
         raise RateLimitedError(told + "may", retry_after_s=None, headers=headers)
 
-    async def _end(self, spending: Spending, num_undrawn: int) -> None:
-        """The lease ends by itself when Redis is away."""
+    async def _end_soon(self, spending: Spending, num_undrawn: int) -> None:
+        """Before the answer, so that the client's next request has room, unless Redis hangs."""
         most, period_s = self.rate or Rate(0, 0)
         back_us = num_undrawn * period_s * 1_000_000 // most if most else 0
         if self.max_images is None and not back_us:
             return
+        ending = asyncio.create_task(self._end(spending, back_us))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.wait([ending], timeout=MAX_END_S)
+
+    async def _end(self, spending: Spending, back_us: int) -> None:
+        """The lease ends by itself when Redis is away."""
         with suppress(QueueUnavailableError), redis_errors_told():
             await self._unspend(keys=spending.keys, args=[spending.lease, back_us])
 
@@ -106,13 +120,14 @@ class ClientLimits:
             "RateLimit": f'"images";r={left};t={math.ceil(full_us / 1e6)}',
         }
 
-    def _refuse_impossible(self, num_images: int) -> None:
+    def _refuse_impossible(self, num_images: int, field: str) -> None:
         bounds = (self.rate.num_images if self.rate else None, self.max_images)
         most = min((bound for bound in bounds if bound is not None), default=num_images)
         if num_images > most:
             raise InvalidValueError(
-                f"n={num_images} is more than the {most} images that a client may ask for at once",
-                extra={"fields": ["n"]},
+                f"{field}={num_images} is more than the {most} images that a client may ask for "
+                "at once",
+                extra={"fields": [field]},
             )
 
 
@@ -124,14 +139,19 @@ def open_limits(client: Redis, settings: Settings) -> ClientLimits | None:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the name of its key, else a digest of its address (of its network with IPv6)."""
+    """Who asks: the name of its key, else a digest of its address (of its network with IPv6).
+
+    An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is an IPv4 address.
+    """
     name: str | None = getattr(request.state, "key_name", None)
     if name is not None:
         return f"key:{name}"
     host = request.client.host if request.client else ""
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
-        if address.version == 6:
+        if address.version == 6 and address.ipv4_mapped:
+            host = str(address.ipv4_mapped)
+        elif address.version == 6:
             host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 

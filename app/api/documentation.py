@@ -16,10 +16,15 @@ from app.api.openai_schemas import OpenAIError
 from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
 from app.api.request_fields import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, Problem
-from app.errors import AppError, PayloadTooLargeError
+from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
-EVERYWHERE: tuple[type[AppError], ...] = (MethodNotAllowedError, PayloadTooLargeError, AppError)
+EVERYWHERE: tuple[type[AppError], ...] = (
+    MethodNotAllowedError,
+    PayloadTooLargeError,
+    QueryTooLongError,
+    AppError,
+)
 JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic's own, behind a validator
 BINARY = {"type": "string", "format": "binary"}
 REFERENCE = "#/components/schemas/"
@@ -32,7 +37,8 @@ PICTURE_HEADERS = {
     "X-Seed": "The seed it, or the first of several, was drawn from",
     "X-Model": "The model that drew it",
     "ETag": "Names the bytes",
-    "Cache-Control": "Immutable when the request names one picture, else no-store",
+    "Cache-Control": "Immutable where the address names the picture for good, no-cache for a class "
+    "and seed, no-store for a picture by chance",
     "Content-Location": "Where the picture is",
     "Server-Timing": "Milliseconds in queue, batch, model and encode",
     "X-Attention-Shape": "H,W,h,w of format=bin: H·W float32 maxima, then H·W×h·w uint8, each map "
@@ -107,7 +113,7 @@ def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     """Adds what is not known where a route is described: schemas by name, what is set.
 
-    With `keys` it tells how they are sent.
+    With `keys` it tells how they are sent, and that they are asked for.
     """
     document = app.openapi()
     components = document.setdefault("components", {})
@@ -119,6 +125,8 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
             operation["responses"].pop("422", None)  # FastAPI's own; there it is 400
         if keys and not is_open(path):
             operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
+            described = openai_errors if path.startswith(FOLDER) else problems
+            operation["responses"]["401"] = described(UnauthenticatedError)[401]
         for fields in _fields(operation):
             if "timeout_ms" in fields:
                 fields["timeout_ms"]["maximum"] = max_timeout_ms
@@ -161,7 +169,10 @@ def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
     if errors[0].status in (429, 503, 504):
         text = "Whole seconds to wait"
         if errors[0].status == HTTPStatus.TOO_MANY_REQUESTS:
-            text += ": the backlog over what the live workers were measured to make"
+            text += (
+                ": the backlog over what the live workers were measured to make, or until the "
+                "client's budget has room"
+            )
         response["headers"] = {"Retry-After": {"description": text, "schema": {"type": "integer"}}}
     return response
 

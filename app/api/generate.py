@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from fastapi import APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -15,13 +17,18 @@ from app.api.documentation import (
     query_parameters,
 )
 from app.api.negotiation import negotiated
-from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, picture_jobs, required_class
-from app.api.rendering import IMMUTABLE, NO_STORE, respond
+from app.api.picture_jobs import (
+    DRAWING_ERRORS,
+    FIELDS_ERRORS,
+    card_of_image,
+    picture_jobs,
+    required_class,
+)
+from app.api.rendering import NO_STORE, REVALIDATE, respond
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import (
     FILE_FORMATS,
-    FileFormat,
     GeneratedOut,
     GenerateFields,
     ImageFields,
@@ -35,22 +42,15 @@ from app.errors import (
     InvalidValueError,
     NotAcceptableError,
     NotFoundError,
-    RequestTimeoutError,
     RetiredCheckpointError,
-    UnknownClassError,
-    UnsupportedMediaTypeError,
 )
 from app.image_ids import parse_image_id
-from app.jobs import MEDIA_TYPES, Job
+from app.jobs import MEDIA_TYPES, FileFormat, Job
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
-PICTURES: dict[str, FileFormat] = {
-    MEDIA_TYPES["png"]: "png",
-    MEDIA_TYPES["webp"]: "webp",
-    MEDIA_TYPES["jpeg"]: "jpeg",
-}
-LAYOUTS: dict[str, Layout] = {SHEET_TYPES["json"]: "json", SHEET_TYPES["zip"]: "zip"}
+PICTURES: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
+LAYOUTS: dict[str, Layout] = {media: layout for layout, media in SHEET_TYPES.items()}
 IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
 
 
@@ -59,15 +59,7 @@ IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
     summary="Pictures of a class",
     response_class=Response,
     responses=pictures(ALL_TYPES, document=GeneratedOut)
-    | problems(
-        InvalidValueError,
-        UnknownClassError,
-        NotAcceptableError,
-        RequestTimeoutError,
-        RetiredCheckpointError,
-        UnsupportedMediaTypeError,
-        *DRAWING_ERRORS,
-    ),
+    | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
@@ -94,8 +86,9 @@ async def generate(request: Request) -> Response:
         output=sheet.unit_format if several else sheet.file_format,
         priority=fields.priority,
     )
-    cache_control = NO_STORE if fields.seed is None else IMMUTABLE
+    cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
+        sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
         return await respond_together(
             request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
         )

@@ -92,7 +92,11 @@ def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
 def set_gauges(
     services: Services, cards: Sequence[ModelCard], looks: Sequence[Look | None]
 ) -> None:
-    """What is known now; a queue that could not be looked at has no gauges rather than old ones."""
+    """What is known now; a queue that could not be looked at has no gauges rather than old ones.
+
+    Checkpoints of one name have a queue each: these add up, and the oldest job is the oldest of
+    all.
+    """
     metrics = services.metrics
     gauges: tuple[Gauge, ...] = (
         metrics.queue_depth_images,
@@ -104,6 +108,7 @@ def set_gauges(
     )
     for gauge in gauges:
         gauge.clear()
+    oldest_age_s: dict[tuple[str, Priority], float] = {}
     for card, look in zip(cards, looks, strict=True):
         metrics.model_info.labels(card.name, card.fingerprint, card.renderer).set(1)
         if look is None:
@@ -113,9 +118,11 @@ def set_gauges(
         for priority, stats in look.items():
             line = card.name, priority
             metrics.queue_depth_images.labels(*line).inc(stats.depth_images)
-            metrics.queue_limit_images.labels(*line).set(services.queue.limit(priority))
+            metrics.queue_limit_images.labels(*line).inc(services.queue.limit(priority))
             metrics.queue_pending_images.labels(*line).inc(stats.pending_images)
-            metrics.queue_oldest_age_seconds.labels(*line).inc(stats.oldest_age_s)
+            oldest_age_s[line] = max(oldest_age_s.get(line, 0.0), stats.oldest_age_s)
+    for line, age_s in oldest_age_s.items():
+        metrics.queue_oldest_age_seconds.labels(*line).set(age_s)
 
 
 async def _num_dead_letters(services: Services) -> float:

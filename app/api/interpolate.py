@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
-from functools import partial
-from hashlib import blake2b
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -13,22 +10,16 @@ from starlette.responses import Response
 
 from app.api.documentation import json_body, pictures, problems, query_parameters
 from app.api.negotiation import negotiated
-from app.api.picture_jobs import DRAWING_ERRORS, check_size, required_class
-from app.api.rendering import IMMUTABLE, entity_tag, picture_headers, render, server_timing
+from app.api.picture_jobs import DRAWING_ERRORS, FIELDS_ERRORS, refuse_too_many, required_class
+from app.api.rendering import REVALIDATE
 from app.api.request_fields import all_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
-from app.api.several import put_together, slowest
-from app.api.sheets import MAKER
+from app.api.several import respond_together
 from app.api.walks import WALK_TYPES, Walk
 from app.errors import (
     InvalidValueError,
-    NotAcceptableError,
-    RequestTimeoutError,
-    RetiredCheckpointError,
-    UnknownClassError,
-    UnsupportedMediaTypeError,
 )
 from app.jobs import Job, ModelCard, new_job_id
 from app.telemetry import request_id
@@ -42,16 +33,7 @@ WHOLE = 1000  # thousandths of the way
     "/interpolate",
     summary="A walk between two pictures",
     response_class=Response,
-    responses=pictures(FORMATS)
-    | problems(
-        InvalidValueError,
-        UnknownClassError,
-        NotAcceptableError,
-        RequestTimeoutError,
-        RetiredCheckpointError,
-        UnsupportedMediaTypeError,
-        *DRAWING_ERRORS,
-    ),
+    responses=pictures(FORMATS) | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
     openapi_extra=query_parameters(InterpolateFields) | json_body(InterpolateFields),
 )
 async def interpolate(request: Request) -> Response:
@@ -66,23 +48,16 @@ async def interpolate(request: Request) -> Response:
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     card = services.model(fields.model)
     jobs = frame_jobs(services, card, fields)
-    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
-    etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, services, jobs, etags, timeout_ms)
-    walk = Walk(walk_format, fields.frame_ms)
-    bodies = [rendering.picture.body for rendering in renderings]
-    body = await put_together(services, partial(walk.make, bodies), deadline_s)
-    made_of = repr((walk, MAKER, [rendering.etag for rendering in renderings])).encode()
-    etag = f'"{jobs[0].image_id}.walk.{blake2b(made_of, digest_size=8).hexdigest()}"'
-    headers = picture_headers(card, jobs[0], etag, IMMUTABLE)
-    del headers["Content-Location"]
-    headers["X-Image-ID"] = f"{jobs[0].image_id}, {jobs[-1].image_id}"
-    headers["Server-Timing"] = server_timing(
-        slowest(rendering.timings for rendering in renderings),
-        cached=all(rendering.cached for rendering in renderings),
+    return await respond_together(
+        request,
+        services,
+        card,
+        jobs,
+        Walk(walk_format, fields.frame_ms),
+        timeout_ms=timeout_ms,
+        cache_control=REVALIDATE,
+        counted_by="frames",
     )
-    services.metrics.images.labels(card.name).inc(len(jobs))
-    return Response(body, 200, headers | dict(told), walk.media_type)
 
 
 def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -> list[Job]:
@@ -107,9 +82,9 @@ def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -
         priority=fields.priority,
         request_id=request_id.get(),
     )
-    to_label = start.label if fields.to_class is None else lookup.label(fields.to_class)
+    to_label = start.label if fields.to_class is None else lookup.label(fields.to_class, "to_class")
     to_seed = start.seed if fields.to_seed is None else fields.to_seed
-    check_size(services, card, fields.frames, fields.priority)
+    refuse_too_many(services, card, fields.frames, fields.priority, "frames")
     way = replace(start, kind="frame", to_label=to_label, to_seed=to_seed)
     between = [
         replace(

@@ -20,7 +20,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.api import attention, classes, generate, health, interpolate, openai
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
-from app.api.middleware import BodyLimit, Requests
+from app.api.middleware import Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
@@ -92,7 +92,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
 def add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Puts what surrounds every request around the routes; raises SettingsError."""
-    app.add_middleware(BodyLimit)
+    app.add_middleware(SizeLimits)
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
     if settings.trusted_proxies:

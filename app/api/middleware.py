@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its measurement, a bound on its body. Pure ASGI."""
+"""What surrounds every request: its id, its measurement, bounds on its size. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import openai_errors
 from app.api.problems import crash_response, problem_response
-from app.errors import NotReadyError, PayloadTooLargeError
+from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.ids import new_id
 from app.telemetry import Metrics, request_id
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
+MAX_QUERY_BYTES = 4096  # taking more apart would hold the event loop up
 UNMATCHED = "unmatched"  # the route of addresses that nothing has
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
@@ -110,21 +111,26 @@ class Answer:
         await self.send(message)
 
 
-class BodyLimit:
-    """Refuses bodies of more than `max_bytes`, whether they tell their length or not."""
+class SizeLimits:
+    """Refuses queries and bodies that are too long; a body may tell its length or not."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        max_query_bytes: int = MAX_QUERY_BYTES,
+    ) -> None:
         self.app = app
-        self.max_bytes = max_bytes
+        self.max_body_bytes = max_body_bytes
+        self.max_query_bytes = max_query_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = header(scope, b"content-length")
-        if told.isdigit() and int(told[:19]) > self.max_bytes:
-            await problem_response(self._error())(scope, receive, send)
+        if (refusal := self._refusal(scope)) is not None:
+            await problem_response(refusal)(scope, receive, send)
             return
         num_bytes = 0
 
@@ -132,13 +138,25 @@ class BodyLimit:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self.max_bytes:
-                raise self._error()
+            if num_bytes > self.max_body_bytes:
+                raise self._body_error()
             return message
 
         await self.app(scope, bounded_receive, send)
 
-    def _error(self) -> PayloadTooLargeError:
+    def _refusal(self, scope: Scope) -> AppError | None:
+        if len(scope["query_string"]) > self.max_query_bytes:
+            return QueryTooLongError(
+                f"a query may have {self.max_query_bytes} bytes",
+                extra={"max_bytes": self.max_query_bytes},
+            )
+        told = header(scope, b"content-length")
+        if told.isdigit() and int(told[:19]) > self.max_body_bytes:
+            return self._body_error()
+        return None
+
+    def _body_error(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(
-            f"a body may have {self.max_bytes} bytes", extra={"max_bytes": self.max_bytes}
+            f"a body may have {self.max_body_bytes} bytes",
+            extra={"max_bytes": self.max_body_bytes},
         )

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 
 from app.errors import NotAcceptableError
 
+MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 
@@ -24,9 +25,10 @@ def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
 def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
     """The offer that the client likes best, the first of equals; no header accepts any.
 
-    Raises NotAcceptableError.
+    One that is very long is disregarded, as RFC 9110, section 12.5.1 allows: to take it apart
+    would hold the event loop up. Raises NotAcceptableError.
     """
-    if not accept:
+    if not accept or len(accept) > MAX_ACCEPT_LENGTH:
         return offers[0]
     found = _best_offer(accept, offers)
     if found is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -15,18 +17,19 @@ from app.api.documentation import json_body, openai_errors
 from app.api.middleware import header
 from app.api.openai_schemas import OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.picture_jobs import DRAWING_ERRORS, picture_jobs
-from app.api.rendering import NO_STORE, Rendering, entity_tag, render
+from app.api.rendering import NO_STORE, Rendering, render
 from app.api.request_fields import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import NoFields
 from app.api.services import services_of
+from app.api.several import put_together
+from app.api.sheets import json_with
 from app.errors import (
     InvalidValueError,
     NotFoundError,
     NotReadyError,
     RequestTimeoutError,
     RetiredCheckpointError,
-    UnauthenticatedError,
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
@@ -60,28 +63,31 @@ async def generations(request: Request) -> Response:
             "prompt is missing: give a class; GET /classes lists them", extra={"fields": ["prompt"]}
         )
     card = services.model(fields.model)
-    check_size_of(card, fields.size)
+    refuse_other_size(card, fields.size)
     jobs = picture_jobs(
         services,
         card,
         fields.prompt,
         num_images=fields.n or 1,
         seed=fields.seed,
+        class_field="prompt",
         output=fields.output_format or "png",
     )
-    etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, services, jobs, etags, services.timeout_ms(None))
-    services.metrics.images.labels(card.name).inc(len(jobs))
+    timeout_ms = services.timeout_ms(None)
+    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     base = base_address(request) if fields.response_format == "url" else None
-    made = {"created": int(time.time()), "data": described(jobs, renderings, base)}
-    return JSONResponse(made, headers={"Cache-Control": NO_STORE, **told})
+    renderings, told = await render(request, services, card, jobs, timeout_ms)
+    made = {"created": int(time.time())}
+    make = partial(json_with, made, "data", described(jobs, renderings, base))
+    body = await put_together(services, make, deadline_s)
+    return Response(body, 200, {"Cache-Control": NO_STORE, **told}, "application/json")
 
 
 @router.get(
     "/models",
     summary="The checkpoints that are served, as OpenAI's clients list them",
     response_model=OpenAIModels,
-    responses=openai_errors(InvalidValueError, NotReadyError, UnauthenticatedError),
+    responses=openai_errors(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> Response:
     """Their names are the ids."""
@@ -101,7 +107,6 @@ async def models(request: Request) -> Response:
         NotFoundError,
         NotReadyError,
         RetiredCheckpointError,
-        UnauthenticatedError,
     ),
 )
 async def one_model(request: Request, model: str) -> Response:
@@ -110,7 +115,7 @@ async def one_model(request: Request, model: str) -> Response:
     return JSONResponse(_model(services_of(request).cards.named(model)))
 
 
-def check_size_of(card: ModelCard, size: str | None) -> None:
+def refuse_other_size(card: ModelCard, size: str | None) -> None:
     """Raises InvalidValueError for a size that the model does not draw."""
     own = f"{card.resolution}x{card.resolution}"
     if size not in (None, "auto", own):
@@ -121,11 +126,13 @@ def check_size_of(card: ModelCard, size: str | None) -> None:
 
 def described(
     jobs: Sequence[Job], renderings: Sequence[Rendering], base: str | None
-) -> list[dict[str, str]]:
+) -> Iterator[dict[str, str]]:
     """Each picture in Base64 or, with the address of this server, by its own."""
-    if base is None:
-        return [{"b64_json": b64encode(one.picture.body).decode()} for one in renderings]
-    return [{"url": f"{base}/images/{job.image_id}.{job.output}"} for job in jobs]
+    for job, rendering in zip(jobs, renderings, strict=True):
+        if base is None:
+            yield {"b64_json": b64encode(rendering.picture.body).decode()}
+        else:
+            yield {"url": f"{base}/images/{job.image_id}.{job.output}"}
 
 
 def base_address(request: Request) -> str:

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.request_fields import RequestFields
-from app.api.schemas import MAX_IMAGES, ClassKey, FileFormat, ModelName, Seed, Whole
+from app.api.schemas import MAX_IMAGES, ClassKey, ModelName, Seed, Whole
+from app.jobs import FileFormat
 
 
 class OpenAIFields(RequestFields):

@@ -10,18 +10,30 @@ from app.errors import (
     DeadlineExceededError,
     InvalidValueError,
     JobFailedError,
+    NotAcceptableError,
     NotFoundError,
     NotReadyError,
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
-    UnauthenticatedError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
 )
 from app.image_ids import MAX_SEED, ImageId
 from app.jobs import Job, ModelCard, Output, Priority, new_job_id
 from app.telemetry import request_id
 
 MAX_PIXELS = 2**24  # of all pictures of one request
+FIELDS_ERRORS = (  # of a query or a body that says what to draw, and how to answer
+    InvalidValueError,
+    UnknownClassError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnsupportedMediaTypeError,
+)
 DRAWING_ERRORS = (
     DeadlineExceededError,
     JobFailedError,
@@ -29,7 +41,6 @@ DRAWING_ERRORS = (
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
-    UnauthenticatedError,
 )
 
 
@@ -40,17 +51,19 @@ def picture_jobs(
     *,
     num_images: int,
     seed: int | None,
+    class_field: str = "class",
     truncation_thousandths: int | None = None,
     output: Output = "png",
     priority: Priority = "interactive",
 ) -> list[Job]:
     """A job for each picture of a class; the ith has the first seed plus i.
 
+    `class_field` is where the request names the class.
     Raises UnknownClassError, InvalidValueError.
     """
     first = Job(
         fingerprint=card.fingerprint,
-        label=services.classes(card).label(class_key),
+        label=services.classes(card).label(class_key, class_field),
         seed=first_seed(seed, num_images),
         truncation_thousandths=truncation_thousandths,
         output=output,
@@ -59,7 +72,7 @@ def picture_jobs(
     )
     if num_images == 1:
         return [first]
-    check_size(services, card, num_images, priority)
+    refuse_too_many(services, card, num_images, priority)
     later = range(1, num_images)
     return [first, *(replace(first, seed=first.seed + i, job_id=new_job_id()) for i in later)]
 
@@ -81,14 +94,19 @@ def first_seed(seed: int | None, num_images: int) -> int:
     return seed
 
 
-def check_size(services: Services, card: ModelCard, num_images: int, priority: Priority) -> None:
-    """Raises InvalidValueError for more pictures than this server ever makes at once."""
+def refuse_too_many(
+    services: Services, card: ModelCard, num_images: int, priority: Priority, field: str = "n"
+) -> None:
+    """Raises InvalidValueError for more pictures than this server ever makes at once.
+
+    `field` is where the request says how many.
+    """
     most = min(services.queue.limit(priority), MAX_PIXELS // card.resolution**2)
     if num_images > most:
         raise InvalidValueError(
-            f"n={num_images} is more than the {most} pictures of {card.resolution} px that are "
-            "made at once",
-            extra={"fields": ["n"]},
+            f"{field}={num_images} is more than the {most} pictures of {card.resolution} px that "
+            "are made at once",
+            extra={"fields": [field]},
         )
 
 

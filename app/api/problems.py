@@ -98,7 +98,7 @@ async def _on_app_error(request: Request, raised: Exception) -> Response:
     if isinstance(error, REFUSALS):
         services = services_of(request)
         services.metrics.refused.labels(error.slug).inc()
-        if error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        if error.status is HTTPStatus.SERVICE_UNAVAILABLE and error.retry_after_s is None:
             error.retry_after_s = outage_s(services)
     if error.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s: %s", error.slug, error.detail)

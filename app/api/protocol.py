@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from fcntl import ioctl
+from struct import Struct
+from termios import TIOCOUTQ
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -12,18 +16,21 @@ from app.errors import AppError, HeadTooLargeError, MalformedRequestError, Reque
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
+UNREAD_TIMEOUT_S = 30.0  # for which a client may read nothing of what it was sent
+NUMBER = Struct("i")  # what ioctl tells
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses, as problems, what is not HTTP, heads that are too long, and heads that never end.
 
-    Uvicorn's own would wait for the rest of a head for ever and keep all of it.
+    Uvicorn's own would wait for the rest of a head for ever and keep all of it. Clients that do
+    not read their answers are cut off (GatheringTransport).
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Waits for the first head."""
-        gathering = GatheringTransport(transport, self.loop)
-        super().connection_made(cast(asyncio.Transport, gathering))
+        self._gathering = GatheringTransport(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._gathering))
         self._in_head = self._head_began = False
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
@@ -33,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Waits no more."""
         self._stop_waiting()
         super().connection_lost(exc)
+        self._gathering.stop_watching()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -104,15 +112,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class GatheringTransport:
-    """Writes what is written in one turn of the loop at once.
+    """Writes what is written in one turn of the loop at once, and watches that it is read.
 
     Uvicorn writes a response's head and body each by itself: two system calls and two segments.
+    It would keep what a client never reads, and the connection, for ever.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
+        self._unread_bytes = 0  # when the client was looked at last, and what was added since
+        self._watching: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -128,10 +139,46 @@ class GatheringTransport:
         self._flush()
         self._transport.close()
 
+    def stop_watching(self) -> None:
+        """Whoever was to read is gone."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+
     def _flush(self) -> None:
-        if self._parts:
-            self._transport.writelines(self._parts)
-            self._parts = []
+        if not self._parts:
+            return
+        parts, self._parts = self._parts, []
+        self._transport.writelines(parts)
+        if self._watching is not None:
+            self._unread_bytes += sum(map(len, parts))
+        elif self._transport.get_write_buffer_size():
+            self._watch(self._num_unread())
+
+    def _watch(self, unread_bytes: int) -> None:
+        self._unread_bytes = unread_bytes
+        self._watching = self._loop.call_later(UNREAD_TIMEOUT_S, self._look)
+
+    def _look(self) -> None:
+        self._watching = None
+        if not self._transport.get_write_buffer_size():
+            return
+        unread_bytes = self._num_unread()
+        if unread_bytes < self._unread_bytes:
+            self._watch(unread_bytes)
+        else:
+            self._transport.abort()
+
+    def _num_unread(self) -> int:
+        """Bytes that the client has not taken.
+
+        The kernel's count too: it keeps megabytes, and takes more only when a third has gone.
+        """
+        kept = self._transport.get_write_buffer_size()
+        connection = self._transport.get_extra_info("socket")
+        with suppress(OSError):  # macOS does not tell
+            kept += NUMBER.unpack(ioctl(connection.fileno(), TIOCOUTQ, bytes(NUMBER.size)))[0]
+        return kept
 
 
 def _spelt(error: AppError) -> bytes:

@@ -20,9 +20,10 @@ from app.api.retry_after import WHILE_QUEUED, tell_when
 from app.api.services import Services
 from app.jobs import Job, ModelCard, Timings
 
-IMMUTABLE = "public, max-age=31536000, immutable"
-NO_STORE = "no-store"
+IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
+# Class and seed name no checkpoint, so what they show changes with the model that is served.
 REVALIDATE = "public, no-cache"  # kept, but checked by its ETag before every use
+NO_STORE = "no-store"  # by chance
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
 PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
@@ -54,36 +55,36 @@ async def respond(
     waits any more.
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
-    etag = entity_tag(job, card.renderer)
-    if held and client_has(held, etag):
+    if held and client_has(held, etag := entity_tag(job, card.renderer)):
         return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    [rendering], told = await render(request, services, [job], [etag], timeout_ms)
+    [rendering], told = await render(request, services, card, [job], timeout_ms)
     headers = picture_headers(card, job, rendering.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
     headers |= told
     if job.kind == "attention-all":
         headers["X-Attention-Shape"] = attention_shape(card, job, rendering.picture.body)
-    elif job.kind == "sample":
-        services.metrics.images.labels(card.name).inc()
     return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
 
 
 async def render(
     request: Request,
     services: Services,
+    card: ModelCard,
     jobs: Sequence[Job],
-    etags: Sequence[str],
     timeout_ms: int,
+    *,
+    counted_by: str = "n",
 ) -> tuple[list[Rendering], Mapping[str, str]]:
     """What the jobs ask for, within the client's limits, and headers that tell of these.
 
-    `etags` are the tags that it has in the cache, if the renderer is the one on the model's card.
+    `counted_by` is the field of the request that says how many pictures.
     """
     try:
         if services.limits is None:
-            return await _render(request, services, jobs, etags, timeout_ms), NO_HEADERS
-        async with services.limits.spent(client_of(request), len(jobs), timeout_ms) as told:
-            return await _render(request, services, jobs, etags, timeout_ms), told
+            return await _render(request, services, card, jobs, timeout_ms), NO_HEADERS
+        client, limits = client_of(request), services.limits
+        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as told:
+            return await _render(request, services, card, jobs, timeout_ms), told
     except WHILE_QUEUED as error:
         await tell_when(error, services, jobs[0])
         raise
@@ -92,17 +93,22 @@ async def render(
 async def _render(
     request: Request,
     services: Services,
+    card: ModelCard,
     jobs: Sequence[Job],
-    etags: Sequence[str],
     timeout_ms: int,
 ) -> list[Rendering]:
-    """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue."""
+    """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue.
+
+    The cache is looked into for what the renderer on the model's card makes.
+    """
+    etags = [entity_tag(job, card.renderer) for job in jobs]
     anew = "no-cache" in ", ".join(request.headers.getlist("cache-control")).lower()
     kept = [None if anew else services.cache.get(etag) for etag in etags]
     missing = [job for job, picture in zip(jobs, kept, strict=True) if picture is None]
     if len(missing) < len(jobs):
         services.metrics.cache_hits.inc(len(jobs) - len(missing))
     made = await _render_through_queue(request, services, missing, timeout_ms) if missing else []
+    services.metrics.images.labels(card.name).inc(len(jobs))
     renderings = iter(made)
     return [
         next(renderings) if picture is None else Rendering(picture, etag, cached=True)

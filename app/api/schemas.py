@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
 from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import Priority, View
+from app.jobs import FileFormat, Priority, View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
@@ -43,7 +43,6 @@ ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
 ]
 TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
-FileFormat = Literal["png", "webp", "jpeg"]
 Layout = Literal["grid", "zip", "json"]
 WalkFormat = Literal["webp", "apng", "strip"]
 FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
@@ -55,7 +54,7 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
 ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
 MAX_QUERIES = 8
-Pixels = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
+Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class GenerateFields(RequestFields):
@@ -108,8 +107,8 @@ class AttentionFields(RequestFields):
 
     repeatable: ClassVar[frozenset[str]] = frozenset({"x", "y"})
 
-    x: Pixels = Field((), description="Column of the pixel, from the left; up to 8 of them")
-    y: Pixels = Field((), description="Row of the pixel, from the top; as many as x")
+    x: Coordinates = Field((), description="Column of the pixel, from the left; up to 8 of them")
+    y: Coordinates = Field((), description="Row of the pixel, from the top; as many as x")
     image: str | None = Field(
         None,
         max_length=200,

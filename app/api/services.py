@@ -51,7 +51,9 @@ class Services:
             return self.cards.named(name)
         except NotFoundError as error:
             names = [card.name for card in self.cards.current()]
-            raise InvalidValueError(error.detail, extra={"models": names}) from None
+            raise InvalidValueError(
+                error.detail, extra={"fields": ["model"], "models": names}
+            ) from None
 
     def classes(self, card: ModelCard) -> ClassLookup:
         """The classes of a model."""
@@ -62,7 +64,9 @@ class Services:
         if wanted_ms is None:
             return self.settings.default_timeout_ms
         if wanted_ms > (max_ms := self.settings.max_timeout_ms):
-            raise InvalidValueError(f"timeout_ms={wanted_ms} is more than {max_ms}")
+            raise InvalidValueError(
+                f"timeout_ms={wanted_ms} is more than {max_ms}", extra={"fields": ["timeout_ms"]}
+            )
         return wanted_ms
 
 
@@ -82,15 +86,17 @@ async def open_services(
     )
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards, tracing)
+    limits = open_limits(client, settings)
     sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
         ):
-            limits = open_limits(client, settings)
             yield Services(settings, metrics, cards, jobs, queue, sheet_makers, limits)
     finally:
+        if limits is not None:
+            await limits.close()
         sheet_makers.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()

@@ -7,15 +7,31 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.rendering import entity_tag, picture_headers, render, server_timing
+from app.api.rendering import picture_headers, render, server_timing
 from app.api.services import Services
-from app.api.sheets import MAKER, Named, Sheet
+from app.api.sheets import MAKER, Named
 from app.errors import DeadlineExceededError
 from app.jobs import Job, ModelCard, Timings
+
+
+class Together(Protocol):
+    """One file of several pictures."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word of its entity tag."""
+
+    @property
+    def media_type(self) -> str:
+        """Of the file."""
+
+    def make(self, pictures: Sequence[Named]) -> bytes:
+        """The file."""
 
 
 async def respond_together(
@@ -23,36 +39,39 @@ async def respond_together(
     services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
-    sheet: Sheet,
+    together: Together,
     *,
     timeout_ms: int,
     cache_control: str,
+    counted_by: str = "n",
 ) -> Response:
-    """The response to `jobs`, pictures of one class, as one file; raises as `respond` does."""
+    """The response to `jobs` as one file; raises as `respond` does.
+
+    `counted_by` is the field of the request that says how many there are.
+    """
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
-    etags = [entity_tag(job, card.renderer) for job in jobs]
-    renderings, told = await render(request, services, jobs, etags, timeout_ms)
+    renderings, told = await render(
+        request, services, card, jobs, timeout_ms, counted_by=counted_by
+    )
     started_s = time.perf_counter()
-    made_of = [
+    pictures = [
         Named(job.image_id, job.seed, rendering.picture.body)
         for job, rendering in zip(jobs, renderings, strict=True)
     ]
-    make = partial(sheet.make, made_of, card.name, card.classes[jobs[0].label].name)
-    body = await put_together(services, make, deadline_s)
-    etag = sheet_tag(jobs[0].image_id, sheet, [rendering.etag for rendering in renderings])
+    body = await put_together(services, partial(together.make, pictures), deadline_s)
+    etag = tag_together(jobs[0].image_id, together, [rendering.etag for rendering in renderings])
     headers = picture_headers(card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
-    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs)
+    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
     headers["Server-Timing"] = server_timing(
         slowest(rendering.timings for rendering in renderings),
         cached=all(rendering.cached for rendering in renderings),
         sheet=time.perf_counter() - started_s,
     )
-    if sheet.layout == "zip":
+    if together.kind == "zip":
         name = f"{jobs[0].image_id}x{len(jobs)}.zip"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    services.metrics.images.labels(card.name).inc(len(jobs))
-    return Response(body, 200, headers | dict(told), sheet.media_type)
+    return Response(body, 200, headers | dict(told), together.media_type)
 
 
 async def put_together(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
@@ -70,10 +89,10 @@ async def put_together(services: Services, make: Callable[[], bytes], deadline_s
         ) from None
 
 
-def sheet_tag(image_id: str, sheet: Sheet, etags: Iterable[str]) -> str:
+def tag_together(image_id: str, together: Together, etags: Iterable[str]) -> str:
     """A strong entity tag of a file that is made of these pictures."""
-    made_of = repr((sheet.layout, sheet.file_format, MAKER, *etags)).encode()
-    return f'"{image_id}.{sheet.layout}.{blake2b(made_of, digest_size=8).hexdigest()}"'
+    made_of = repr((together, MAKER, *etags)).encode()
+    return f'"{image_id}.{together.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
 
 
 def slowest(timings: Iterable[Timings]) -> Timings:

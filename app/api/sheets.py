@@ -6,22 +6,22 @@ import io
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from PIL import Image, __version__
 
-from app.api.schemas import FileFormat, Layout
-from app.jobs import MEDIA_TYPES
+from app.api.schemas import Layout
+from app.jobs import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
 QUALITY = 90  # of WebP and JPEG, as single pictures have
 PNG_LEVEL = 1  # most of zlib's gain at a fifth of its time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same pictures make the same bytes
 MAKER = f"pillow{__version__}"  # another one may make other bytes
-SHEET_TYPES: dict[Layout, str] = {"zip": "application/zip", "json": MEDIA_TYPES["json"]}
+SHEET_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,20 @@ class Named:
 
 
 class Sheet(NamedTuple):
-    """What is made of several pictures: how they are laid out, and in which format they are."""
+    """What is made of several pictures: how they are laid out, and in which format they are.
+
+    A document tells the model and the class.
+    """
 
     layout: Layout
     file_format: FileFormat
+    model: str = ""
+    class_name: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return self.layout
 
     @property
     def media_type(self) -> str:
@@ -49,13 +59,13 @@ class Sheet(NamedTuple):
         """The format of the pictures that it is made of: a grid has lossless ones."""
         return "png" if self.layout == "grid" else self.file_format
 
-    def make(self, pictures: Sequence[Named], model: str, class_name: str) -> bytes:
+    def make(self, pictures: Sequence[Named]) -> bytes:
         """The file."""
         if self.layout == "grid":
             return grid([picture.body for picture in pictures], self.file_format)
         if self.layout == "zip":
             return archive(pictures, self.file_format)
-        return document(pictures, self.file_format, model, class_name)
+        return document(pictures, self.file_format, self.model, self.class_name)
 
 
 def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
@@ -85,7 +95,7 @@ def document(
     pictures: Sequence[Named], file_format: FileFormat, model: str, class_name: str
 ) -> bytes:
     """JSON: see GeneratedOut."""
-    images = [
+    images = (
         {
             "image_id": picture.image_id,
             "seed": picture.seed,
@@ -94,5 +104,17 @@ def document(
             "data": b64encode(picture.body).decode(),
         }
         for picture in pictures
-    ]
-    return json.dumps({"model": model, "class": class_name, "images": images}).encode()
+    )
+    return json_with({"model": model, "class": class_name}, "images", images)
+
+
+def json_with(
+    members: Mapping[str, object], name: str, pictures: Iterable[Mapping[str, object]]
+) -> bytes:
+    """A JSON object with these members, at least one, and last the list of pictures.
+
+    Each picture is spelt by itself: json lets no other thread go on until it is done, which for
+    64 of them is a seventh of a second that every client would wait.
+    """
+    spelt = b", ".join(json.dumps(picture).encode() for picture in pictures)
+    return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), spelt)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from app.api.schemas import WalkFormat
-from app.api.sheets import GUTTER_PX, PNG_LEVEL, QUALITY
+from app.api.sheets import GUTTER_PX, PNG_LEVEL, QUALITY, Named
 
 WALK_TYPES: dict[WalkFormat, str] = {
     "webp": "image/webp",
@@ -25,13 +25,18 @@ class Walk(NamedTuple):
     frame_ms: int
 
     @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return "walk"
+
+    @property
     def media_type(self) -> str:
         """Of the file."""
         return WALK_TYPES[self.file_format]
 
-    def make(self, bodies: Sequence[bytes]) -> bytes:
+    def make(self, pictures: Sequence[Named]) -> bytes:
         """The file of equal pictures, in their order."""
-        frames = [Image.open(io.BytesIO(body)) for body in bodies]
+        frames = [Image.open(io.BytesIO(picture.body)) for picture in pictures]
         if self.file_format == "strip":
             return strip(frames)
         buffer = io.BytesIO()

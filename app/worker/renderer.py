@@ -7,17 +7,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.jobs import Job, ModelCard, ModelClass, View
+from app.jobs import FileFormat, Job, ModelCard, ModelClass, View
 from app.settings import ModelSource, Settings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)
-FileFormat = Literal["png", "webp", "jpeg"]
 
 
 class WholeAttention(Protocol):

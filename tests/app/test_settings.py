@@ -14,7 +14,6 @@ from app.settings import (
     SettingsError,
     as_environment,
     load_settings,
-    redacted,
     require_redis_url,
 )
 
@@ -70,7 +69,6 @@ def test_the_password_of_redis_is_never_shown() -> None:
     settings = load_settings(redis_url=URL)
     assert "hunter2" not in repr(settings)
     assert require_redis_url(settings) == URL
-    assert redacted(URL) == "redis://db:6379/1"
     with pytest.raises(SettingsError) as error:
         load_settings(redis_url="http://user:hunter2@db")
     assert "hunter2" not in str(error.value)

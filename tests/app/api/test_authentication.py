@@ -79,8 +79,28 @@ async def test_health_classes_and_documentation_need_no_key(
         await until_ready(client)
         for path in ("/", "/livez", "/metrics", "/docs", "/classes", "/classes/0"):
             assert (await client.get(path)).status_code == 200, path
-        schemes = (await client.get("/openapi.json")).json()["components"]["securitySchemes"]
+        document = (await client.get("/openapi.json")).json()
+    schemes = document["components"]["securitySchemes"]
     assert {scheme["type"] for scheme in schemes.values()} == {"http", "apiKey"}
+    told = {path for path, way in document["paths"].items() if "401" in str(way)}
+    assert told == {path for path in document["paths"] if not authentication.is_open(path)}
+
+
+async def test_requests_with_a_key_are_measured_by_their_route(
+    guarded: Settings, worker: FakeWorker
+) -> None:
+    """As those without are; only what was refused before it had a route is unmatched."""
+    headers = {"X-API-Key": KEY}
+    async with started(create_app(guarded)) as client:
+        await until_ready(client)
+        image_id = (await client.post(DRAW, headers=headers)).headers["x-image-id"]
+        assert (await client.get(f"/images/{image_id}", headers=headers)).status_code == 200
+        assert (await client.post(DRAW)).status_code == 401
+        text = (await client.get("/metrics")).text
+    for route, status in (("/generate", 200), ("/images/{image_id}", 200), ("unmatched", 401)):
+        counted = f'sagan_request_seconds_count{{route="{route}",status="{status}"}} 1.0'
+        assert counted in text
+    assert 'route="unmatched",status="200"' not in text
 
 
 async def test_keys_of_a_file_rotate_without_a_restart(

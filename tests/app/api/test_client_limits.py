@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
+import time
 from collections.abc import Sequence
 
 import httpx
@@ -16,6 +18,7 @@ from app.api.client_limits import ClientLimits, client_of
 from app.api.main import create_app
 from app.embedded_redis import EmbeddedRedis
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
+from app.redis_clients import connect
 from app.settings import Rate, Settings
 from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready
@@ -66,6 +69,19 @@ async def test_more_than_a_client_may_ever_have_is_refused_for_good(client: Redi
             await spend(limits, 5)
 
 
+async def test_a_walk_that_is_too_long_for_a_client_is_told_its_frames(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """It has no n."""
+    app = create_app(settings.model_copy(update={"client_max_images": 3}))
+    async with started(app) as http:
+        await until_ready(http)
+        refused = await http.post("/interpolate?class=0&seed=0&to_seed=1&frames=4")
+    assert refused.status_code == 422
+    assert refused.json()["detail"].startswith("frames=4 is more than the 3 images")
+    assert refused.json()["fields"] == ["frames"]
+
+
 async def test_images_in_flight_are_bounded_and_end_with_their_request(client: Redis) -> None:
     """However it ends; a replica that dies in the middle holds its places no longer than it may."""
     limits = ClientLimits(client, None, 3)
@@ -78,6 +94,22 @@ async def test_images_in_flight_are_bounded_and_end_with_their_request(client: R
     async with limits.spent("key:alice", 3, 1000):
         [leases] = await client.keys("*in-flight*")
         assert 5000 < await client.pttl(leases) <= 6000
+
+
+async def test_an_answer_does_not_wait_for_a_redis_that_hangs() -> None:
+    """What was drawn is answered at once; its place is given back beside it."""
+    with EmbeddedRedis() as server:
+        assert server.process
+        async with connect(server.url, "test", timeout_s=2.0) as client:
+            limits = ClientLimits(client, None, 3)
+            async with limits.spent("key:alice", 3, 60_000):
+                server.process.send_signal(signal.SIGSTOP)
+                drawn_s = time.monotonic()
+            took_s = time.monotonic() - drawn_s
+            server.process.send_signal(signal.SIGCONT)
+            assert took_s < 0.5
+            await limits.close()
+            assert await client.keys("*in-flight*") == []
 
 
 async def test_a_limited_client_is_told_when_to_come_back(
@@ -152,6 +184,8 @@ async def test_an_address_counts_as_its_proxy_tells_it_if_the_proxy_is_trusted(
         ("10.0.0.1", "10.0.0.2", False),
         ("2001:db8::1", "2001:db8::2", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:1.2.3.4", "::ffff:9.9.9.9", False),
+        ("::ffff:1.2.3.4", "1.2.3.4", True),
         ("unix:", "", False),
     ],
 )

@@ -45,7 +45,7 @@ def test_errors_to_retry_after_are_documented_with_the_header(document: dict[str
 
 
 @pytest.mark.parametrize(
-    "status", ["405", "406", "408", "410", "413", "415", "422", "429", "500", "503"]
+    "status", ["405", "406", "408", "410", "413", "414", "415", "422", "429", "500", "503"]
 )
 def test_generate_documents_its_errors(document: dict[str, Any], status: str) -> None:
     """All that the contract lists."""

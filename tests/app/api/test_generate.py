@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.api.main import create_app
-from app.api.rendering import IMMUTABLE
+from app.api.rendering import IMMUTABLE, REVALIDATE
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import started, until_ready
@@ -33,7 +33,7 @@ async def test_a_class_and_a_seed_give_a_png_with_its_names(ready_api: httpx.Asy
         "X-Image-ID": image_id,
         "X-Model": "animals",
         "ETag": f'"{image_id}.cpu/float32/png1"',
-        "Cache-Control": IMMUTABLE,
+        "Cache-Control": REVALIDATE,
         "Vary": "Accept",
         "Content-Location": f"/images/{image_id}.png",
         "Server-Timing": "queue;dur=1.00, batch;dur=2.00, model;dur=3.00, encode;dur=4.00",
@@ -163,10 +163,12 @@ async def test_a_worker_s_failure_is_a_problem(
     ],
 )
 async def test_a_bad_value_is_named(ready_api: httpx.AsyncClient, query: str, told: str) -> None:
-    """422, and the detail names the field and its value."""
+    """422, and the detail names the field and its value; `fields` has it for programs."""
     response = await ready_api.post(f"/generate?{query}")
     assert response.status_code == 422
     assert told in response.json()["detail"]
+    last = query.rpartition("&")[2].partition("=")[0]
+    assert response.json()["fields"] == [last or "class"]
 
 
 async def test_a_misspelt_class_is_answered_with_the_right_spelling(

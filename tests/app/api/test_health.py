@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 
+from app.api.health import Look, set_gauges
 from app.errors import QueueTooOldError
+from app.job_queue import QueueStats
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import services_behind, until_ready
 
@@ -57,6 +62,22 @@ async def test_metrics_show_the_queue_as_it_is(
     assert 'sagan_queue_pending_images{model="animals",priority="interactive"} 1.0' in response.text
     assert 'sagan_workers_ready{model="animals"} 1.0' in response.text
     assert f'fingerprint="{CARD.fingerprint}"' in response.text
+
+
+async def test_queues_of_one_name_add_up_and_the_oldest_job_is_the_oldest_of_all(
+    ready_api: httpx.AsyncClient,
+) -> None:
+    """Two checkpoints have one while the one takes over from the other."""
+    services = await services_behind(ready_api)
+    cards = [CARD, replace(CARD, fingerprint="f" * 64)]
+    looks: Sequence[Look] = [{"interactive": QueueStats(3, 1, age_s)} for age_s in (8.0, 7.0)]
+    set_gauges(services, cards, looks)
+    text = generate_latest(services.metrics.registry).decode()
+    line = '{model="animals",priority="interactive"}'
+    assert f"sagan_queue_depth_images{line} 6.0" in text
+    assert f"sagan_queue_limit_images{line} {2 * services.queue.max_images}.0" in text
+    assert f"sagan_queue_pending_images{line} 2.0" in text
+    assert f"sagan_queue_oldest_age_seconds{line} 8.0" in text
 
 
 async def test_the_root_shows_the_way(api: httpx.AsyncClient) -> None:

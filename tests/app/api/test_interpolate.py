@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.api.rendering import IMMUTABLE
+from app.api.rendering import REVALIDATE
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of
 
 PREFIX = CARD.fingerprint[:12]
@@ -26,7 +26,8 @@ async def test_a_walk_is_an_animation_or_a_strip(
     response = await ready_api.post(f"{WALK}&format={file_format}&frame_ms=120")
     assert response.status_code == 200
     assert response.headers["content-type"] == media_type
-    assert response.headers["cache-control"] == IMMUTABLE
+    assert response.headers["cache-control"] == REVALIDATE
+    assert "sheet;dur=" in response.headers["server-timing"]
     assert response.headers["x-image-id"] == f"{PREFIX}-0-10-n, {PREFIX}-2-90-n"
     file = Image.open(io.BytesIO(response.content))
     assert getattr(file, "n_frames", 1) == num_frames
@@ -76,22 +77,26 @@ async def test_one_end_may_share_class_or_seed_with_the_other(
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "told", "fields"),
     [
-        ("class=0&seed=1", "a walk leads somewhere"),
-        ("class=0&to_seed=1", "seed is missing"),
-        ("seed=0&to_seed=1", "class is missing"),
-        ("class=0&seed=0&to_class=tabbi", "did you mean Persian cat"),
-        ("class=0&seed=0&to_seed=1&frames=1", "frames=1 is not valid"),
-        ("class=0&seed=0&to_seed=1&frames=5", "n=5 is more than the 4 pictures"),
-        ("class=0&seed=0&to_seed=1&format=gif", "format='gif' is not valid"),
+        ("class=0&seed=1", "a walk leads somewhere", ["to_class", "to_seed"]),
+        ("class=0&to_seed=1", "seed is missing", ["seed"]),
+        ("seed=0&to_seed=1", "class is missing", ["class"]),
+        ("class=x&seed=0&to_class=tabby", "no class is called 'x'", ["class"]),
+        ("class=0&seed=0&to_class=tabbi", "did you mean Persian cat", ["to_class"]),
+        ("class=0&seed=0&to_seed=1&frames=1", "frames=1 is not valid", ["frames"]),
+        ("class=0&seed=0&to_seed=1&frames=5", "frames=5 is more than the 4 pictures", ["frames"]),
+        ("class=0&seed=0&to_seed=1&format=gif", "format='gif' is not valid", ["format"]),
     ],
 )
-async def test_a_bad_value_is_named(ready_api: httpx.AsyncClient, query: str, told: str) -> None:
-    """422."""
+async def test_a_bad_value_is_named(
+    ready_api: httpx.AsyncClient, query: str, told: str, fields: list[str]
+) -> None:
+    """422, with the field."""
     response = await ready_api.post(f"/interpolate?{query}")
     assert response.status_code == 422
     assert told in response.json()["detail"]
+    assert response.json()["fields"] == fields
 
 
 async def test_accept_is_honoured(ready_api: httpx.AsyncClient) -> None:

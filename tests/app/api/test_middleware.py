@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from app.api.middleware import usable_request_id
+from app.api.middleware import MAX_QUERY_BYTES, usable_request_id
 from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually, services_behind
 
@@ -39,16 +39,32 @@ async def test_requests_are_measured_by_route_and_status(ready_api: httpx.AsyncC
     """By the route's template, so that ids and made-up addresses add no series."""
     await ready_api.post("/generate?class=0&seed=1")
     await ready_api.post("/generate?class=0&seed=1")
+    await ready_api.get("/attention-map?class=0&seed=1&x=1&y=1")
     await ready_api.get("/images/nonsense")
     await ready_api.get("/made/up")
     await ready_api.post("/livez")
+    await ready_api.head("/classes")
     text = (await ready_api.get("/metrics")).text
     assert 'sagan_request_seconds_count{route="/generate",status="200"} 2.0' in text
     assert 'sagan_request_seconds_count{route="/images/{image_id}",status="422"} 1.0' in text
     assert 'sagan_request_seconds_count{route="unmatched",status="404"} 1.0' in text
     assert 'sagan_request_seconds_count{route="/livez",status="405"} 1.0' in text
-    assert 'sagan_images_total{model="animals"} 2.0' in text
+    assert 'sagan_request_seconds_count{route="/classes",status="200"} 1.0' in text
+    assert 'sagan_images_total{model="animals"} 3.0' in text
     assert "sagan_cache_hits_total 1.0" in text
+
+
+@pytest.mark.parametrize("path", ["/generate", "/livez", "/classes", "/attention-map"])
+async def test_a_query_that_is_too_long_is_refused_unread(
+    api: httpx.AsyncClient, path: str
+) -> None:
+    """Whether the address takes any or not; the problem says how much it may have."""
+    method = "POST" if path == "/generate" else "GET"
+    longest = "&" * MAX_QUERY_BYTES
+    assert (await api.request(method, f"{path}?{longest}")).status_code != 414
+    response = await api.request(method, f"{path}?{longest}&")
+    assert response.status_code == 414
+    assert response.json()["max_bytes"] == MAX_QUERY_BYTES
 
 
 async def test_a_client_that_leaves_is_waited_for_no_more(

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from app.api.negotiation import accepted_media_type, client_has, negotiated
+from app.api.negotiation import (
+    MAX_ACCEPT_LENGTH,
+    _best_offer,
+    accepted_media_type,
+    client_has,
+    negotiated,
+)
 from app.errors import NotAcceptableError
 
 OFFERS = ("image/png", "application/json")
@@ -33,6 +39,16 @@ OFFERS = ("image/png", "application/json")
 def test_the_best_offer_is_chosen(accept: str | None, chosen: str) -> None:
     """By quality of the most specific range, then by the order of the offers."""
     assert accepted_media_type(accept, OFFERS) == chosen
+
+
+def test_an_accept_header_beyond_all_measure_is_disregarded() -> None:
+    """It is neither taken apart nor kept."""
+    longest = "application/json".ljust(MAX_ACCEPT_LENGTH)
+    assert accepted_media_type(longest, OFFERS) == "application/json"
+    kept = _best_offer.cache_info().currsize
+    assert accepted_media_type(longest + " ", OFFERS) == "image/png"
+    assert accepted_media_type("text/html," * 200, OFFERS) == "image/png"
+    assert _best_offer.cache_info().currsize == kept
 
 
 def test_several_accept_headers_are_one_list() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from base64 import b64decode
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 from PIL import Image
 
 from app.api.main import create_app
+from app.api.services import NUM_SHEET_MAKERS
 from app.api_keys import listed, new_key
 from app.settings import Settings, load_settings
 from tests.app.api.fake_worker import CARD, FakeWorker
-from tests.app.api.started_app import started, until_ready
+from tests.app.api.started_app import services_behind, started, until_ready
 
 PATH = "/v1/images/generations"
 PREFIX = CARD.fingerprint[:12]
@@ -49,14 +52,31 @@ async def test_an_address_leads_to_the_picture(ready_api: httpx.AsyncClient) -> 
     assert odd.status_code == 400
 
 
+async def test_pictures_are_put_together_beside_the_event_loop(
+    ready_api: httpx.AsyncClient,
+) -> None:
+    """By the few threads that make sheets: while these are busy others are answered."""
+    services, busy = await services_behind(ready_api), threading.Event()
+    for _ in range(NUM_SHEET_MAKERS):
+        services.sheet_makers.submit(busy.wait)
+    asked = asyncio.create_task(ready_api.post(PATH, json={"prompt": "tabby", "n": 2}))
+    try:
+        await asyncio.sleep(0.3)
+        assert (await ready_api.post("/generate?class=0")).status_code == 200
+        assert not asked.done()
+    finally:
+        busy.set()
+    assert len((await asked).json()["data"]) == 2
+
+
 @pytest.mark.parametrize(
     ("asked", "param", "code"),
     [
         ({}, "prompt", "invalid_value"),
-        ({"prompt": "golden retreiver"}, None, "unknown_class"),
+        ({"prompt": "golden retreiver"}, "prompt", "unknown_class"),
         ({"prompt": "tabby", "n": 65}, "n", "invalid_value"),
         ({"prompt": "tabby", "size": "1024x1024"}, "size", "invalid_value"),
-        ({"prompt": "tabby", "model": "dall-e-3"}, None, "invalid_value"),
+        ({"prompt": "tabby", "model": "dall-e-3"}, "model", "invalid_value"),
         ({"prompt": "tabby", "sead": 1}, "sead", "invalid_value"),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +16,8 @@ from app.api.protocol import MAX_HEAD_BYTES
 from app.settings import Settings
 from tests.app.api.served_app import served
 
+NUM_ANSWERS = 200  # more bytes than the kernel keeps for a client that does not read
+DOCUMENT = b"GET /openapi.json HTTP/1.1\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\n\r\n"
 
 
@@ -121,3 +125,34 @@ async def test_a_body_that_breaks_off_its_chunks_is_no_request(port: int) -> Non
     head = b"POST /generate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     status, document = problem(await talk(port, head, b"2\r\n{}\r\nzz", pause_s=0.01))
     assert (status, document["type"]) == (400, "/problems/malformed-request")
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_client_that_does_not_read_is_cut_off(
+    port: int, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """What it leaves unread is not kept for ever; one that reads slowly gets all of it."""
+    monkeypatch.setattr(protocol, "UNREAD_TIMEOUT_S", 0.3)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, DOCUMENT * NUM_ANSWERS)
+        num_bytes = 0
+        for _ in range(10):
+            await asyncio.sleep(0.15)
+            num_bytes += len(await loop.sock_recv(client, 2**20)) if reads else 0
+        num_bytes += await num_bytes_left(client)
+    one = await talk(port, DOCUMENT[:-2] + b"Connection: close\r\n\r\n")
+    assert (num_bytes > NUM_ANSWERS * (len(one) - 100)) is reads
+
+
+async def num_bytes_left(client: socket.socket) -> int:
+    """What comes until the server closes the connection, or has no more to say."""
+    num_bytes = 0
+    with suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(2):
+            while got := await asyncio.get_running_loop().sock_recv(client, 2**20):
+                num_bytes += len(got)
+    return num_bytes

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from app.api.main import create_app
 from app.api.retry_after import MAX_OUTAGE_S
+from app.errors import QueueUnavailableError
 from app.heartbeats import Heartbeats
 from app.job_claims import JobClaims
 from app.redis_clients import connect_blocking
@@ -58,6 +59,20 @@ async def test_an_outage_is_thought_to_last_as_long_again(
     response = await api.post("/generate?class=0")
     assert response.status_code == 503
     assert response.headers["retry-after"] == str(told_s)
+
+
+async def test_an_error_that_knows_when_to_come_back_is_believed(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long the outage has lasted says less."""
+    services = await services_behind(api)
+
+    def fail(_: str | None) -> None:
+        raise QueueUnavailableError("in seven seconds", retry_after_s=7)
+
+    monkeypatch.setattr(services.cards, "named", fail)
+    response = await api.post("/generate?class=0")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.schemas import FileFormat, GeneratedOut
-from app.api.sheets import GUTTER_PX, Named, Sheet, grid
+from app.api.schemas import GeneratedOut
+from app.api.sheets import GUTTER_PX, Named, Sheet, grid, json_with
+from app.jobs import FileFormat
 from model.pictures import contact_sheet
 
 
@@ -43,21 +44,30 @@ def test_a_grid_may_be_lossy(file_format: FileFormat) -> None:
     assert sheet.size == (2 * 8 + GUTTER_PX, 2 * 6 + GUTTER_PX)
 
 
+def test_json_of_pictures_is_spelt_as_json_spells_it() -> None:
+    """Though each picture is spelt by itself."""
+    members: dict[str, object] = {"created": 7, "class": 'a "b" ü'}
+    pictures = [{"url": "é"}, {"url": "/b"}]
+    for some in ([], pictures[:1], pictures):
+        assert json_with(members, "data", some) == json.dumps(members | {"data": some}).encode()
+
+
 def test_a_zip_has_the_files_as_they_are_and_is_the_same_each_time() -> None:
     """Names are image ids; no clock goes in."""
-    sheet, pictures = Sheet("zip", "webp"), [picture(seed, "webp") for seed in (1, 2)]
-    made = sheet.make(pictures, "model", "cat")
+    sheet = Sheet("zip", "webp", "model", "cat")
+    pictures = [picture(seed, "webp") for seed in (1, 2)]
+    made = sheet.make(pictures)
     with ZipFile(io.BytesIO(made)) as file:
         assert file.testzip() is None
         assert file.namelist() == ["id-1.webp", "id-2.webp"]
         assert file.read("id-2.webp") == pictures[1].body
-    assert made == sheet.make(pictures, "model", "cat")
+    assert made == sheet.make(pictures)
     assert (sheet.media_type, sheet.unit_format) == ("application/zip", "webp")
 
 
 def test_a_document_has_names_addresses_and_files() -> None:
     """As its schema says."""
-    made = json.loads(Sheet("json", "jpeg").make([picture(1, "jpeg")], "model", "cat"))
+    made = json.loads(Sheet("json", "jpeg", "model", "cat").make([picture(1, "jpeg")]))
     GeneratedOut.model_validate(made)
     [one] = made["images"]
     assert (made["model"], made["class"]) == ("model", "cat")
