@@ -167,8 +167,9 @@ class Examination:
         """Examines each operation; `free`: its names are any, so that 422 is no surprise."""
         schema = schemathesis.openapi.from_dict(document)
         schema.config.update(base_url=self.url)
+        schema.config.checks.negative_data_rejection.expected_statuses = ["4xx"]  # 414 too
         if free:
-            expected = ["2xx", "400", "401", "404", "406", "422", "429"]
+            expected = ["2xx", "400", "401", "404", "406", "414", "422", "429"]
             schema.config.checks.positive_data_acceptance.expected_statuses = expected
         found: Any  # the type of what went wrong has no `ok`
         for found in schema.get_all_operations():
