@@ -10,9 +10,10 @@ from typing import cast
 from redis.asyncio import Redis
 
 from app.errors import AppError, JobFailedError
+from app.ids import new_id
 from app.job_client import JobClient
 from app.job_queue import DEAD_LETTERS, MAX_DEAD_LETTERS
-from app.jobs import DecodeError, Job, decode_job, new_job_id
+from app.jobs import DecodeError, Job, decode_job
 from app.redis_clients import Entry, redis_errors_told
 
 
@@ -59,7 +60,7 @@ class DeadLetters:
         """
         if letter.job is None:
             raise ValueError("this version cannot read it: drop it, or retry it with the other one")
-        again = replace(letter.job, job_id=new_job_id(), priority="bulk")
+        again = replace(letter.job, job_id=new_id(), priority="bulk")
         try:
             await jobs.submit(again, timeout_ms)
         except AppError as error:

@@ -35,7 +35,6 @@ MEDIA_TYPES: Mapping[Output, str] = {
 VIEWS: frozenset[View] = frozenset(get_args(View))
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 T = TypeVar("T")
-new_job_id = new_id
 _spell = json.JSONEncoder(separators=(",", ":")).encode
 
 

@@ -21,7 +21,8 @@ from app.api.walks import WALK_TYPES, Walk
 from app.errors import (
     InvalidValueError,
 )
-from app.jobs import Job, ModelCard, new_job_id
+from app.ids import new_id
+from app.jobs import Job, ModelCard
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
@@ -90,9 +91,9 @@ def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -
         replace(
             way,
             part_thousandths=round(WHOLE * i / (fields.frames - 1)),
-            job_id=new_job_id(),
+            job_id=new_id(),
         )
         for i in range(1, fields.frames - 1)
     ]
-    end = replace(start, label=to_label, seed=to_seed, job_id=new_job_id())
+    end = replace(start, label=to_label, seed=to_seed, job_id=new_id())
     return [start, *between, end]

@@ -21,8 +21,9 @@ from app.errors import (
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
+from app.ids import new_id
 from app.image_ids import MAX_SEED, ImageId
-from app.jobs import Job, ModelCard, Output, Priority, new_job_id
+from app.jobs import Job, ModelCard, Output, Priority
 from app.telemetry import request_id
 
 MAX_PIXELS = 2**24  # of all pictures of one request
@@ -74,7 +75,7 @@ def picture_jobs(
         return [first]
     refuse_too_many(services, card, num_images, priority)
     later = range(1, num_images)
-    return [first, *(replace(first, seed=first.seed + i, job_id=new_job_id()) for i in later)]
+    return [first, *(replace(first, seed=first.seed + i, job_id=new_id()) for i in later)]
 
 
 def first_seed(seed: int | None, num_images: int) -> int:
