@@ -66,7 +66,9 @@ class ModelCards:
         self._snapshot = _Snapshot({}, {}, {}, retire_after_s)
         self._read_cards: dict[bytes, ModelCard] = {}  # by what they were read from
         self._refreshed_s = float("-inf")
-        self._ready_s = time.monotonic()  # when a live worker was known last
+        self._began_s = time.monotonic()
+        self._ready_s = self._began_s  # when a live worker was known last
+        self._live_s: dict[str, float] = {}  # the same, by fingerprint
         self._looked = asyncio.Event()
 
     @asynccontextmanager
@@ -92,10 +94,13 @@ class ModelCards:
         """Whether Redis answered lately and a warm worker lives."""
         return self.fresh and bool(self._snapshot.workers)
 
-    @property
-    def unready_s(self) -> float:
-        """For how long no live worker has been known, since Redis is away or they are."""
-        return time.monotonic() - self._ready_s
+    def unready_s(self, fingerprint: str | None = None) -> float:
+        """For how long no live worker of this model (none: any) has been known.
+
+        Since Redis is away, or they are.
+        """
+        known_s = self._ready_s if fingerprint is None else self._live_s.get(fingerprint)
+        return time.monotonic() - (self._began_s if known_s is None else known_s)
 
     def current(self) -> tuple[ModelCard, ...]:
         """The cards of models that are served; a dead worker's stay a while.
@@ -164,6 +169,10 @@ class ModelCards:
         self._refreshed_s = time.monotonic()
         if self.ready:
             self._ready_s = self._refreshed_s
+        known = self._snapshot.cards
+        live = {f for worker in self._snapshot.workers.values() for f in worker.fingerprints}
+        self._live_s = {f: since_s for f, since_s in self._live_s.items() if f in known}
+        self._live_s |= dict.fromkeys(live, self._refreshed_s)
 
     def _readable_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
         """By fingerprint; a card that is spelt as at the last look is the same object."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -19,7 +20,8 @@ from app.redis_clients import connect_blocking
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
-from tests.app.api.started_app import services_behind, started, until_ready
+from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.started_app import eventually, services_behind, started, until_ready
 from tests.app.worker.started_worker import FAST, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -59,6 +61,36 @@ async def test_an_outage_is_thought_to_last_as_long_again(
     response = await api.post("/generate?class=0")
     assert response.status_code == 503
     assert response.headers["retry-after"] == str(told_s)
+
+
+async def test_an_outage_of_one_model_is_its_own(
+    settings: Settings, worker: FakeWorker, redis_url: str
+) -> None:
+    """That another one's worker lives tells nothing about it."""
+    async with started(create_app(settings)) as http:
+        other = FakeWorker(redis_url, replace(CARD, name="other", fingerprint="f" * 64), "other")
+        async with other.running():
+            await until_served(http, "other")
+        cards = (await services_behind(http)).cards
+
+        async def gone() -> bool:
+            return not cards.workers_ready("f" * 64)
+
+        await eventually(gone)
+        cards._live_s["f" * 64] = time.monotonic() - 9.5
+        full = asyncio.create_task(http.post("/generate?class=0&model=other&n=4"))
+        await asyncio.sleep(0.2)
+        refused = await http.post("/generate?class=0&model=other")
+        full.cancel()
+        assert (await http.post("/generate?class=0&model=animals")).status_code == 200
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+
+
+async def until_served(http: httpx.AsyncClient, model: str) -> None:
+    async def served() -> bool:
+        return (await http.get(f"/classes?model={model}")).status_code == 200
+
+    await eventually(served)
 
 
 async def test_an_error_that_knows_when_to_come_back_is_believed(
