@@ -25,6 +25,7 @@ DEADLY_SEED = 999  # the process dies
 SHAPELESS_SEED = 444  # drawn, but not to be encoded
 HANGING_SEED = 888  # the device does not come back
 LOCKING_SEED = 777  # it does not, and Python's lock is held
+BREAKING_SEED = 333  # an exception, and from then on every pass is one
 
 
 class FakeRenderer:
@@ -35,6 +36,7 @@ class FakeRenderer:
         self.log = log
         self.batches: list[list[int]] = []
         self.memory_images: int | None = None  # more in a batch do not fit
+        self.lost = False  # every pass fails, as after an error of CUDA
         self.card = ModelCard(
             name=name,
             fingerprint=FINGERPRINT,
@@ -63,6 +65,9 @@ class FakeRenderer:
             raise MemoryError(f"{len(jobs)} images")
         if POISON_SEED in seeds:
             raise RuntimeError("poison")
+        if BREAKING_SEED in seeds or self.lost:
+            self.lost = True
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         return [Drawing(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
 
     def encode(self, job: Job, drawing: Drawing) -> bytes:

@@ -7,7 +7,6 @@ import logging
 import random
 import time
 from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from app.batches import Claimed
@@ -19,12 +18,12 @@ from app.redis_clients import check_version
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
 from app.tracing import Tracing
-from app.worker.answering import Answer, Answering, Drawn, draw
+from app.worker.answering import Answering
 from app.worker.backlog import Backlog
 from app.worker.batch_limit import BatchLimit, is_out_of_memory
+from app.worker.device import Device, DeviceLostError
 from app.worker.presence import Presence
 from app.worker.renderer import Renderer
-from app.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
@@ -32,6 +31,7 @@ RETRY_S = 0.2
 MAX_UNANSWERED_BATCHES = 2
 MAX_FAILURES = 2  # of batches that a job was in, the last one its own, before it is given up
 FORGET_CONSUMER_S = 120.0
+LAST_ANSWERS_S = 1.0  # for what was drawn before the device was lost
 
 
 class WorkerLoop:
@@ -53,8 +53,7 @@ class WorkerLoop:
         self.metrics = metrics
         self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
-        self.device = ThreadPoolExecutor(1, "device")
-        self.watchdog = Watchdog(settings.watchdog_s)
+        self.device = Device(settings.watchdog_s)
         self.answering = Answering(claims, metrics, tracing)
         self.presence = Presence(
             settings, heartbeats, self.answering, self.renderers, self.retiring
@@ -71,7 +70,10 @@ class WorkerLoop:
         self.backlog.tell()
 
     async def run(self) -> None:
-        """Serves until `stop`; raises RendererMismatchError, in a group when it has served."""
+        """Serves until `stop`; raises RendererMismatchError, in a group when it has served.
+
+        Raises DeviceLostError in a group; what is held then stays pending.
+        """
         await self._start()
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -178,12 +180,10 @@ class WorkerLoop:
     async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
         """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        drawing = asyncio.get_running_loop().run_in_executor(
-            self.device, self._draw_watched, renderer, ready, now_us
-        )
+        drawing = self.device.draw(renderer, ready, now_us, lambda: bool(self.backlog))
         await asyncio.wait([drawing])
         if (error := drawing.exception()) is not None:
-            self._try_again(ready, error)
+            await self._try_again(renderer, ready, error)
             return
         drawn, answers = drawing.result()
         self._last_batch_images = len(ready)
@@ -191,29 +191,35 @@ class WorkerLoop:
         self.device_metrics.drew(len(ready), drawn.stages.model_s)
         self._answer(self.answering.send(drawn, answers))
 
-    def _draw_watched(
-        self, renderer: Renderer, batch: list[Claimed], now_us: int
-    ) -> tuple[Drawn, list[Answer]]:
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("draws", extra=told_of(claimed.job for claimed in batch))
-        with self.watchdog.watching(batch):
-            return draw(renderer, batch, now_us, lambda: bool(self.backlog))
-
-    def _try_again(self, batch: list[Claimed], error: BaseException) -> None:
+    async def _try_again(
+        self, renderer: Renderer, batch: list[Claimed], error: BaseException
+    ) -> None:
         """In halves: one of its jobs is to blame, or they were too many. A job that fails alone,
-        and not for the first time, is given up."""
+        and not for the first time, is given up, but none where the device is to blame."""
         told = told_of(claimed.job for claimed in batch)
         logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told)
         if len(batch) > 1 and is_out_of_memory(error):
             self.limit.lower(len(batch) // 2)
             self.backlog.halve(batch)
             return
+        await self._require_device(renderer, batch)
         failed = [replace(claimed, failures=claimed.failures + 1) for claimed in batch]
         if len(failed) > 1 or failed[0].failures < MAX_FAILURES:
             self.backlog.halve(failed)
             return
         why = f"the image could not be drawn: {type(error).__name__}"
         self._answer(self.answering.fail(failed, why))
+
+    async def _require_device(self, renderer: Renderer, batch: list[Claimed]) -> None:
+        """Raises DeviceLostError when it is lost, once what was drawn before is answered."""
+        try:
+            await self.device.require(renderer, batch)
+        except DeviceLostError:
+            self.stop()
+            self.presence.ended = True  # see `run`
+            if self._answers:
+                await asyncio.wait(self._answers, timeout=LAST_ANSWERS_S)
+            raise
 
     def _answer(self, answering: Coroutine[None, None, None]) -> None:
         """Answers beside the device; a failure of the task itself ends the worker."""

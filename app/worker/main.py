@@ -20,6 +20,7 @@ from app.background import background
 from app.errors import QueueTooOldError
 from app.heartbeats import Heartbeats, RendererMismatchError
 from app.job_claims import JobClaims
+from app.jobs import told_of
 from app.redis_clients import connect, connect_blocking
 from app.settings import (
     CONFIGURATION_EXIT,
@@ -30,6 +31,7 @@ from app.settings import (
 )
 from app.telemetry import Metrics, configure_logging
 from app.tracing import tracing_of
+from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError
 from app.worker.device_memory import DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes
@@ -75,7 +77,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics, tracing)
     if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
         metrics.registry.register(DeviceMemory(cuda_memory))
-    worker.watchdog.start()
+    worker.device.watchdog.start()
     reloading = Reloading(settings, worker, renderers)
     try:
         with _probed(worker):
@@ -131,6 +133,10 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
     except (RendererMismatchError, QueueTooOldError) as error:
         return _refuse(error)
     except ExceptionGroup as errors:  # it has served: as a restarted one it may serve again
+        if (lost := errors.subgroup(DeviceLostError)) is not None:
+            told = told_of(claimed.job for claimed in worker.answering.held.values())
+            logger.critical("%s, and this process ends", lost.exceptions[0], extra=told)
+            return DEVICE_LOST_EXIT
         _, unforeseen = errors.split(RendererMismatchError)
         logger.error("ended by %s", errors.exceptions[0], exc_info=unforeseen)
         return 1

@@ -20,20 +20,46 @@ from app.worker.renderer import Renderer, load_renderer
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
+RETRY_S = 2.0  # after the first failure to load what a folder holds, then twice as long each time
+MAX_RETRY_S = 60.0  # a load costs seconds of a core, and memory beside the model that is served
 MAX_RETIRING = 3  # models of the past that are held at once; newer ones wait for room
 RETIRED_MARGIN_S = 10.0  # an API replica learns of cards a little later than the worker tells
 
 Stamp = tuple[int, int]  # when a folder's config was written, and which file it is
+# Half of it may be there as yet; torch's own errors, as of memory, are RuntimeErrors.
+UNLOADABLE = (ValueError, OSError, RuntimeError, MemoryError)
 Load = Callable[[ModelSource, Settings], Renderer]
 
 
 @dataclass
 class _Source:
-    """A checkpoint that is served, and the stamp of what was last loaded or tried of it."""
+    """A checkpoint that is served, its stamp, and that of what could not be loaded of late."""
 
     source: ModelSource
     fingerprint: str
     stamp: Stamp | None
+    failed: Stamp | None = None
+    retry_s: float = 0.0
+    retry_at_s: float = 0.0
+
+    def due(self, stamp: Stamp) -> bool:
+        """Whether what the folder holds now is to be loaded: at once, unless it failed before."""
+        if stamp == self.stamp:
+            return False
+        return stamp != self.failed or time.monotonic() >= self.retry_at_s
+
+    def loaded(self, stamp: Stamp) -> None:
+        """What the folder holds is served."""
+        self.stamp, self.failed = stamp, None
+
+    def put_off(self, stamp: Stamp, why: str) -> None:
+        """It could not be loaded: once more later, and later each time; told once."""
+        if stamp != self.failed:
+            logger.warning("not reloaded, and tried again now and then: %s", why)
+            self.failed, self.retry_s = stamp, RETRY_S
+        else:
+            self.retry_s = min(2 * self.retry_s, MAX_RETRY_S)
+        self.retry_at_s = time.monotonic() + self.retry_s
 
 
 class Reloading:
@@ -60,27 +86,27 @@ class Reloading:
         self._let_go()
         for served in self._sources:
             stamp = stamp_of(served.source)
-            if stamp is None or stamp == served.stamp or len(self._drop_at_s) >= MAX_RETIRING:
+            if stamp is None or not served.due(stamp) or len(self._drop_at_s) >= MAX_RETIRING:
                 continue
-            served.stamp = stamp
-            if not await self._renew(served):
-                served.stamp = None  # half of it may have been there: look again
+            try:
+                await self._renew(served)
+            except QueueUnavailableError as error:
+                served.put_off(stamp, error.with_cause)
+            except UNLOADABLE as error:
+                served.put_off(stamp, f"{type(error).__name__}: {error}")
+            else:
+                served.loaded(stamp)
 
-    async def _renew(self, served: _Source) -> bool:
-        """Loads and warms on a thread of its own, while the device goes on drawing."""
-        try:
-            renderer = await asyncio.to_thread(self.load, served.source, self.settings)
-        except (ValueError, OSError) as error:
-            logger.warning("not reloaded: %s", error)
-            return False
+    async def _renew(self, served: _Source) -> None:
+        """Loads and warms on a thread of its own, while the device goes on drawing.
+
+        Raises one of UNLOADABLE, or QueueUnavailableError.
+        """
+        renderer = await asyncio.to_thread(self.load, served.source, self.settings)
         newer, older = renderer.card.fingerprint, served.fingerprint
         if newer == older:
-            return True
-        try:
-            await self._take_on(renderer)
-        except QueueUnavailableError as error:
-            logger.warning("not reloaded: %s", error.with_cause)
-            return False
+            return
+        await self._take_on(renderer)
         served.fingerprint = newer
         self._drop_at_s.pop(newer, None)  # one that is back before it was retired
         self._unclaimed.discard(newer)
@@ -90,7 +116,6 @@ class Reloading:
                 time.monotonic() + self.settings.retire_after_s + RETIRED_MARGIN_S
             )
         logger.info("%s is now %s, was %s", renderer.card.name, newer[:12], older[:12])
-        return True
 
     async def _take_on(self, renderer: Renderer) -> None:
         """Its jobs are claimed only once it can be drawn, and told of only with the next beat."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +24,16 @@ def renderer_of(fingerprint: str) -> FakeRenderer:
     return renderer
 
 
+def saved(run: Path) -> Path:
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=4, num_classes=2))
+    Checkpoint(generator).save(run / "checkpoint")
+    return run
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A run with a checkpoint in it."""
-    generator = Generator(GeneratorConfig(resolution=32, base_channels=4, num_classes=2))
-    Checkpoint(generator).save(tmp_path / "run" / "checkpoint")
-    return tmp_path / "run"
+    return saved(tmp_path / "run")
 
 
 def touch(folder: Path, times: int) -> None:
@@ -39,6 +44,7 @@ def touch(folder: Path, times: int) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.worker.reloading.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("app.worker.reloading.RETRY_S", 0.0)
     monkeypatch.setattr("app.worker.reloading.RETIRED_MARGIN_S", -1.0)
 
 
@@ -84,6 +90,62 @@ async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Pat
     assert len(loads) == 2
     assert set(worker.renderers) == {FINGERPRINT}
     assert worker.retiring == set()
+    await worker.claims.blocking.aclose()
+
+
+async def test_a_model_that_finds_no_memory_costs_the_others_nothing_and_is_tried_again(
+    build: Build, folder: Path, tmp_path: Path
+) -> None:
+    """Beside the older one there was no room for it, until there was."""
+    other = saved(tmp_path / "other")
+    newer = {"run": "ab" * 32, "other": "cd" * 32}
+    full = ["run"]
+
+    def load(source: ModelSource, _: Settings) -> FakeRenderer:
+        assert source.name is not None
+        if source.name in full:
+            raise RuntimeError("CUDA out of memory")
+        return renderer_of(newer[source.name])
+
+    worker = build(FakeRenderer())
+    settings = Settings(model=f"run={folder},other={other}")
+    reloading = Reloading(settings, worker, [FakeRenderer(), renderer_of("ef" * 32)], load=load)
+    touch(folder, 1)
+    touch(other, 1)
+    await reloading.look()
+    assert set(worker.renderers) == {FINGERPRINT, newer["other"]}
+    full.clear()
+    await reloading.look()
+    assert newer["run"] in worker.renderers
+    assert worker.retiring == {FINGERPRINT, "ef" * 32}
+    await worker.claims.blocking.aclose()
+
+
+async def test_a_broken_folder_is_loaded_ever_less_often_and_told_of_once(
+    build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, though, where the folder changes again."""
+    monkeypatch.setattr("app.worker.reloading.RETRY_S", 0.05)
+    loads: list[ModelSource] = []
+
+    def broken(source: ModelSource, _: Settings) -> FakeRenderer:
+        loads.append(source)
+        raise ValueError("not a checkpoint")
+
+    worker = build(FakeRenderer())
+    reloading = Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken)
+    for time_s in (1, 2):
+        loads.clear()
+        touch(folder, time_s)
+        until_s = time.monotonic() + 0.6
+        await reloading.look()
+        assert len(loads) == 1
+        while time.monotonic() < until_s:
+            await asyncio.sleep(0.001)
+            await reloading.look()
+        assert 2 <= len(loads) <= 4  # after 0.05, 0.15 and 0.35 s
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["not reloaded, and tried again now and then: ValueError: not a checkpoint"] * 2
     await worker.claims.blocking.aclose()
 
 

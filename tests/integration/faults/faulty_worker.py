@@ -2,7 +2,8 @@
 
 Run: python -m tests.integration.faults.faulty_worker, with the environment of any worker. Loop,
 claims, heartbeats and signals are the real ones. A file in FAULTS_FOLDER that is called after a
-point of the work kills the first worker that comes there; some seeds are faults by themselves.
+point of the work kills the first worker that comes there, or has it lose its device; some seeds are
+faults by themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from app.worker.renderer import Drawing
 from tests.fake_renderer import FakeRenderer
 
 CLAIMED, DRAWING, UNFINISHED, FINISHED = "claimed", "drawing", "unfinished", "finished"
-POISON_SEED, SEGFAULT_SEED, HUNG_SEED, SLOW_SEED = 1, 2, 3, 4
+LOST = "lost"  # here a worker does not die: its device is lost
+POISON_SEED, SEGFAULT_SEED, HUNG_SEED, SLOW_SEED, BREAKING_SEED = 1, 2, 3, 4, 5
 SLOW_S = 1.5
 DRAW_S = 0.02
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", "/nowhere"))
@@ -39,11 +41,17 @@ DRAWN = "drawn"  # a line of seeds for each batch
 
 def die_if_armed(point: str) -> None:
     """kill -9 of this very process, once for all workers of the folder."""
+    if armed(point):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def armed(point: str) -> bool:
+    """Whether this is the worker of the folder that fails at this point; disarms it."""
     try:
         (FOLDER / point).unlink()
     except FileNotFoundError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True
 
 
 def wait(seconds: float) -> None:
@@ -80,6 +88,9 @@ class FaultyRenderer(FakeRenderer):
     def _break(self, seeds: Set[int]) -> None:
         if POISON_SEED in seeds:
             raise RuntimeError("poison")
+        if self.lost or BREAKING_SEED in seeds or armed(LOST):
+            self.lost = True
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if SEGFAULT_SEED in seeds:
             ctypes.string_at(0)
         if HUNG_SEED in seeds:

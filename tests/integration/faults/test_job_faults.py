@@ -14,6 +14,7 @@ from app.jobs import Job
 from app.reply_stream import ReplyStream
 from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.faulty_worker import (
+    BREAKING_SEED,
     HUNG_SEED,
     POISON_SEED,
     SEGFAULT_SEED,
@@ -73,6 +74,18 @@ async def test_a_hung_model_ends_its_worker_and_its_job_is_given_up_after_three(
         await load.answered(trial.num_requests)
     assert load.statuses[FAILED] == 1
     assert trial.num_drawn(HUNG_SEED) == 3
+
+
+@fault("device-broken-by-job")
+async def test_a_job_that_breaks_every_device_is_given_up_after_three(trial: Trial) -> None:
+    """A CUDA error after which nothing can be drawn: its worker ends and starts again, three times;
+    then 500, and all others are answered 200."""
+    async with trial.stack() as stack, trial.load(stack, FAILED, timeout_ms=20_000) as load:
+        load.fault()
+        assert (await load.ask(BREAKING_SEED)).status == FAILED
+        await load.answered(trial.num_requests)
+    assert load.statuses[FAILED] == 1
+    assert trial.num_drawn(BREAKING_SEED) == 3
 
 
 @fault("out-of-memory")

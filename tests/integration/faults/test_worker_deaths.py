@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 
-from tests.integration.faults.faulty_worker import CLAIMED, DRAWING, FINISHED, UNFINISHED
+from tests.integration.faults.faulty_worker import CLAIMED, DRAWING, FINISHED, LOST, UNFINISHED
 from tests.integration.faults.stack import CLAIM_IDLE_S, SHIPPED_WORKER
 from tests.integration.faults.trial import Trial, fault
 
@@ -43,6 +43,13 @@ async def test_a_worker_killed_before_it_answers_costs_no_request_its_answer(tri
 async def test_a_worker_killed_after_it_answered_answers_nothing_twice(trial: Trial) -> None:
     """What was sent is not drawn again; all are answered 200."""
     await dies_at(FINISHED, trial)
+
+
+@fault("device-lost")
+async def test_a_lost_device_ends_its_worker_and_costs_no_request_its_answer(trial: Trial) -> None:
+    """An error of CUDA, and every pass after it is one: that worker ends and starts again, all are
+    answered 200."""
+    await dies_at(LOST, trial)
 
 
 @fault("worker-killed-lone")
