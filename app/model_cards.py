@@ -47,6 +47,7 @@ class ModelCards:
         self._refreshed_s = float("-inf")
         self._ready_s = time.monotonic()  # when a live worker was known last
         self._looked = asyncio.Event()
+        self._failing = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -166,8 +167,12 @@ class ModelCards:
 
     async def _refresh_soon(self) -> None:
         try:
-            with suppress(QueueUnavailableError):
-                await self.refresh()
+            await self.refresh()
+            self._failing = False
+        except QueueUnavailableError as error:
+            if not self._failing:
+                logger.warning("cannot refresh the model cards: %s", error.with_cause)
+            self._failing = True
         finally:
             self._looked.set()
         await asyncio.sleep(self.refresh_s)
