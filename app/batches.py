@@ -23,6 +23,7 @@ class Claimed:
     launches: int = 0  # forward passes that it was in without an answer
     failures: int = 0  # of these, the ones in this process that ended in an exception
     claimed_s: float = 0.0  # by the worker's monotonic clock
+    launch_lost: bool = False  # a launch of it got no answer: Redis may have counted it
     launched_us: int = 0  # by Redis's clock; 0 before the launch
     give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
 

@@ -104,7 +104,8 @@ class JobClaims:
         """Says, right before the forward pass, what may run; counts a launch of each.
 
         A job that is launched again by the worker that launched it is not counted again: what is
-        counted are workers that did not come back.
+        counted are workers that did not come back. Nor is one that is asked about again, with
+        `launch_lost`, since the answer did not come.
         Jobs that another worker has taken meanwhile are in none of the lists.
         """
         keys: list[Part] = [LAUNCHES]
@@ -112,7 +113,7 @@ class JobClaims:
         for claimed in batch:
             keys += (claimed.stream, seen_key(claimed.job.job_id))
             told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
-            told.append(0 if claimed.launched_us else 1)
+            told.append(_nth_launch(claimed))
         with redis_errors_told():
             now_us, *verdicts = await self._launch(keys, told)
         judged = list(zip(batch, verdicts, strict=True))
@@ -197,6 +198,13 @@ class JobClaims:
         with redis_errors_told():
             counts = await self.client.hmget(LAUNCHES, [c.job.job_id for c in jobs])
         return [replace(c, launches=int(n or 0)) for c, n in zip(jobs, counts, strict=True)]
+
+
+def _nth_launch(claimed: Claimed) -> int:
+    """Which launch this is, where it may be counted already; else 0."""
+    if claimed.launched_us:
+        return claimed.launches
+    return claimed.launches + 1 if claimed.launch_lost else 0
 
 
 def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: float) -> Claimed:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from app.background import background
@@ -19,13 +19,13 @@ from app.errors import (
     QueueFullError,
     QueueTooOldError,
     QueueUnavailableError,
-    from_slug,
 )
+from app.in_flight import InFlight
 from app.job_queue import JobQueue, stream_key
 from app.jobs import Job, Reply
 from app.model_cards import ModelCards
-from app.redis_clients import check_version
-from app.refusals import Refusals
+from app.redis_clients import check_version, is_memory_full
+from app.refusals import Refusals, is_refusal
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from app.tracing import Tracing
@@ -36,15 +36,6 @@ READ_WAIT_S = 1.0
 KEEP_EVERY_S = 0.25
 RETRY_S = 0.2
 CHUNK_JOBS = 64  # that are admitted again in one round trip
-
-
-@dataclass(frozen=True)
-class InFlight:
-    """A job that was admitted and not answered yet."""
-
-    job: Job
-    answer: asyncio.Future[Reply]
-    deadline_s: float  # by this process's monotonic clock
 
 
 def retry_after_s(depth: int, images_per_s: float) -> int:
@@ -97,66 +88,82 @@ class JobClient:
     async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
         """The replies to `jobs` in their order; they are of one model and admitted all or none.
 
-        Jobs whose caller leaves, or whose time is up, are taken back from the queue.
+        The time covers their admission. Jobs whose caller leaves, whose time is up, whose admission
+        got no answer or beside which another one failed are taken back from the queue.
         Raises QueueFullError, NotReadyError when it is full for want of a worker,
-        QueueUnavailableError, DeadlineExceededError, and whatever error a worker answered the
-        first failed job with.
+        QueueUnavailableError when it does not answer in time, DeadlineExceededError when they were
+        admitted and not done, and at once whatever error a worker answers the first failed job
+        with.
         """
         if not jobs:
             return []
         if self.tracing is not None:
             traceparent = self.tracing.traceparent()
             jobs = [replace(job, traceparent=traceparent) for job in jobs]
+        if isinstance(self.trouble, QueueTooOldError):  # its replies would never be read
+            raise QueueTooOldError(self.trouble.detail)
         deadline_s = time.monotonic() + timeout_ms / 1000
         entries = [self._enter(job, deadline_s) for job in jobs]
         try:
-            await self._admit(jobs, timeout_ms)
-            async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
-                replies = [await entry.answer for entry in entries]
-        except TimeoutError:
-            self.metrics.expired.inc(len(self._take_back(entries)))
-            raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
-        except asyncio.CancelledError:
-            self._take_back(entries)
+            return await self._done(entries, timeout_ms)
+        except BaseException as error:
+            if not is_refusal(error):
+                unanswered = self._take_back(entries)
+                if isinstance(error, DeadlineExceededError):
+                    self.metrics.expired.inc(len(unanswered))
             raise
         finally:
             for entry in entries:
                 self._leave(entry)
-        for reply in replies:
-            if reply.error is not None:
-                raise from_slug(reply.error, reply.detail)
-        return replies
+
+    async def _done(self, entries: Sequence[InFlight], timeout_ms: int) -> list[Reply]:
+        """Admits the jobs and waits until all are done or one has failed."""
+        admitted = False
+        try:
+            async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
+                await self._admit(entries)
+                admitted = True
+                if len(entries) == 1:
+                    return [await entries[0].answer]
+                return await asyncio.gather(*(entry.answer for entry in entries))
+        except TimeoutError:
+            if not admitted:
+                raise QueueUnavailableError("the queue does not answer in time") from None
+            raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
 
     def _enter(self, job: Job, deadline_s: float) -> InFlight:
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        entry = InFlight(job, answer, deadline_s)
+        entry = InFlight(job, deadline_s)
         self.in_flight[job.job_id] = entry
         return entry
 
     def _take_back(self, entries: Sequence[InFlight]) -> list[Job]:
         """Has no more work done for those that are not answered, and returns them."""
-        unanswered = [e.job for e in entries if e.answer.cancelled() or not e.answer.done()]
+        unanswered = [entry.job for entry in entries if entry.unanswered]
         self.cancellations.add(unanswered)
         return unanswered
 
     def _leave(self, entry: InFlight) -> None:
         self.in_flight.pop(entry.job.job_id, None)
-        entry.answer.cancel()
+        entry.leave()
 
-    async def _admit(self, jobs: Sequence[Job], timeout_ms: int) -> None:
+    async def _admit(self, entries: Sequence[InFlight]) -> None:
         """Admits, once more if the first connection was a dead one: ids make that harmless."""
-        if isinstance(self.trouble, QueueTooOldError):  # its replies would never be read
-            raise QueueTooOldError(self.trouble.detail)
+        jobs = [entry.job for entry in entries]
         try:
             try:
-                await self.queue.admit(jobs, timeout_ms=timeout_ms, reply_to=self.replies.key)
-            except QueueUnavailableError:
-                await self.queue.admit(jobs, timeout_ms=timeout_ms, reply_to=self.replies.key)
+                await self._admit_once(jobs, entries[0].left_ms)
+            except QueueUnavailableError as error:
+                if is_memory_full(error):
+                    raise
+                await self._admit_once(jobs, entries[0].left_ms)
         except QueueFullError as full:
             fingerprint = jobs[0].fingerprint
             if self.cards.workers_ready(fingerprint) == 0:  # "slow down" would not help
                 raise NotReadyError("no worker is warm and the queue is full") from None
             raise self._refusal(full, jobs) from None
+
+    async def _admit_once(self, jobs: Sequence[Job], left_ms: int) -> None:
+        await self.queue.admit(jobs, timeout_ms=max(1, left_ms), reply_to=self.replies.key)
 
     def _refusal(self, full: QueueFullError, jobs: Sequence[Job]) -> QueueFullError:
         """Tells to come back when what is queued, and who was refused before, has been drawn."""
@@ -197,7 +204,7 @@ class JobClient:
         entry = self.in_flight.get(reply.job_id)
         if entry is None or entry.answer.done():
             return
-        entry.answer.set_result(reply)
+        entry.take(reply)
         timings = reply.timings
         if reply.error == DeadlineExceededError.slug:
             self.metrics.expired.inc()
@@ -227,12 +234,7 @@ class JobClient:
             logger.warning("Redis had lost %d jobs, which are admitted again", num_lost)
 
     async def _admit_chunk(self, entries: Sequence[InFlight]) -> int:
-        now_s = time.monotonic()
-        left_ms = {
-            entry.job: int((entry.deadline_s - now_s) * 1000)
-            for entry in entries
-            if not entry.answer.done()
-        }
+        left_ms = {entry.job: entry.left_ms for entry in entries if not entry.answer.done()}
         in_time = {job: ms for job, ms in left_ms.items() if ms > 0}
         if not in_time:
             return 0

@@ -70,6 +70,7 @@ class ModelCards:
         self._ready_s = self._began_s  # when a live worker was known last
         self._live_s: dict[str, float] = {}  # the same, by fingerprint
         self._looked = asyncio.Event()
+        self._failing = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -191,8 +192,12 @@ class ModelCards:
 
     async def _refresh_soon(self) -> None:
         try:
-            with suppress(QueueUnavailableError):
-                await self.refresh()
+            await self.refresh()
+            self._failing = False
+        except QueueUnavailableError as error:
+            if not self._failing:
+                logger.warning("cannot refresh the model cards: %s", error.with_cause)
+            self._failing = True
         finally:
             self._looked.set()
         await asyncio.sleep(self.refresh_s)

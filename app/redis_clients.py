@@ -23,6 +23,7 @@ KEY_PREFIX = "{sagan}"  # one hash tag: all keys of a script live on one node of
 MIN_VERSION = (6, 2)  # XAUTOCLAIM and XTRIM MINID; a Valkey tells the Redis it is compatible with
 MAX_BLOCK_S = 2.0  # the longest that a read may block
 MAX_CONNECTIONS = 32  # of one client; beyond them calls wait for one another, `timeout_s` at most
+MAX_HELD = 8  # of these by one Calls: those of a client together must leave some to the rest
 
 
 def connect(url: str, name: str, *, timeout_s: float) -> Redis:
@@ -56,26 +57,32 @@ def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> 
 class Calls:
     """Commands for the hot path, without what the client's own methods do around each.
 
-    They run on connections of the client's pool that are held between calls, under one timeout for
-    both ways, and give replies as Redis sends them (RESP2). Raises what the client raises.
+    They run on connections of the client's pool, MAX_HELD at most, that are held between calls,
+    and give replies as Redis sends them (RESP2). Beyond that calls wait for one another; one
+    timeout bounds the wait and both ways. Raises what the client raises.
     """
 
     def __init__(self, client: Redis) -> None:
         self._pool = client.connection_pool
         self._timeout_s: float = self._pool.connection_kwargs["socket_timeout"]
         self._idle: list[Connection] = []
+        self._turns = asyncio.Semaphore(MAX_HELD)
 
     async def __call__(self, *command: Part) -> Any:
         """The reply to a command."""
-        connection = self._idle.pop() if self._idle else await self._hold()
+        connection: Connection | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                connection = self._idle.pop() if self._idle else await self._hold()
                 await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
                 reply = await connection.read_response()
         except ResponseError:
-            self._idle.append(connection)
+            if connection is not None:
+                self._idle.append(connection)
             raise
         except BaseException:  # what comes now is nobody's, and the held ones may be dead as well
+            if connection is None:
+                raise
             dropped = [connection, *self._idle]
             self._idle.clear()  # at once: another call may run before the shielded task does
             await asyncio.shield(self._drop(dropped))
@@ -130,6 +137,13 @@ async def check_version(client: Redis) -> None:
         raise QueueTooOldError(
             f"Redis {version} is too old: give a Redis 6.2 or newer, or a Valkey"
         )
+
+
+def is_memory_full(error: BaseException) -> bool:
+    """Whether Redis refused for want of memory, and so did nothing."""
+    return isinstance(error, QueueUnavailableError) and isinstance(
+        error.__cause__, OutOfMemoryError
+    )
 
 
 @contextmanager

@@ -1,10 +1,18 @@
-"""Refusals: who was told when to come back, so that not all of a crowd come at one moment."""
+"""Refusals: what is one, and who was told when to come back, so that a crowd comes in turn."""
 
 from __future__ import annotations
 
 import heapq
 
+from app.errors import NotReadyError, QueueFullError
+from app.redis_clients import is_memory_full
+
 MAX_QUEUES = 2  # images of refused jobs that are reckoned with, in depth limits
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the queue answered that it has admitted nothing."""
+    return isinstance(error, (QueueFullError, NotReadyError)) or is_memory_full(error)
 
 
 class Refusals:

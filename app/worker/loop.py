@@ -154,7 +154,7 @@ class WorkerLoop:
         try:
             launch = await self.claims.launch(batch)
         except QueueUnavailableError:
-            self.backlog.give_back(batch)
+            self.backlog.give_back([replace(claimed, launch_lost=True) for claimed in batch])
             await asyncio.sleep(RETRY_S)
             return
         ready = self._sort_out(batch, launch)

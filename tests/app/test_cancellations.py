@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from redis.asyncio import Redis
 
-from app import job_client
-from app.errors import DeadlineExceededError
+from app import cancellations, job_client
+from app.cancellations import Cancellations
+from app.errors import DeadlineExceededError, JobFailedError
 from app.job_claims import JobClaims
 from app.job_client import JobClient
 from app.job_queue import JobQueue
 from app.jobs import Job, Reply
 from app.model_cards import ModelCards
+from app.redis_clients import connect
 from app.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from tests.app.claiming import FINGERPRINT, admit, reply_to
@@ -83,6 +85,39 @@ async def test_jobs_whose_time_is_up_are_taken_back(
         await asking
     await until(lambda: taken_back(jobs) == 1)
     assert (await jobs.queue.stats(FINGERPRINT)).depth_images == 0
+
+
+async def test_a_failed_image_ends_its_request_at_once(jobs: JobClient, worker: JobClaims) -> None:
+    """Its error is told, and the others are not drawn for a request that has failed."""
+    asking = asyncio.create_task(
+        jobs.submit_many([Job(FINGERPRINT, 0, seed) for seed in range(3)], 60_000)
+    )
+    await until_depth(worker, 3)
+    [held, failed] = await worker.claim(2, wait_s=0)
+    reply = Reply(failed.job.job_id, error=JobFailedError.slug, detail="it is broken")
+    await worker.finish([(failed, reply)])
+    with pytest.raises(JobFailedError, match="it is broken"):
+        async with asyncio.timeout(3):
+            await asking
+    await until(lambda: taken_back(jobs) == 1)
+    assert [c.job for c in (await worker.launch([held])).cancelled] == [held.job]
+    assert jobs.in_flight == {}
+
+
+async def test_what_redis_does_not_take_is_kept_for_a_while_and_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The newest of it."""
+    monkeypatch.setattr(cancellations, "MAX_KEPT_JOBS", 3)
+    monkeypatch.setattr(cancellations, "KEEP_S", 0.5)
+    async with connect("redis://127.0.0.1:1", "test", timeout_s=1) as client:
+        taking_back = Cancellations(JobQueue(client, max_images=64), Metrics())
+        gone = [Job(FINGERPRINT, 0, seed) for seed in range(5)]
+        taking_back.add(gone)
+        assert list(taking_back._waiting) == [job.job_id for job in gone[2:]]
+        await until(lambda: taking_back._failing)
+        await until(lambda: taking_back._sending is not None and taking_back._sending.done())
+        assert taking_back._waiting == {}
 
 
 async def test_a_caller_that_leaves_during_its_admission_is_not_served(

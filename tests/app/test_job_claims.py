@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
+import pytest
 from redis.asyncio import Redis
 
 from app.job_claims import JobClaims
@@ -104,6 +106,25 @@ async def test_launches_are_counted_until_the_answer(
     counts = [(await worker.launch([claimed])).ready[0].launches for _ in range(3)]
     assert counts == [1, 2, 3]
     assert [c.launches for c in await worker.take_over()] == [3]
+
+
+@pytest.mark.parametrize("num_dead", [0, 1])
+@pytest.mark.parametrize("counted", [True, False])
+async def test_a_launch_whose_answer_was_lost_is_counted_once(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims, num_dead: int, counted: bool
+) -> None:
+    """However often, and whether Redis ran it or not: no worker has died of it."""
+    await admit(queue, replies)
+    [claimed] = await worker.claim(1, wait_s=0)
+    for _ in range(num_dead):
+        await worker.launch([claimed])
+        [claimed] = await worker.take_over()
+    if counted:
+        await worker.launch([claimed])
+    for _ in range(3):
+        launch = await worker.launch([replace(claimed, launch_lost=True)])
+        assert launch.ready[0].launches == num_dead + 1
+    assert [c.launches for c in await worker.take_over()] == [num_dead + 1]
 
 
 async def test_a_silent_workers_jobs_move_on_and_it_cannot_launch_them_any_more(

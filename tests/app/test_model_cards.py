@@ -174,8 +174,10 @@ async def test_a_replica_starts_though_redis_hangs() -> None:
             server.process.send_signal(signal.SIGCONT)
 
 
-async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away() -> None:
-    """Lookups go on with the last copy; with Redis, freshness comes back."""
+async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lookups go on with the last copy; the log says it once; with Redis, freshness comes back."""
     with EmbeddedRedis() as server:
         async with (
             connect(server.url, "test", timeout_s=0.2) as client,
@@ -186,6 +188,7 @@ async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away() -> None:
             server.kill()
             await until(lambda: not cards.fresh)
             assert cards.named() == CARD
+            assert caplog.text.count("cannot refresh the model cards: ") == 1
             server.start()
             await until(lambda: cards.fresh)
 

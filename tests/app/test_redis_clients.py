@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.embedded_redis import EmbeddedRedis
 from app.errors import QueueTooOldError, QueueUnavailableError
+from app.model_cards import ModelCards
 from app.redis_clients import (
     MAX_BLOCK_S,
     MAX_CONNECTIONS,
@@ -146,3 +149,34 @@ async def test_a_script_that_redis_lost_is_sent_again(client: Redis) -> None:
     for _ in range(2):
         await client.script_flush()
         assert await script(keys=["nothing"], args=["group", 1]) == 0
+
+
+async def test_a_burst_of_calls_leaves_connections_to_others(client: Redis) -> None:
+    """None of them is refused, and what shares their pool works after it."""
+    bursts = [Calls(client), Calls(client)]
+    calls = [burst("PING") for burst in bursts for _ in range(4 * MAX_CONNECTIONS)]
+    assert set(await asyncio.gather(*calls)) == {b"PONG"}
+    async with asyncio.timeout(1):
+        await ModelCards(client).refresh()
+    assert len(await client.client_list()) <= MAX_CONNECTIONS + 1
+
+
+async def test_a_stall_under_load_is_over_when_redis_goes_on() -> None:
+    """Calls that wait for one another do so within their timeout, and none stays behind."""
+    with EmbeddedRedis() as server:
+        async with connect(server.url, "test", timeout_s=0.5) as client:
+            assert server.process
+            calls = Calls(client)
+            await calls("PING")
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                began_s = time.monotonic()
+                pings = (calls("PING") for _ in range(4 * MAX_CONNECTIONS))
+                errors = await asyncio.gather(*pings, return_exceptions=True)
+                took_s = time.monotonic() - began_s
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            assert all(isinstance(error, (RedisError, OSError)) for error in errors)
+            assert took_s < 1.5
+            await ModelCards(client).refresh()
+            assert await calls("PING") == b"PONG"

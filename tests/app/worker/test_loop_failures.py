@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
+from app.batches import Claimed
 from app.dead_letters import DeadLetters
-from app.errors import DeadlineExceededError, JobFailedError
+from app.errors import DeadlineExceededError, JobFailedError, QueueUnavailableError
+from app.job_claims import Launch
 from app.job_client import JobClient
 from app.worker.device import KNOWN_SEED
 from tests.app.worker.started_worker import FAST, Build, job, running
@@ -134,6 +137,28 @@ async def test_a_job_that_killed_its_workers_is_not_launched_for_ever(
         with pytest.raises(JobFailedError, match="3 workers died"):
             await jobs.submit(asked, 2000)
     assert renderer.batches == []
+
+
+async def test_a_launch_whose_answer_is_lost_is_no_worker_that_died(
+    build: Build, jobs: JobClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis counted it each time; the job is drawn when an answer comes."""
+    renderer, num_lost = FakeRenderer(), 0
+    worker = build(renderer)
+    launch = worker.claims.launch
+
+    async def lose(batch: Sequence[Claimed]) -> Launch:
+        nonlocal num_lost
+        launched = await launch(batch)
+        if num_lost < 4:
+            num_lost += 1
+            raise QueueUnavailableError("the answer is lost")
+        return launched
+
+    monkeypatch.setattr(worker.claims, "launch", lose)
+    async with running(worker):
+        assert (await jobs.submit(job(5), 5000)).ok
+    assert renderer.batches == [[5]]
 
 
 async def test_every_log_line_about_a_job_names_its_request(
