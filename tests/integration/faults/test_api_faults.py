@@ -10,22 +10,19 @@ from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.proxy import Proxy
 from tests.integration.faults.trial import Trial, fault
 
-UNAVAILABLE = 503
-
 
 @fault("api-killed")
 async def test_a_killed_replica_costs_the_clients_of_the_others_nothing(trial: Trial) -> None:
     """kill -9 of one of two: its own clients are cut off, all others are answered 200; started
-    again, it says 503 until it has seen a worker."""
+    again, it has seen the workers before it answers."""
     async with trial.stack(num_api=2) as stack:
         doomed = stack.addresses[0]
-        async with trial.load(stack, UNAVAILABLE, excepted=(doomed,)) as load:
+        async with trial.load(stack, excepted=(doomed,)) as load:
             load.fault()
             stack.api[0].send(signal.SIGKILL)
             await load.answered(trial.num_requests)
             await stack.ready()
             assert (await load.ask(seed=77)).status == 200
-    assert {r.status for r in load.requests if r.address != doomed} == {200}
 
 
 @fault("api-terminated")
@@ -34,7 +31,7 @@ async def test_a_replica_told_to_stop_answers_what_it_has_begun(trial: Trial) ->
     had just closed was never admitted and may be sent again."""
     async with trial.stack(num_api=2) as stack:
         stopped = stack.addresses[0]
-        async with trial.load(stack, UNAVAILABLE, excepted=(stopped,)) as load:
+        async with trial.load(stack, excepted=(stopped,)) as load:
             load.fault()
             stack.api[0].send(signal.SIGTERM)
             await load.answered(trial.num_requests)
