@@ -93,7 +93,8 @@ def test_the_discriminator_judges_what_the_layout_means(case: Case, tmp_path: Pa
     assert imported.discriminator is not None
     with torch.no_grad():
         found = imported.discriminator(x, y)
-    assert float(((found - expected) / expected).abs().max()) < 1e-4
+    # By the batch's scale: a logit near 0 is a difference of large sums, and has their rounding.
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize(
