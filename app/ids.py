@@ -1,4 +1,4 @@
-"""Ids of jobs and requests."""
+"""Ids of jobs, requests and leases."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ os.register_at_fork(after_in_child=_random.seed)
 
 
 def new_id() -> str:
-    """An id that no other job or request has, in any process."""
+    """An id that nothing else has, in any process."""
     return f"{_random.getrandbits(128):032x}"

@@ -123,7 +123,7 @@ class JobClient:
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
                 await self._admit(entries)
                 admitted = True
-                if len(entries) == 1:
+                if len(entries) == 1:  # most are; a gathering would cost it a callback and a hop
                     return [await entries[0].answer]
                 return await asyncio.gather(*(entry.answer for entry in entries))
         except TimeoutError:

@@ -89,7 +89,11 @@ class Job:
         return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
 
     def encode(self) -> bytes:
-        """JSON that `decode_job` reads back to an equal job: what is not as the class has it."""
+        """JSON that `decode_job` reads back to an equal job: what is not as the class has it.
+
+        So a default is part of how a job is spelt: a version that changed one would read another
+        job than an older one wrote.
+        """
         own = {name: value for name, value in vars(self).items() if value != JOB_DEFAULTS[name]}
         return _spell(own).encode()
 

@@ -19,7 +19,7 @@ from app.redis_clients import redis_errors_told
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-FIRST_LOOK_S = 1.0
+FIRST_LOOK_S = 1.0  # that a replica which starts waits for Redis
 
 
 class _Snapshot:
@@ -34,20 +34,20 @@ class _Snapshot:
     ) -> None:
         self.cards = cards  # by fingerprint, in no order
         self.workers = workers  # the live ones, by id
-        live = {fingerprint for status in workers.values() for fingerprint in status.fingerprints}
+        self.live = {f for status in workers.values() for f in status.fingerprints}
         latest_s = min(unseen_s.values(), default=0.0)
         # Not seen for long while another one was: with no worker at all nothing retires.
         self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
 
         def rank(card: ModelCard) -> tuple[str, bool, float, str]:
-            is_live = card.fingerprint in live
+            is_live = card.fingerprint in self.live
             card_unseen_s = 0.0 if is_live else unseen_s.get(card.fingerprint, 0.0)
             return card.name, not is_live, card_unseen_s, card.fingerprint
 
         served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
         self.current = tuple(sorted(served, key=rank))
         first = self.current[0] if self.current else None
-        self.default = next((c for c in self.current if c.fingerprint in live), first)
+        self.default = next((c for c in self.current if c.fingerprint in self.live), first)
 
 
 class ModelCards:
@@ -171,9 +171,8 @@ class ModelCards:
         if self.ready:
             self._ready_s = self._refreshed_s
         known = self._snapshot.cards
-        live = {f for worker in self._snapshot.workers.values() for f in worker.fingerprints}
         self._live_s = {f: since_s for f, since_s in self._live_s.items() if f in known}
-        self._live_s |= dict.fromkeys(live, self._refreshed_s)
+        self._live_s |= dict.fromkeys(self._snapshot.live, self._refreshed_s)
 
     def _readable_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
         """By fingerprint; a card that is spelt as at the last look is the same object."""

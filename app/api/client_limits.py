@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
-from secrets import token_hex
 
 from redis.asyncio import Redis
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
+from app.ids import new_id
 from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
 from app.settings import Rate, Settings
 
@@ -64,7 +64,7 @@ class ClientLimits:
         than the client may ever have, QueueUnavailableError.
         """
         self._refuse_impossible(num_images, counted_by)
-        spending = Spending(_keys(client), f"{num_images}:{token_hex(8)}", num_images)
+        spending = Spending(_keys(client), f"{num_images}:{new_id()}", num_images)
         headers = await self._admitted(spending, timeout_ms)
         num_undrawn = 0
         try:

@@ -38,12 +38,7 @@ from app.api.schemas import (
 from app.api.services import services_of
 from app.api.several import respond_together
 from app.api.sheets import SHEET_TYPES, Sheet
-from app.errors import (
-    InvalidValueError,
-    NotAcceptableError,
-    NotFoundError,
-    RetiredCheckpointError,
-)
+from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
 from app.image_ids import parse_image_id
 from app.jobs import MEDIA_TYPES, FileFormat, Job
 from app.telemetry import request_id

@@ -18,9 +18,7 @@ from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
 from app.api.several import respond_together
 from app.api.walks import WALK_TYPES, Walk
-from app.errors import (
-    InvalidValueError,
-)
+from app.errors import InvalidValueError
 from app.ids import new_id
 from app.jobs import Job, ModelCard
 from app.telemetry import request_id

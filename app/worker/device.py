@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from app.batches import Claimed
 from app.jobs import Job, told_of
@@ -30,6 +31,7 @@ from app.worker.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 DEVICE_LOST_EXIT = 71  # EX_OSERR of sysexits.h
 KNOWN_SEED = 2**32 - 1
+T = TypeVar("T")
 
 
 class DeviceLostError(Exception):
@@ -51,24 +53,24 @@ class Device:
         others_wait: Callable[[], bool],
     ) -> asyncio.Future[tuple[Drawn, list[Answer]]]:
         """See `app.worker.answering.draw`; raises whatever the renderer raises."""
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("draws", extra=told_of(claimed.job for claimed in batch))
+        return self._run(batch, lambda: draw(renderer, batch, now_us, others_wait))
 
-        def watched() -> tuple[Drawn, list[Answer]]:
-            if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("draws", extra=told_of(claimed.job for claimed in batch))
-            with self.watchdog.watching(batch):
-                return draw(renderer, batch, now_us, others_wait)
-
-        return asyncio.get_running_loop().run_in_executor(self._thread, watched)
-
-    async def require(self, renderer: Renderer, failed: list[Claimed]) -> None:
+    async def raise_if_lost(self, renderer: Renderer, failed: list[Claimed]) -> None:
         """Draws a known picture after a batch `failed`; raises DeviceLostError where that fails."""
-
-        def watched() -> None:
-            with self.watchdog.watching(failed):
-                renderer.draw([Job(renderer.card.fingerprint, label=0, seed=KNOWN_SEED)])
-
+        known = Job(renderer.card.fingerprint, label=0, seed=KNOWN_SEED)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, watched)
+            await self._run(failed, lambda: renderer.draw([known]))
         except Exception as error:
             why = f"a known picture cannot be drawn either: {type(error).__name__}: {error}"
             raise DeviceLostError(f"the device is lost ({why})") from error
+
+    def _run(self, batch: list[Claimed], work: Callable[[], T]) -> asyncio.Future[T]:
+        """Runs `work`, which the watchdog blames `batch` for, when the device is free."""
+
+        def watched() -> T:
+            with self.watchdog.watching(batch):
+                return work()
+
+        return asyncio.get_running_loop().run_in_executor(self._thread, watched)

@@ -202,7 +202,7 @@ class WorkerLoop:
             self.limit.lower(len(batch) // 2)
             self.backlog.halve(batch)
             return
-        await self._require_device(renderer, batch)
+        await self._end_if_device_is_lost(renderer, batch)
         failed = [replace(claimed, failures=claimed.failures + 1) for claimed in batch]
         if len(failed) > 1 or failed[0].failures < MAX_FAILURES:
             self.backlog.halve(failed)
@@ -210,10 +210,10 @@ class WorkerLoop:
         why = f"the image could not be drawn: {type(error).__name__}"
         self._answer(self.answering.fail(failed, why))
 
-    async def _require_device(self, renderer: Renderer, batch: list[Claimed]) -> None:
+    async def _end_if_device_is_lost(self, renderer: Renderer, batch: list[Claimed]) -> None:
         """Raises DeviceLostError when it is lost, once what was drawn before is answered."""
         try:
-            await self.device.require(renderer, batch)
+            await self.device.raise_if_lost(renderer, batch)
         except DeviceLostError:
             self.stop()
             self.presence.ended = True  # see `run`

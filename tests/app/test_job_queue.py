@@ -93,6 +93,21 @@ async def test_a_round_trip_that_hangs_holds_up_the_next_for_a_moment_only(
     stuck.cancel()
 
 
+async def test_requests_that_come_one_turn_after_the_other_share_a_round(
+    queue: JobQueue, client: Redis
+) -> None:
+    """Clients that were answered together ask again together, and are drawn together."""
+    await admit(queue, job(9))  # Redis knows the script
+    await client.config_resetstat()
+    asking = []
+    for seed in range(3):
+        asking.append(asyncio.create_task(admit(queue, job(seed))))
+        await asyncio.sleep(0)
+    await asyncio.gather(*asking)
+    calls = await client.info("commandstats")
+    assert (calls["cmdstat_evalsha"]["calls"], calls["cmdstat_xadd"]["calls"]) == (1, 3)
+
+
 async def test_a_job_that_passed_the_limit_once_is_admitted_again_beyond_it(
     queue: JobQueue,
 ) -> None:

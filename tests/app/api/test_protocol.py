@@ -12,7 +12,7 @@ import pytest
 
 from app.api import protocol
 from app.api.main import create_app
-from app.api.protocol import MAX_HEAD_BYTES
+from app.api.protocol import MAX_HEAD_BYTES, GatheringTransport
 from app.settings import Settings
 from tests.app.api.served_app import served
 
@@ -59,13 +59,21 @@ async def test_what_is_not_http_is_a_problem_too(port: int) -> None:
     assert (status, document["type"]) == (400, "/problems/malformed-request")
 
 
-async def test_head_and_body_come_in_one_piece(port: int) -> None:
-    """One system call here, and one segment on the way."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for _ in range(20):
-        writer.write(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
-        assert (await reader.read(65536)).endswith(b'\r\n\r\n{"status":"alive"}')
-    writer.transport.abort()
+async def test_what_is_written_in_one_turn_leaves_at_once(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Head and body in one system call; the end of the connection waits for both."""
+    flushes: list[bytes] = []
+    flush = GatheringTransport._flush
+
+    def flushed(self: GatheringTransport) -> None:
+        flushes.append(b"".join(self._parts))
+        flush(self)
+
+    monkeypatch.setattr(GatheringTransport, "_flush", flushed)
+    answer = await talk(port, LIVEZ[:-2] + b"Connection: close\r\n\r\n")
+    assert answer.endswith(b'\r\n\r\n{"status":"alive"}')
+    assert [sent for sent in flushes if sent] == [answer]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from app.job_client import JobClient
 from app.settings import ModelSource, Settings
+from app.worker.loop import WorkerLoop
 from app.worker.reloading import MAX_RETIRING, Reloading
 from model import Checkpoint, Generator, GeneratorConfig
 from tests.app.worker.started_worker import FAST, Build, job, running
@@ -72,16 +73,21 @@ async def test_a_newer_checkpoint_is_shown_and_the_older_still_answers(
         assert worker.retiring == set()
 
 
-async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Path) -> None:
-    """Looking costs a stat; a failed load is tried again, and the older model stays meanwhile."""
+def of_broken(folder: Path, worker: WorkerLoop) -> tuple[Reloading, list[ModelSource]]:
+    """Reloading of a checkpoint that cannot be read, and each try to."""
     loads: list[ModelSource] = []
 
     def broken(source: ModelSource, _: Settings) -> FakeRenderer:
         loads.append(source)
-        raise ValueError("half of it is there")
+        raise ValueError("not a checkpoint")
 
+    return Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken), loads
+
+
+async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Path) -> None:
+    """Looking costs a stat; a failed load is tried again, and the older model stays meanwhile."""
     worker = build(FakeRenderer())
-    reloading = Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken)
+    reloading, loads = of_broken(folder, worker)
     await reloading.look()
     assert loads == []
     touch(folder, 1)
@@ -126,14 +132,8 @@ async def test_a_broken_folder_is_loaded_ever_less_often_and_told_of_once(
 ) -> None:
     """At once, though, where the folder changes again."""
     monkeypatch.setattr("app.worker.reloading.RETRY_S", 0.05)
-    loads: list[ModelSource] = []
-
-    def broken(source: ModelSource, _: Settings) -> FakeRenderer:
-        loads.append(source)
-        raise ValueError("not a checkpoint")
-
     worker = build(FakeRenderer())
-    reloading = Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken)
+    reloading, loads = of_broken(folder, worker)
     for time_s in (1, 2):
         loads.clear()
         touch(folder, time_s)

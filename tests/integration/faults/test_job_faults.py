@@ -48,15 +48,23 @@ async def test_a_poisonous_job_in_a_full_batch_fails_alone(trial: Trial) -> None
     assert load.statuses[FAILED] == 5
 
 
+async def given_up_after_three(trial: Trial, seed: int, watchdog_s: float = 60) -> None:
+    """The job that ends its workers is launched three times, then 500; all others are 200."""
+    async with (
+        trial.stack(SAGAN_WATCHDOG_S=str(watchdog_s)) as stack,
+        trial.load(stack, FAILED, timeout_ms=20_000) as load,
+    ):
+        load.fault()
+        assert (await load.ask(seed)).status == FAILED
+        await load.answered(trial.num_requests)
+    assert load.statuses[FAILED] == 1
+    assert trial.num_drawn(seed) == 3
+
+
 @fault("segfault")
 async def test_a_job_that_crashes_its_workers_is_given_up_after_three(trial: Trial) -> None:
     """A real segmentation fault, three times: 500, and all others are answered 200."""
-    async with trial.stack() as stack, trial.load(stack, FAILED, timeout_ms=20_000) as load:
-        load.fault()
-        assert (await load.ask(SEGFAULT_SEED)).status == FAILED
-        await load.answered(trial.num_requests)
-    assert load.statuses[FAILED] == 1
-    assert trial.num_drawn(SEGFAULT_SEED) == 3
+    await given_up_after_three(trial, SEGFAULT_SEED)
 
 
 @fault("hung-model")
@@ -65,27 +73,14 @@ async def test_a_hung_model_ends_its_worker_and_its_job_is_given_up_after_three(
 ) -> None:
     """A forward pass that never ends: the watchdog ends the process, three times; then 500, and all
     others are answered 200."""
-    async with (
-        trial.stack(SAGAN_WATCHDOG_S="0.5") as stack,
-        trial.load(stack, FAILED, timeout_ms=20_000) as load,
-    ):
-        load.fault()
-        assert (await load.ask(HUNG_SEED)).status == FAILED
-        await load.answered(trial.num_requests)
-    assert load.statuses[FAILED] == 1
-    assert trial.num_drawn(HUNG_SEED) == 3
+    await given_up_after_three(trial, HUNG_SEED, watchdog_s=0.5)
 
 
 @fault("device-broken-by-job")
 async def test_a_job_that_breaks_every_device_is_given_up_after_three(trial: Trial) -> None:
     """A CUDA error after which nothing can be drawn: its worker ends and starts again, three times;
     then 500, and all others are answered 200."""
-    async with trial.stack() as stack, trial.load(stack, FAILED, timeout_ms=20_000) as load:
-        load.fault()
-        assert (await load.ask(BREAKING_SEED)).status == FAILED
-        await load.answered(trial.num_requests)
-    assert load.statuses[FAILED] == 1
-    assert trial.num_drawn(BREAKING_SEED) == 3
+    await given_up_after_three(trial, BREAKING_SEED)
 
 
 @fault("out-of-memory")

@@ -88,13 +88,14 @@ def test_the_discriminator_judges_what_the_layout_means(case: Case, tmp_path: Pa
     else:
         file, judged = save(tmp_path / "G.pth", generator), save(tmp_path / "D.pth", state)
     imported = import_files(file, discriminator=judged).checkpoint
-    x, y = torch.randn(3, 3, 32, 32), torch.randint(CLASSES, (3,))
-    expected = judge(truth, x.flip(1) if case.bgr else x, y, in_place=case.in_place)
+    expected = torch.zeros(3)
+    while expected.abs().min() < 0.05:  # of a logit near 0 float32 weights give no four digits
+        x, y = torch.randn(3, 3, 32, 32), torch.randint(CLASSES, (3,))
+        expected = judge(truth, x.flip(1) if case.bgr else x, y, in_place=case.in_place)
     assert imported.discriminator is not None
     with torch.no_grad():
         found = imported.discriminator(x, y)
-    # By the batch's scale: a logit near 0 is a difference of large sums, and has their rounding.
-    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-5
+    assert float(((found - expected) / expected).abs().max()) < 1e-4
 
 
 @pytest.mark.parametrize(
