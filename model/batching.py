@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.folding import FoldedGenerator
-from model.stages import FoldedAttention
+from model.stages import Condition, FoldedAttention
 
 TIMED_RUNS = 3
 
@@ -33,14 +33,16 @@ class FixedBatches:
         self.network = network
         self.sizes = tuple(sorted(sizes))
         self.floors = [self.sizes[-1]] * len(network.stages)
+        self.affines_floor = self.sizes[-1]
         self.costs_s: dict[int, float] = dict.fromkeys(self.sizes, 1.0)
 
     @torch.inference_mode()
     def run(self, z: Tensor, classes: Tensor, size: int) -> Tensor:
         """(N, 3, H, W) pictures of N ≤ `size` latents and classes, drawn as a batch of `size`."""
         x = padded(z, size)
+        condition = self._condition(x, padded(classes, size))
         for stage in range(len(self.floors)):
-            x = self._stage(stage, x, classes)
+            x = self._stage(stage, x, condition)
         return x[: len(z)]
 
     @torch.inference_mode()
@@ -52,9 +54,11 @@ class FixedBatches:
         `positions` are (Q,) indices into the layer's grid, or None for all. Without `picture` the
         pass ends at that layer, and the first part is None.
         """
-        x, at = padded(z, min(self.costs_s)), self.network.attention_stage(layer)
+        size, at = min(self.costs_s), self.network.attention_stage(layer)
+        x = padded(z, size)
+        condition = self._condition(x, padded(classes, size))
         for stage in range(at):
-            x = self._stage(stage, x, classes)
+            x = self._stage(stage, x, condition)
         attention = self.network.stages[at]
         if not isinstance(attention, FoldedAttention):
             raise TypeError(f"stage {at} is no attention")
@@ -62,7 +66,7 @@ class FixedBatches:
         if not picture:
             return None, weights
         for stage in range(at, len(self.floors)):
-            x = self._stage(stage, x, classes)
+            x = self._stage(stage, x, condition)
         return x[:1], weights
 
     @torch.inference_mode()
@@ -73,6 +77,9 @@ class FixedBatches:
         that does not is not used. Where none does, pictures are drawn one by one. `synchronize`
         waits for the device.
         """
+        self.affines_floor = self._floor(
+            lambda rows, _: self.network.latent_affines(rows), z, Condition(classes, z[:, :0])
+        )
         self.floors = self._floors(z, classes)
         expected = self.run(z, classes, len(z))
         self.costs_s = {}
@@ -82,29 +89,41 @@ class FixedBatches:
                 continue
             self.costs_s[size] = self._time(z[:size], classes[:size], synchronize)
         if not self.costs_s:  # a picture alone has no company that could change it
-            self.floors = [1] * len(self.floors)
+            self.floors, self.affines_floor = [1] * len(self.floors), 1
             self.costs_s[1] = self._time(z[:1], classes[:1], synchronize)
 
-    def _stage(self, stage: int, x: Tensor, classes: Tensor) -> Tensor:
+    def _condition(self, z: Tensor, classes: Tensor) -> Condition:
+        """The condition of a batch, found in one that is not below its floor."""
+        rows = padded(z, max(len(z), self.affines_floor))
+        return Condition(classes, self.network.latent_affines(rows)[: len(z)])
+
+    def _stage(self, stage: int, x: Tensor, condition: Condition) -> Tensor:
         """The output of one stage for the rows of x, in a batch that is not below its floor."""
         rows = max(len(x), self.floors[stage])
-        out: Tensor = self.network.stages[stage](padded(x, rows), padded(classes, rows))
+        rest = Condition(*(padded(part, rows) for part in condition))
+        out: Tensor = self.network.stages[stage](padded(x, rows), rest)
         return out[: len(x)]
 
     def _floors(self, z: Tensor, classes: Tensor) -> list[int]:
-        floors, x, reversed_classes = [], z, classes.flip(0)
+        floors, x, condition = [], z, self.network.condition(z, classes)
         for stage in self.network.stages:
-            out = stage(x, classes)
-            backwards, expected = _reversed(x), _reversed(out)
-            floor = self.sizes[-1]
-            for size in self.sizes[::-1]:
-                rows = stage(backwards[:size], reversed_classes[:size])
-                if not torch.equal(rows, expected[:size]):
-                    break
-                floor = size
-            floors.append(floor)
-            x = out
+            floors.append(self._floor(stage, x, condition))
+            x = stage(x, condition)
         return floors
+
+    def _floor(
+        self, layer: Callable[[Tensor, Condition], Tensor], x: Tensor, condition: Condition
+    ) -> int:
+        """The smallest size from which on `layer` gives the numbers of the largest batch, `x`."""
+        backwards, expected = _reversed(x), _reversed(layer(x, condition))
+        conditions = [part.flip(0) for part in condition]
+        floor = self.sizes[-1]
+        for size in self.sizes[::-1]:
+            rows = layer(backwards[:size], Condition(*(part[:size] for part in conditions)))
+            if not torch.equal(rows, expected[:size]):
+                break
+            floor = size
+        return floor
 
     def _agrees(self, z: Tensor, classes: Tensor, expected: Tensor, size: int) -> bool:
         parts = zip(z.flip(0).split(size), classes.flip(0).split(size), strict=True)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Resolution = Literal[32, 64, 128, 256]
 AttentionForm = Literal["released", "paper"]
 Conditioning = Literal["projection", "classifier"]
+Pooling = Literal["sum", "scaled"]
 
 # Channels of the 4×4 input and of each block's output, in units of `base_channels`. 128 px is the
 # paper's network; the other sizes follow the same family (SNGAN, Miyato & Koyama 2018, appendix).
@@ -83,14 +84,18 @@ class GeneratorConfig(_NetworkConfig):
     gives the values C/2 channels, as the released code and every public checkpoint do; "paper" is
     the form of the paper's equations. `residual_at` lists the resolutions that a `ResidualBlock`
     follows instead, the paper's control. `conditional_gain` "direct" multiplies by the class's
-    embedding, "offset" by one plus it. Raises `pydantic.ValidationError` (a `ValueError`) naming
-    the field and the value.
+    embedding, "offset" by one plus it. With `conditional_latent` each conditional norm also adds a
+    linear function of z to its gain and its bias, so that z reaches every block and not only the
+    first (skip-z, Brock et al. 2019, section 3.1 and appendix B; there z is cut in chunks, here
+    every block sees all of it). Raises `pydantic.ValidationError` (a `ValueError`) naming the field
+    and the value.
     """
 
     z_dim: Positive = 128
     upsampling: Literal["nearest", "bilinear"] = "nearest"
     conditional_gain: Literal["direct", "offset"] = "direct"
     conditional_spectral_norm: bool = False
+    conditional_latent: bool = False
     batch_norm_eps: Annotated[float, Field(gt=0)] = 1e-5
 
     @model_validator(mode="before")
@@ -136,12 +141,16 @@ class DiscriminatorConfig(_NetworkConfig):
     """A discriminator with self-attention, or with residual blocks in its place.
 
     `conditioning` says how it comes to know of classes: "projection" (Miyato & Koyama 2018), or
-    "classifier", AC-GAN's auxiliary one (Odena et al. 2017).
+    "classifier", AC-GAN's auxiliary one (Odena et al. 2017). `pooling` says how the last feature
+    map becomes a vector: "sum" adds its positions up, as published; "scaled" divides that sum by
+    the square root of their number, so that logits start in the same range at every resolution,
+    which matters where no spectral norm bounds them.
     `skip_sees_relu`: in StudioGAN and mimicry an in-place ReLU at a block's entry also changes what
     its skip connection carries; checkpoints trained so need the same.
     """
 
     conditioning: Conditioning = "projection"
+    pooling: Pooling = "sum"
     skip_sees_relu: bool = False
 
     @model_validator(mode="before")

@@ -64,12 +64,20 @@ class Discriminator(nn.Module):
                 f"images {tuple(images.shape)} and labels {tuple(labels.shape)}: expected "
                 f"(B, 3, {side}, {side}) and (B,)"
             )
-        features = F.relu(self._features(images)).sum((2, 3))  # (B, C)
-        logits: Tensor = self.linear(features)  # (B, 1)
+        features = F.relu(self._features(images))
+        with torch.autocast(images.device.type, enabled=False):
+            return self._head(features, labels)
+
+    def _head(self, features: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W) -> as `forward`
+        """In float32 or better: logits in bfloat16 are up to 0.06 apart where they are near 16."""
+        exact = features.to(torch.promote_types(features.dtype, torch.float32))
+        pooled = exact.sum((2, 3))  # (B, C)
+        if self.config.pooling == "scaled":
+            pooled = pooled / (features.shape[2] * features.shape[3]) ** 0.5
+        logits: Tensor = self.linear(pooled)  # (B, 1)
         if self.config.conditioning == "classifier":
-            return torch.cat([logits, F.linear(features, self.embedding.normalized_weight())], 1)
-        projection = (self.embedding(labels).to(features) * features).sum(1)
-        projected: Tensor = logits.squeeze(1) + projection
+            return torch.cat([logits, F.linear(pooled, self.embedding.normalized_weight())], 1)
+        projected: Tensor = logits.squeeze(1) + (self.embedding(labels) * pooled).sum(1)
         return projected
 
     def _features(self, x: Tensor) -> Tensor:  # (B, 3, H, W) -> (B, C, 4, 4)

@@ -5,6 +5,7 @@ in float64, also where the result is float32.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -15,11 +16,13 @@ from model.generator import Generator
 from model.layers import UpBlock
 from model.residual import ResidualBlock
 from model.stages import (
+    Condition,
     FoldedAttention,
     FoldedOutput,
     FoldedResidual,
     FoldedStart,
     FoldedUpBlock,
+    LatentAffines,
     Stage,
     affine_of,
 )
@@ -54,6 +57,7 @@ class FoldedGenerator(nn.Module):
                 stages.append(FoldedResidual(_typed(residual, ResidualBlock)))
         stages.append(FoldedOutput(source.to_rgb, before=None if foldable else last))
         self.stages = nn.ModuleList(stages).to(dtype)
+        self.latent_affines = _latent_affines(source, stages).to(dtype)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -63,15 +67,31 @@ class FoldedGenerator(nn.Module):
 
     def forward(self, z: Tensor, classes: Tensor) -> Tensor:
         """(B, z_dim) and (B,) or (B, num_classes) -> (B, 3, H, W) float32 or better in [-1, 1]."""
-        x = z
+        x, condition = z, self.condition(z, classes)
         for stage in self.stages:
-            x = stage(x, classes)
+            x = stage(x, condition)
         return x
+
+    def condition(self, z: Tensor, classes: Tensor) -> Condition:
+        """What every stage gets beside its features, of (B, z_dim) and (B,) or (B, num_classes)."""
+        return Condition(classes, self.latent_affines(z))
 
     def attention_stage(self, layer: int) -> int:
         """The place of attention layer `layer` among the stages; the layer must be there."""
         places = [i for i, stage in enumerate(self.stages) if isinstance(stage, FoldedAttention)]
         return places[layer]
+
+
+def _latent_affines(source: Generator, stages: Sequence[Stage]) -> LatentAffines:
+    """The matrix of all norms of `source`; gives the affines of `stages` their columns of it."""
+    blocks = [_typed(block, UpBlock) for block in source.blocks]
+    norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
+    latent_affines = LatentAffines(norms, source.config.z_dim)
+    folded = [stage for stage in stages if isinstance(stage, FoldedUpBlock)]
+    affines = [affine for stage in folded for affine in (stage.affine1, stage.affine2)]
+    for affine, columns in zip(affines, latent_affines.columns, strict=False):
+        affine.columns = columns
+    return latent_affines
 
 
 def _typed(module: nn.Module, kind: type[Module]) -> Module:

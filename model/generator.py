@@ -50,7 +50,7 @@ class Generator(nn.Module):
         self.check(z, labels)
         x = self._start(z)
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
-            x = self._mix_positions(block(x, labels), resolution)
+            x = self._mix_positions(block(x, labels, z), resolution)
         return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
 
     def _start(self, z: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Generator(nn.Module):
             raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
         x = self._start(z)
         for resolution, block in zip(self.config.block_resolutions, self.blocks, strict=True):
-            x = block(x, labels)
+            x = block(x, labels, z)
             if resolution == layers[layer]:
                 break
             x = self._mix_positions(x, resolution)

@@ -17,6 +17,7 @@ from model.config import GeneratorConfig
 from model.resampling import spread, upsample
 
 INITIAL_POWER_ITERATIONS = 15
+LATENT_START = 0.5  # beside a class gain of 1: z moves every block from the start
 
 
 class SpectralNorm(nn.Module):
@@ -117,9 +118,15 @@ class Linear(nn.Linear, SpectralNorm):
     """A linear layer with optional spectral norm."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, spectral_norm: bool, eps: float
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        spectral_norm: bool,
+        eps: float,
+        bias: bool = True,
     ) -> None:
-        super().__init__(in_features, out_features)
+        super().__init__(in_features, out_features, bias=bias)
         self._init_spectral_norm(spectral_norm, eps)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, in) -> (B, out)
@@ -140,7 +147,10 @@ class Embedding(nn.Embedding, SpectralNorm):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias belong to the class (Dumoulin et al. 2017)."""
+    """Batch norm whose gain and bias belong to the class (Dumoulin et al. 2017).
+
+    With `conditional_latent` they also depend on the latent: gain(y) + W z and bias(y) + V z.
+    """
 
     def __init__(self, width: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -149,10 +159,21 @@ class ConditionalBatchNorm2d(nn.Module):
         self.gain = Embedding(config.num_classes, width, spectral_norm=spectral_norm, eps=eps)
         self.bias = Embedding(config.num_classes, width, spectral_norm=spectral_norm, eps=eps)
         self.gain_offset = 1.0 if config.conditional_gain == "offset" else 0.0
+        self.latent_gain: Linear | None = None
+        self.latent_bias: Linear | None = None
+        if config.conditional_latent:
+            self.latent_gain, self.latent_bias = (
+                Linear(config.z_dim, width, spectral_norm=spectral_norm, eps=eps, bias=False)
+                for _ in range(2)
+            )
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W), labels as Embedding's
-        gain = (self.gain(labels) + self.gain_offset)[:, :, None, None]
-        return torch.addcmul(self.bias(labels)[:, :, None, None].to(x), self.norm(x), gain.to(x))
+    def forward(self, x: Tensor, labels: Tensor, z: Tensor) -> Tensor:
+        """(B, C, H, W), labels as `Embedding` takes them, (B, z_dim) -> (B, C, H, W)."""
+        gain, bias = self.gain(labels) + self.gain_offset, self.bias(labels)
+        if self.latent_gain is not None and self.latent_bias is not None:
+            gain, bias = gain + self.latent_gain(z), bias + self.latent_bias(z)
+        gain, bias = gain[:, :, None, None].to(x), bias[:, :, None, None].to(x)
+        return torch.addcmul(bias, self.norm(x), gain)
 
 
 class UpBlock(nn.Module):
@@ -168,9 +189,10 @@ class UpBlock(nn.Module):
         self.conv2 = Conv2d(out_channels, out_channels, 3, spectral_norm=spectral_norm, eps=eps)
         self.shortcut = Conv2d(in_channels, out_channels, 1, spectral_norm=spectral_norm, eps=eps)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
-        h = self.conv1.forward_upsampled(F.relu(self.norm1(x, labels)), self.upsampling)
-        h = self.conv2(F.relu(self.norm2(h, labels)))
+    def forward(self, x: Tensor, labels: Tensor, z: Tensor) -> Tensor:
+        """(B, C, H, W), labels as `Embedding` takes them, (B, z_dim) -> (B, C', 2H, 2W)."""
+        h = self.conv1.forward_upsampled(F.relu(self.norm1(x, labels, z)), self.upsampling)
+        h = self.conv2(F.relu(self.norm2(h, labels, z)))
         skip = upsample(self.shortcut(x), self.upsampling)
         summed: Tensor = h + skip
         return summed
@@ -228,6 +250,7 @@ def initialize(network: nn.Module) -> None:
     """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1.
 
     Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
+    What a latent adds to a gain or a bias starts with a standard deviation of `LATENT_START`.
     """
     for module in network.modules():
         if isinstance(module, Conv2d | Linear | Embedding):
@@ -238,4 +261,7 @@ def initialize(network: nn.Module) -> None:
         if isinstance(module, ConditionalBatchNorm2d) and module.gain.u is None:
             nn.init.constant_(module.gain.weight, 1.0 - module.gain_offset)
             nn.init.zeros_(module.bias.weight)
+            for linear in (module.latent_gain, module.latent_bias):
+                if linear is not None:
+                    nn.init.normal_(linear.weight, std=LATENT_START / linear.in_features**0.5)
     advance_power_iteration(network, INITIAL_POWER_ITERATIONS)

@@ -4,10 +4,13 @@ Each is built from the part of a trained generator that it replaces and computes
 algebra: σ divides its weight; batch norm's statistics and the class's gain and bias become one
 affine a class, looked up in a table; nearest-neighbour upsampling and the 3×3 convolution after it
 become one 4×4 transposed convolution of stride 2 (four 2×2 convolutions, instead of reading each
-input four times); γ moves into attention's output.
+input four times); γ moves into attention's output. What the latent adds to those affines is a
+linear function of it, found for all blocks at once by `LatentAffines`.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +25,46 @@ from model.residual import ResidualBlock
 Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
 
 
-class Stage(nn.Module):
-    """A part of the folded network: (B, …) features and (B,) classes or (B, K) weights in."""
+class Condition(NamedTuple):
+    """What a batch is drawn of beside its features.
 
-    def __call__(self, x: Tensor, classes: Tensor) -> Tensor:
+    `classes` is (B,) class indices or (B, num_classes) class weights, `affines` the (B, N) that
+    `LatentAffines` gives, with N = 0 for a network whose norms do not see the latent.
+    """
+
+    classes: Tensor
+    affines: Tensor
+
+
+class Stage(nn.Module):
+    """A part of the folded network: (B, …) features and the `Condition` of the same B in."""
+
+    def __call__(self, x: Tensor, condition: Condition) -> Tensor:
         """The features that the next stage gets, of the same B."""
-        out: Tensor = super().__call__(x, classes)
+        out: Tensor = super().__call__(x, condition)
         return out
+
+
+class LatentAffines(nn.Module):
+    """(B, z_dim) latents -> what they add to the gains and biases of all conditional norms.
+
+    One matrix product for the whole network: (B, N). `columns` has, for each of `norms`, where its
+    gains begin, where its biases begin and where they end. N is 0 if no norm sees the latent.
+    """
+
+    weight: Tensor
+
+    def __init__(self, norms: Sequence[ConditionalBatchNorm2d], z_dim: int) -> None:
+        super().__init__()
+        pairs = [_latent_rows(norm) for norm in norms]
+        rows = [matrix for pair in pairs if pair is not None for matrix in pair]
+        empty = torch.empty(0, z_dim, dtype=norms[0].gain.weight.dtype)
+        self.register_buffer("weight", torch.cat([empty, *rows]))
+        ends = [0, *accumulate(len(matrix) for matrix in rows)]
+        self.columns = list(zip(ends[:-2:2], ends[1:-1:2], ends[2::2], strict=True))
+
+    def forward(self, z: Tensor) -> Tensor:  # (B, z_dim) -> (B, N)
+        return F.linear(z.to(self.weight), self.weight)
 
 
 class FoldedStart(Stage):
@@ -45,7 +81,7 @@ class FoldedStart(Stage):
         )
         self.register_buffer("bias", linear.bias.unflatten(0, (-1, area)).T.flatten())
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, z_dim) -> (B, C, 4, 4)
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, z_dim) -> (B, C, 4, 4)
         side = START_RESOLUTION
         features: Tensor = F.linear(x.to(self.weight), self.weight, self.bias)
         return features.reshape(-1, side, side, features.shape[1] // side**2).permute(0, 3, 1, 2)
@@ -76,13 +112,13 @@ class FoldedUpBlock(Stage):
         self.conv2 = Weights(weight2, bias2)
         self.shortcut = Weights(skip_weight)
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
-        h = self.affine1(x, classes).relu_()
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
+        h = self.affine1(x, condition).relu_()
         if self.upsampling == "nearest":
             h = F.conv_transpose2d(h, self.conv1.weight, self.conv1.bias, stride=2, padding=1)
         else:
             h = F.conv2d(upsample(h, "bilinear"), self.conv1.weight, self.conv1.bias, padding=1)
-        h = self.affine2(h, classes).relu_()
+        h = self.affine2(h, condition).relu_()
         h = F.conv2d(h, self.conv2.weight, self.conv2.bias, padding=1)
         skip = F.conv2d(x, self.shortcut.weight)
         if self.upsampling == "bilinear":
@@ -105,7 +141,7 @@ class FoldedAttention(Stage):
         self.project = Weights(torch.cat([query, key, value]))
         self.out = Weights(attention.out.normalized_weight() * attention.gamma)
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         query, key, value = self._projected(x)
         mixed = fused_attention(query.flatten(2).mT, key.flatten(2).mT, value.flatten(2).mT)
         return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
@@ -135,7 +171,7 @@ class FoldedResidual(Stage):
         self.mix = Weights(*_scaled(block.mix, None))
         self.widen = Weights(*_scaled(block.widen, None))
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         h = F.conv2d(F.relu(x), self.narrow.weight, self.narrow.bias).relu_()
         h = F.conv2d(h, self.mix.weight, self.mix.bias, padding=1).relu_()
         return F.conv2d(h, self.widen.weight, self.widen.bias).add_(x)
@@ -157,7 +193,7 @@ class FoldedOutput(Stage):
         self.register_buffer("offset", offset)
         self.conv = Weights(*_scaled(to_rgb, None))
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 3, H, W)
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, 3, H, W)
         if self.gain is not None and self.offset is not None:
             x = torch.addcmul(self.offset[:, None, None], x, self.gain[:, None, None])
         x = F.conv2d(F.relu(x), self.conv.weight, self.conv.bias, padding=1)
@@ -167,7 +203,8 @@ class FoldedOutput(Stage):
 class ClassAffine(nn.Module):
     """A conditional batch norm in eval mode: a gain and a bias a channel, from the class's row.
 
-    For a mix of classes the rows mix in the same proportions; these must sum to 1.
+    For a mix of classes the rows mix in the same proportions; these must sum to 1. Where the norm
+    sees the latent, `columns` says where its gains and biases stand in `Condition.affines`.
     """
 
     gains: Tensor
@@ -179,9 +216,14 @@ class ClassAffine(nn.Module):
         gains = norm.gain.normalized_weight() + norm.gain_offset
         self.register_buffer("gains", gains * gain)
         self.register_buffer("biases", norm.bias.normalized_weight() + gains * bias)
+        self.columns: tuple[int, int, int] | None = None
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:  # (B, C, H, W) -> the same, new
-        gain, bias = (self._row(table, classes) for table in (self.gains, self.biases))
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> the same, new
+        gain, bias = (self._row(table, condition.classes) for table in (self.gains, self.biases))
+        if self.columns is not None:
+            start, middle, end = self.columns
+            gain = gain + condition.affines[:, start:middle]
+            bias = bias + condition.affines[:, middle:end]
         return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
 
     def _row(self, table: Tensor, classes: Tensor) -> Tensor:
@@ -210,6 +252,15 @@ def affine_of(norm: nn.BatchNorm2d) -> Affine:
         gain = gain * norm.weight
         return gain, norm.bias - mean * gain
     return gain, -mean * gain
+
+
+def _latent_rows(norm: ConditionalBatchNorm2d) -> Affine | None:
+    """The two (C, z_dim) matrices whose products with z add to the folded gain and bias."""
+    if norm.latent_gain is None or norm.latent_bias is None:
+        return None
+    gain, bias = affine_of(norm.norm)
+    gains = norm.latent_gain.normalized_weight()
+    return gains * gain[:, None], norm.latent_bias.normalized_weight() + gains * bias[:, None]
 
 
 def _scaled(conv: Conv2d, gain: Tensor | None) -> tuple[Tensor, Tensor]:

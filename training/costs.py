@@ -73,7 +73,7 @@ def count_costs(config: TrainConfig) -> Costs:
         discriminator_flops = _flops(lambda: state.discriminator(*twos[:0:-1])) - _flops(
             lambda: state.discriminator(*ones[:0:-1])
         )
-        step_flops = _flops(lambda: _step(config, state, 2)) // 2
+        step_flops = int(_mean_over_steps(config, lambda due: _step_flops(config, state, due)))
         kept = [_kept_bytes(config, state, batch) for batch in (2, 4)]
     num_generator, num_discriminator = map(_size, (state.generator, state.discriminator))
     each = (kept[1] - kept[0]) // 2
@@ -97,15 +97,35 @@ def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
     """
     batch_size = min(config.batch_size, MAX_MEASURED_BATCH.get(device.type, config.batch_size))
     state = TrainState.start(config, device)
-    _step(config, state, batch_size)
-    _wait_for(device)
+    step_s = _mean_over_steps(config, lambda due: _step_s(config, state, batch_size, due))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Speed(config.discriminator_steps * batch_size / step_s, batch_size, peak)
+
+
+def _mean_over_steps(config: TrainConfig, cost: Callable[[bool], float]) -> float:
+    """The mean `cost` of a step, given whether the gradient penalty is due in it."""
+    if not config.penalty.is_due(0):
+        return cost(False)
+    share = 1 / config.penalty_interval
+    return share * cost(True) + (1 - share) * (cost(False) if share < 1 else 0.0)
+
+
+def _step_flops(config: TrainConfig, state: TrainState, penalty_due: bool) -> float:
+    """FLOPs of a step, a real image."""
+    images = 2
+    flops = _flops(lambda: _step(config, state, images, penalty_due))
+    return flops / (images * config.discriminator_steps)
+
+
+def _step_s(config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool) -> float:
+    """Seconds that a step takes, after one to warm up."""
+    _step(config, state, batch_size, penalty_due)
+    _wait_for(state.device)
     begin = time.perf_counter()
     for _ in range(MEASURED_STEPS):
-        _step(config, state, batch_size)
-    _wait_for(device)
-    elapsed_s = time.perf_counter() - begin
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return Speed(MEASURED_STEPS * batch_size / elapsed_s, batch_size, peak)
+        _step(config, state, batch_size, penalty_due)
+    _wait_for(state.device)
+    return (time.perf_counter() - begin) / MEASURED_STEPS
 
 
 def _shapes(config: TrainConfig) -> TrainState:
@@ -132,24 +152,31 @@ def _batch(
     return z, labels, images.contiguous(memory_format=torch.channels_last)
 
 
-def _halves(config: TrainConfig, state: TrainState, batch_size: int) -> list[Callable[[], object]]:
+def _halves(
+    config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool
+) -> list[Callable[[], object]]:
     """The discriminator's and the generator's step on a batch."""
-    generator, discriminator = state.generator, state.discriminator
-    device, bf16 = state.device, config.precision == "bf16"
+    penalty = config.penalty if penalty_due else None
+    generator, discriminator, loss = state.generator, state.discriminator, config.loss
+    device, bf16 = state.device, config.runs_in_bf16(state.device)
     z, labels, images = _batch(config, batch_size, device)
     return [
         lambda: discriminator_step(
-            discriminator, generator, state.discriminator_optimizer, images, labels, z, bf16=bf16
+            discriminator, generator, state.discriminator_optimizer, images, labels, z,
+            bf16=bf16, loss=loss, penalty=penalty,
         ),
         lambda: generator_step(
-            discriminator, generator, state.generator_optimizer, labels, z, bf16=bf16
+            discriminator, generator, state.generator_optimizer, images, labels, z,
+            bf16=bf16, loss=loss,
         ),
-    ]
+    ]  # fmt: skip
 
 
-def _step(config: TrainConfig, state: TrainState, batch_size: int) -> None:
-    for half in _halves(config, state, batch_size):
-        half()
+def _step(config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool) -> None:
+    on_discriminator, on_generator = _halves(config, state, batch_size, penalty_due)
+    for _ in range(config.discriminator_steps):
+        on_discriminator()
+    on_generator()
 
 
 def _flops(run: Callable[[], object]) -> int:
@@ -164,7 +191,7 @@ def _kept_bytes(config: TrainConfig, state: TrainState, batch_size: int) -> int:
     trained = (state.generator, state.discriminator)
     own = {p.untyped_storage()._cdata for network in trained for p in network.parameters()}
     sums = []
-    for half in _halves(config, state, batch_size):
+    for half in _halves(config, state, batch_size, config.penalty.is_due(0)):
         kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes again
 
         def keep(tensor: Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> Tensor:

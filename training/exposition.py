@@ -19,6 +19,7 @@ READINGS = {
     "fake_logit": ("logit", "fake"),
     "real_accuracy": ("accuracy", "real"),
     "fake_accuracy": ("accuracy", "fake"),
+    "pair_accuracy": ("accuracy", "pairs"),
 }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.diversity import median_diversity
+from training.losses import LossName
 from training.readings import Readings
 
 CHECK_EVERY_STEPS = 10
@@ -36,9 +37,12 @@ class Watch:
     """Looks at a run's readings. A trouble is told once, until it has passed.
 
     `num_images` is where the run is now and `well_at` in a Trouble where it was last found well.
+    Only the hinge loss can be saturated: the others never reach 0, and their gradient for the
+    generator is the larger the surer the discriminator is.
     """
 
-    def __init__(self, num_images: int) -> None:
+    def __init__(self, num_images: int, loss: LossName = "hinge") -> None:
+        self._can_saturate = loss == "hinge"
         self._finite_at = num_images
         self._unsaturated_at = num_images
         self._diverse_at = num_images
@@ -84,7 +88,7 @@ class Watch:
 
     def _saturated(self, readings: Readings, num_images: int) -> Trouble | None:
         sure = min(readings.real_accuracy, readings.fake_accuracy) >= SATURATED_ACCURACY
-        if not sure or readings.discriminator_loss > SATURATED_LOSS:
+        if not self._can_saturate or not sure or readings.discriminator_loss > SATURATED_LOSS:
             self._unsaturated_at, self._saturated_steps = num_images, 0
             return self._passed("saturated")
         self._saturated_steps += readings.num_steps

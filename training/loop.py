@@ -106,7 +106,7 @@ class _Run:
         self.trainer, self.folder, self.showing = trainer, folder, showing
         self.config, self.state = trainer.config, trainer.state
         self.processes = trainer.processes
-        self.watch = Watch(self.state.num_images)
+        self.watch = Watch(self.state.num_images, self.config.loss)
         self.meter = Meter()
         self.unlogged: list[Readings] = []
         self.logged_s, self.logged_images = time.monotonic(), self.state.num_images
@@ -127,11 +127,11 @@ class _Run:
                 return
 
     def _look_due(self) -> bool:
-        return self.state.num_images // self.config.batch_size % CHECK_EVERY_STEPS == 0
+        return self.state.num_images // self.config.images_a_step % CHECK_EVERY_STEPS == 0
 
     def _snapshot_due(self) -> bool:
         every, now = self.config.snapshot_every_images, self.state.num_images
-        return now // every != (now - self.config.batch_size) // every
+        return now // every != (now - self.config.images_a_step) // every
 
     def _look(self) -> Trouble | None:
         """Read what the last steps saw, log it now and then, and say what is wrong with it."""
@@ -149,7 +149,7 @@ class _Run:
         passed_s = now - self.logged_s
         record = {
             "images_per_s": (self.state.num_images - self.logged_images) / passed_s,
-            **joined_readings(self.unlogged).record(),
+            **joined_readings(self.unlogged).record(self.config.loss),
             **gammas(self.state.generator),
             "loader_wait": loader.waited_s / passed_s,
         }
@@ -207,7 +207,7 @@ class _Run:
             load_snapshot(path, self.state)
         _bring_in_step(self.state, self.processes)
         self.state.draw_anew(self.config.seed, self.num_rollbacks)
-        self.watch = Watch(self.state.num_images)
+        self.watch = Watch(self.state.num_images, self.config.loss)
         self.meter, self.unlogged = Meter(), []
         self.logged_s, self.logged_images = time.monotonic(), self.state.num_images
         self.trainer.loader.waited_s = 0.0

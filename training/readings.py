@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from training.losses import LOSSES, LossName
 from training.processes import Processes
 from training.steps import DiscriminatorStep
 
@@ -19,19 +20,29 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Readings:
-    """Means over `num_steps` steps. An accuracy is the part that D takes for what it is."""
+    """Means over `num_steps` steps of what `DiscriminatorStep` and `generator_step` give.
+
+    `penalty` is the mean over all steps, those that computed none included: γ/2·E‖∇D‖² as in the
+    formula, whatever the interval.
+    """
 
     num_steps: int
     discriminator_loss: float
     generator_loss: float
+    penalty: float
     real_logit: float
     fake_logit: float
     real_accuracy: float
     fake_accuracy: float
+    pair_accuracy: float
 
-    def record(self) -> dict[str, float]:
-        """Name -> value, without the number of steps."""
-        return {name: value for name, value in asdict(self).items() if name != "num_steps"}
+    def record(self, loss: LossName | None = None) -> dict[str, float]:
+        """Name -> value, without the number of steps and without what means nothing with `loss`."""
+        left_out = {"num_steps"}
+        if loss is not None:
+            pairs = LOSSES[loss].compares_pairs
+            left_out |= {"real_accuracy", "fake_accuracy"} if pairs else {"pair_accuracy"}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
 class Meter:
@@ -43,15 +54,17 @@ class Meter:
 
     def add(self, seen: Seen) -> None:
         """Count a step."""
-        judged = seen.discriminator
+        step = seen.discriminator
         values = torch.stack(
             [
-                judged.loss,
+                step.loss,
                 seen.generator_loss,
-                judged.real_logit,
-                judged.fake_logit,
-                judged.real_accuracy,
-                judged.fake_accuracy,
+                step.penalty,
+                step.real_logit,
+                step.fake_logit,
+                step.real_accuracy,
+                step.fake_accuracy,
+                step.pair_accuracy,
             ]
         )
         self._sum = values if self._sum is None else self._sum + values

@@ -138,9 +138,16 @@ class Report:
         return (
             f"{values['images_per_s']:.1f} images/s  "
             f"D {values['discriminator_loss']:.2f}  G {values['generator_loss']:.2f}  "
-            f"right {values['real_accuracy']:.0%}/{values['fake_accuracy']:.0%}"
+            f"right {_right(values)}"
             f"{gammas}  waits {values['loader_wait']:.1%}{scores}"
         )
+
+
+def _right(values: Mapping[str, float]) -> str:
+    """How often D is right: in pairs where those are compared, else on real and on fake images."""
+    if "pair_accuracy" in values:
+        return f"{values['pair_accuracy']:.0%} of pairs"
+    return f"{values['real_accuracy']:.0%}/{values['fake_accuracy']:.0%}"
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from model.discriminator import Discriminator
@@ -34,17 +34,12 @@ class TrainState:
         discriminator = Discriminator(config.discriminator).to(device)
         for network in (generator, discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        betas = (config.adam_beta1, config.adam_beta2)
         return cls(
             generator=generator,
             discriminator=discriminator,
             average=copy.deepcopy(generator).eval().requires_grad_(False),
-            generator_optimizer=Adam(
-                generator.parameters(), config.generator_rate, betas, fused=True
-            ),
-            discriminator_optimizer=Adam(
-                discriminator.parameters(), config.discriminator_rate, betas, fused=True
-            ),
+            generator_optimizer=_adam(generator, config.generator_rate, config),
+            discriminator_optimizer=_adam(discriminator, config.discriminator_rate, config),
             random=torch.Generator().manual_seed(config.seed),
         )
 
@@ -93,3 +88,18 @@ class TrainState:
             raise TypeError("the snapshot's random state or image count has the wrong type")
         self.random.set_state(random_state.cpu())
         self.num_images = num_images
+
+
+def _adam(network: nn.Module, rate: float, config: TrainConfig) -> Adam:
+    """Adam over the network's parameters; attention's γ are a group of a rate of their own.
+
+    Where that rate is the same there is one group, as in snapshots from before there were two.
+    """
+    named = list(network.named_parameters())
+    groups: list[dict[str, object]] = [{"params": [p for _, p in named], "lr": rate}]
+    if config.gamma_rate != 1:
+        gammas = [p for name, p in named if name.endswith(".gamma")]
+        others = [p for name, p in named if not name.endswith(".gamma")]
+        groups = [{"params": others, "lr": rate}]
+        groups += [{"params": gammas, "lr": rate * config.gamma_rate}] if gammas else []
+    return Adam(groups, rate, (config.adam_beta1, config.adam_beta2), fused=True)

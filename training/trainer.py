@@ -6,18 +6,19 @@ from torch import Tensor
 from training.config import TrainConfig
 from training.data import ImageSet
 from training.ema import update_ema
+from training.gradient_penalty import GradientPenalty
 from training.loader import Loader
 from training.processes import Processes
 from training.readings import Seen
 from training.state import TrainState
-from training.steps import discriminator_step, generator_step
+from training.steps import DiscriminatorStep, discriminator_step, generator_step
 from training.synced_batch_norm import sync_batch_norm
 
 ALONE = Processes()
 
 
 class Trainer:
-    """Steps both networks and the average; `state` moves on by a batch a step.
+    """Steps both networks and the average; `state` moves on by `images_a_step` a step.
 
     With several processes the state's generator gets batch norm that is synced over them.
     """
@@ -30,6 +31,7 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.config, self.state, self.processes = config, state, processes
+        self._bf16 = config.runs_in_bf16(state.device)
         self.loader = Loader(config, data, state.device, processes)
         if processes.count > 1:
             sync_batch_norm(state.generator)
@@ -40,33 +42,47 @@ class Trainer:
         self._discriminator = processes.wrap(state.discriminator)
 
     def step(self) -> Seen:
-        """One step of the discriminator, one of the generator, one of the average."""
+        """The steps of the discriminator, one of the generator, one of the average.
+
+        The generator's step takes the classes, and where pairs are compared the real images, of the
+        last discriminator step. What is seen is of that one too.
+        """
         config, state = self.config, self.state
-        images, labels = self.loader.batch(state.num_images)
-        bf16, num_parts = config.precision == "bf16", config.accumulation
-        judged = discriminator_step(
-            self._discriminator,
-            state.generator,
-            state.discriminator_optimizer,
-            images,
-            labels,
-            self._latents(),
-            bf16=bf16,
-            num_parts=num_parts,
-        )
+        step = state.num_images // config.images_a_step
+        penalty = config.penalty if config.penalty.is_due(step) else None
+        for _ in range(config.discriminator_steps):
+            images, labels = self.loader.batch(state.num_images)
+            seen = self._discriminator_step(images, labels, penalty)
+            state.num_images += config.batch_size
         loss = generator_step(
             state.discriminator,
             self._generator,
             state.generator_optimizer,
+            images,
             labels,
             self._latents(),
-            bf16=bf16,
-            num_parts=num_parts,
+            bf16=self._bf16,
+            loss=config.loss,
+            num_parts=config.accumulation,
         )
-        step = state.num_images // config.batch_size
         update_ema(state.average, state.generator, config.ema_decay, step)
-        state.num_images += config.batch_size
-        return Seen(judged, loss)
+        return Seen(seen, loss)
+
+    def _discriminator_step(
+        self, images: Tensor, labels: Tensor, penalty: GradientPenalty | None
+    ) -> DiscriminatorStep:
+        return discriminator_step(
+            self._discriminator,
+            self.state.generator,
+            self.state.discriminator_optimizer,
+            images,
+            labels,
+            self._latents(),
+            bf16=self._bf16,
+            loss=self.config.loss,
+            penalty=penalty,
+            num_parts=self.config.accumulation,
+        )
 
     def weights_finite(self) -> bool:
         """Whether no weight of either network is NaN or infinite."""

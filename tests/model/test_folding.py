@@ -18,6 +18,9 @@ NETWORKS = [
     {"attention_at": (), "residual_at": (16,)},
     {"attention_at": (8,), "residual_at": (32,)},
     {"spectral_norm": False, "batch_norm_eps": 1e-4},
+    {"conditional_latent": True},
+    {"conditional_latent": True, "conditional_gain": "offset", "conditional_spectral_norm": True},
+    {"conditional_latent": True, "z_dim": 7, "attention_at": (8, 16), "spectral_norm": False},
     {"resolution": 64, "base_channels": 8, "z_dim": 7},
     {"resolution": 128, "base_channels": 3, "num_classes": 1, "attention_at": (8,)},
     {"resolution": 256, "base_channels": 4, "attention_at": (16, 32)},
@@ -66,9 +69,9 @@ def test_attention_weights_are_the_trained_networks(form: str) -> None:
     z, labels = torch.randn(2, 128, dtype=torch.float64), torch.tensor([2, 0])
     positions = torch.tensor([0, 9, 63])
     for layer in (0, -1):
-        x = z
+        x, condition = z, folded.condition(z, labels)
         for stage in folded.stages[: folded.attention_stage(layer)]:
-            x = stage(x, labels)
+            x = stage(x, condition)
         weights = folded.stages[folded.attention_stage(layer)].weights(x, positions)  # type: ignore[operator]
         expected = generator.attention_weights(z, labels, layer, positions)
         torch.testing.assert_close(weights, expected, rtol=0, atol=1e-10)

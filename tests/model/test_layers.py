@@ -124,6 +124,7 @@ def test_conditional_batch_norm_is_batch_norm_with_the_classes_own_affine(
     """Row by row it equals plain batch norm with that class's gain and bias."""
     config = GeneratorConfig(resolution=32, base_channels=8, num_classes=3, conditional_gain=gain)
     layer = ConditionalBatchNorm2d(6, config).eval()
+    z = torch.randn(3, 128)  # of no effect here
     mean, variance = torch.randn(6), torch.rand(6) + 0.5
     layer.norm.load_state_dict(
         {"running_mean": mean, "running_var": variance, "num_batches_tracked": torch.tensor(1)}
@@ -135,7 +136,23 @@ def test_conditional_batch_norm_is_batch_norm_with_the_classes_own_affine(
             x[i : i + 1], mean, variance, row_gain,
             layer.bias.weight[label], eps=config.batch_norm_eps,
         )  # fmt: skip
-        torch.testing.assert_close(layer(x, labels)[i : i + 1], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(layer(x, labels, z)[i : i + 1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_conditional_latent_adds_a_linear_function_of_z_to_gain_and_bias() -> None:
+    """Each picture's affine is its class's plus W z, by hand; the same in a mix of classes."""
+    config = GeneratorConfig(
+        resolution=32, base_channels=8, num_classes=3, z_dim=5, conditional_latent=True
+    )
+    layer = ConditionalBatchNorm2d(6, config).eval()
+    assert layer.latent_gain is not None
+    assert layer.latent_bias is not None
+    x, z, labels = torch.randn(3, 6, 4, 4), torch.randn(3, 5), torch.tensor([2, 0, 1])
+    gain = layer.gain.weight[labels] + z @ layer.latent_gain.weight.T
+    bias = layer.bias.weight[labels] + z @ layer.latent_bias.weight.T
+    expected = layer.norm(x) * gain[:, :, None, None] + bias[:, :, None, None]
+    torch.testing.assert_close(layer(x, labels, z), expected)
+    torch.testing.assert_close(layer(x, torch.eye(3)[labels], z), expected)
 
 
 def test_class_gains_start_at_one_in_both_forms() -> None:

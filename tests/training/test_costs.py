@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def config(**keys: object) -> TrainConfig:
     small: dict[str, object] = {"base_channels": 8, "batch_size": 4, "precision": "float32"}
-    return config_of(preset("laptop-32") | small | keys, num_classes=3)
+    return config_of(preset("laptop-32-paper-feat16") | small | keys, num_classes=3)
 
 
 def test_parameters_are_those_of_the_networks() -> None:

@@ -14,7 +14,8 @@ F = TypeVar("F", bound=Callable[..., object])
 HEADINGS = {
     "Pictures": ("data", "num_pictures", "flip"),
     "Recipe": (
-        "batch_size", "generator_rate", "discriminator_rate", "adam_beta1", "adam_beta2",
+        "loss", "r1", "r2", "penalty_interval", "discriminator_steps", "batch_size",
+        "generator_rate", "discriminator_rate", "gamma_rate", "adam_beta1", "adam_beta2",
         "ema_decay", "precision", "seed",
     ),
     "The run": (
