@@ -5,6 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
+from training.picturebook.placing import View, afloat
 
 HULL = smooth(
     (
@@ -19,13 +20,13 @@ LIVERIES = (0.0, 0.05, 0.1, 0.38, 0.5, 0.58, 0.63)  # hues
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """An airliner in flight from the side, climbing or level."""
+    """An airliner in flight."""
     scenes.heaven(canvas, chance)
+    afloat(canvas, chance, VIEWS)
+
+
+def _sideways(plane: Canvas, chance: Chance) -> None:
     livery = hsv(chance.pick(LIVERIES), chance.between(0.7, 0.9), chance.between(0.6, 0.85))
-    scale, flip = chance.between(0.86, 0.96), chance.faces_left()
-    ahead = 0.03 + chance.around(0, 0.015)
-    x, y = 0.5 + (-ahead if flip else ahead), 0.52 + chance.around(0, 0.08)
-    plane = canvas.placed(x, y, scale, angle=chance.between(-0.28, 0.04), flip=flip)
     _far_side(plane, livery)
     plane.fill(HULL, paint=Gradient(WHITE, (196, 202, 214), -0.06, 0.09))
     _livery(plane, livery, chance)
@@ -67,3 +68,6 @@ def _near_wing(plane: Canvas) -> None:
     plane.fill(wing, paint=Gradient((224, 230, 238), STEEL, 0.05, 0.28))
     tail = polygon((-0.34, -0.02), (-0.43, -0.02), (-0.52, 0.07), (-0.47, 0.075))
     plane.fill(tail, paint=Gradient((214, 220, 230), STEEL, -0.02, 0.08))
+
+
+VIEWS = (View((-0.53, -0.33, 0.49, 0.3), _sideways, scale=0.96, tilt=(-0.28, 0.04)),)

@@ -5,19 +5,23 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, polygon
+from training.picturebook.placing import View, on_ground
 
 NIGHT: Colour = (58, 48, 56)
 BRICKS = ((0.13, -0.225), (0.2, -0.2), (0.23, -0.075), (0.15, -0.05), (0.21, -0.03))
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A castle seen from the front, its two sides alike."""
-    chance.pick((scenes.meadow, scenes.park, scenes.snow, scenes.dusk))(canvas, chance)
+    """A castle in the country."""
+    scene = chance.pick((scenes.meadow, scenes.park, scenes.snow, scenes.dusk))
+    horizon = scene(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.88, 0.93))
+
+
+def _three_towers(castle: Canvas, chance: Chance) -> None:
     stone = hsv(chance.between(0.02, 0.14), chance.between(0.08, 0.3), chance.between(0.66, 0.88))
     roof = hsv(chance.pick((0.0, 0.02, 0.58, 0.62, 0.47)), 0.6, chance.between(0.5, 0.72))
     flag = hsv(chance.between(0, 1), 0.75, 0.9)
-    x, base = 0.5 + chance.around(0, 0.025), chance.between(0.88, 0.93)
-    castle = canvas.placed(x, base, chance.between(0.87, 0.98))
     castle.fill(ellipse(0, 0.0, 0.47, 0.035), paint=NIGHT, opacity=0.3)
     keep, side = chance.between(0.54, 0.62), chance.between(0.42, 0.5)
     _tower(castle, 0.0, 0.26, keep, darker(stone, 0.12))
@@ -92,3 +96,6 @@ def _gate(castle: Canvas) -> None:
     for x in (-0.035, 0.0, 0.035):
         castle.fill(box(x - 0.005, -0.19, x + 0.005, 0), paint=(112, 92, 80))
     castle.fill(box(-0.06, -0.1, 0.06, -0.09), paint=(112, 92, 80))
+
+
+VIEWS = (View((-0.48, -0.95, 0.48, 0.03), _three_towers, scale=0.96),)

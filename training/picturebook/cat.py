@@ -5,7 +5,8 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stand, stride
+from training.picturebook.placing import View, on_ground
+from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 COATS: tuple[Colour, ...] = ((168, 160, 150), (178, 142, 106), (236, 158, 80), (140, 134, 132))
 HIND_X, FORE_X, REACH, LEG_GAP = -0.28, 0.085, 0.032, 0.135
@@ -34,10 +35,13 @@ FACE_STRIPES = [
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A tabby from the side, walking or standing, looking at the viewer."""
-    scenes.outdoors(canvas, chance)
+    """A tabby that looks at the viewer, outdoors or in a room."""
+    horizon = scenes.outdoors(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94))
+
+
+def _walking(cat: Canvas, chance: Chance) -> None:
     fur = chance.pick(COATS)
-    cat = stand(canvas, chance, left=-0.5, right=0.45, scales=(0.88, 1.0))
     feet = stride(chance)
     _tail(cat, fur, chance)
     _legs(cat, fur, feet)
@@ -105,3 +109,6 @@ def _head(head: Canvas, fur: Colour, iris: Colour) -> None:
         for y in (0.045, 0.07):
             head.wire((side * 0.06, 0.055), (side * 0.2, y), width=0.004, paint=WHITE)
     head.fill(polygon((-0.02, 0.035), (0.02, 0.035), (0, 0.058)), paint=(214, 110, 112))
+
+
+VIEWS = (View((-0.52, -0.88, 0.45, 0.0), _walking, scale=0.96, shadow=(0.0, 0.44)),)

@@ -9,7 +9,8 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, lighter, mix
 from training.picturebook.curves import ellipse, fringe, limb, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stand, stride
+from training.picturebook.placing import View, on_ground
+from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 CREAM, GOLD, RUSSET = (246, 216, 150), (232, 170, 78), (206, 122, 52)
 SHADE: Colour = (140, 74, 30)
@@ -52,10 +53,13 @@ class Coat:
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A golden retriever from the side, standing or walking."""
-    scenes.outdoors(canvas, chance)
+    """A golden retriever, outdoors or in a room."""
+    horizon = scenes.outdoors(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94))
+
+
+def _standing(dog: Canvas, chance: Chance) -> None:
     coat = _coat(chance)
-    dog = stand(canvas, chance, left=-0.51, right=0.53, scales=(0.86, 0.96))
     feet = stride(chance)
     _far_legs(dog, coat, feet)
     _tail(dog, coat, chance)
@@ -151,3 +155,6 @@ def _open_mouth(head: Canvas, coat: Coat) -> None:
 def _ear(head: Canvas, coat: Coat) -> None:
     head.fill(EAR_SHADOW, paint=INK, opacity=0.18)
     head.fill(EAR, paint=Gradient(mix(coat.main, coat.deep, 0.5), coat.deep, -0.09, 0.1))
+
+
+VIEWS = (View((-0.51, -0.88, 0.53, 0.0), _standing, scale=0.92, shadow=(0.0, 0.44)),)

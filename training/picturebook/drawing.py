@@ -20,6 +20,7 @@ from training.picturebook import (
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.classes import CLASSES, label_of
+from training.picturebook.light import Light
 
 Painter = Callable[[Canvas, Chance], None]
 
@@ -36,7 +37,7 @@ PAINTERS: Mapping[str, Painter] = {
     "school_bus": school_bus.paint,
 }
 
-EDITION = 1  # counts up with every change that changes a picture; drawn arrays carry it
+EDITION = 2  # counts up with every change that changes a picture; drawn arrays carry it
 MIN_SIZE_PX = 16
 MIN_CANVAS_PX = 256
 MIN_OVERSAMPLING = 3
@@ -53,5 +54,7 @@ def draw(index: int, size: int) -> np.ndarray:
     painter = PAINTERS[CLASSES[label_of(index)].name]
     oversampling = max(MIN_OVERSAMPLING, ceil(MIN_CANVAS_PX / size))
     canvas = Canvas.blank(size * oversampling)
-    painter(canvas, Chance(index))
-    return np.array(canvas.image.reduce(oversampling))
+    chance = Chance(index)
+    light = Light.by(chance)
+    painter(canvas, chance)
+    return light.falls_on(np.array(canvas.image.reduce(oversampling)))

@@ -5,7 +5,8 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import ellipse, limb, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, stand, stride
+from training.picturebook.placing import View, on_ground
+from training.picturebook.quadrupeds import Foot, fore_leg, stride
 
 HIND_X, FORE_X, REACH, LEG_GAP = -0.305, 0.03, 0.026, 0.15
 TORSO = smooth(
@@ -17,10 +18,14 @@ TORSO = smooth(
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """An African elephant from the side, standing or walking on grassland."""
-    chance.pick((scenes.savanna, scenes.savanna, scenes.meadow, scenes.dusk))(canvas, chance)
+    """An African elephant on grassland."""
+    scene = chance.pick((scenes.savanna, scenes.savanna, scenes.meadow, scenes.dusk))
+    horizon = scene(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94), company=0.15)
+
+
+def _standing(elephant: Canvas, chance: Chance) -> None:
     skin = hsv(chance.between(0.55, 1.1), chance.between(0.04, 0.14), chance.between(0.5, 0.66))
-    elephant = stand(canvas, chance, left=-0.46, right=0.53, scales=(0.86, 0.96))
     coat = Gradient(lighter(skin, 0.22), darker(skin, 0.12), -0.75, -0.1)
     elephant.fill(limb((-0.38, -0.52, 0.03), (-0.44, -0.4, 0.02), (-0.44, -0.28, 0.015)),
                   paint=darker(skin, 0.35))  # fmt: skip
@@ -73,3 +78,6 @@ def _head(head: Canvas, skin: Colour, chance: Chance) -> None:
     head.fill(smooth(ear), paint=Gradient(skin, darker(skin, 0.32), -0.15, 0.2))
     inner = [(x * 0.78 - 0.02, y * 0.78 + 0.005) for x, y in ear]
     head.fill(smooth(inner), paint=(206, 160, 158), opacity=0.25)
+
+
+VIEWS = (View((-0.46, -0.8, 0.55, 0.0), _standing, scale=0.93, shadow=(0.0, 0.44)),)

@@ -5,15 +5,17 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import ellipse, limb, smooth
+from training.picturebook.placing import View, on_ground
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A flamingo standing in a lagoon, on one leg or two."""
-    scenes.lagoon(canvas, chance)
+    """A flamingo in a lagoon."""
+    horizon = scenes.lagoon(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.93, 0.97), company=0.2)
+
+
+def _upright(bird: Canvas, chance: Chance) -> None:
     pink = hsv(chance.between(0.92, 1.02), chance.between(0.4, 0.62), 0.98)
-    scale = chance.between(0.9, 1.0)
-    x = 0.5 + chance.around(0, 0.08)
-    bird = canvas.placed(x, chance.between(0.93, 0.97), scale, flip=chance.faces_left())
     _legs(bird, pink, chance)
     lean = chance.around(0, 0.04)
     neck = (
@@ -63,3 +65,6 @@ def _head(head: Canvas, pink: Colour) -> None:
     head.fill(limb((0.108, 0.04, 0.052), (0.135, 0.08, 0.04), (0.12, 0.115, 0.012)), paint=INK)
     head.oval(0.015, -0.012, 0.014, 0.014, (250, 226, 120))
     head.oval(0.017, -0.012, 0.008, 0.008, INK)
+
+
+VIEWS = (View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),)

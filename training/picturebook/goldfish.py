@@ -5,6 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import ellipse, limb, smooth
+from training.picturebook.placing import View, afloat
 
 BODY = smooth(
     (
@@ -15,13 +16,13 @@ BODY = smooth(
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A goldfish from the side, swimming in clear water."""
+    """A goldfish in clear water."""
     scenes.underwater(canvas, chance)
+    afloat(canvas, chance, VIEWS, company=0.2)
+
+
+def _sideways(fish: Canvas, chance: Chance) -> None:
     orange = hsv(chance.between(0.025, 0.115), chance.between(0.8, 0.95), 0.98)
-    scale, flip = chance.between(0.84, 0.98), chance.faces_left()
-    ahead = 0.03 + chance.around(0, 0.03)
-    x, y = 0.5 + (-ahead if flip else ahead), chance.between(0.42, 0.58)
-    fish = canvas.placed(x, y, scale, angle=chance.around(0, 0.25), flip=flip)
     _bubbles(fish, chance)
     _fins(fish, orange, chance)
     pale = mix(orange, (255, 236, 170), 0.75)
@@ -78,3 +79,6 @@ def _face(fish: Canvas, orange: Colour) -> None:
     smile = ((0.385, 0.042), (0.35, 0.058), (0.32, 0.045))
     fish.stroke(*smile, width=0.014, paint=darker(orange, 0.45))
     fish.fill(ellipse(0.26, 0.05, 0.03, 0.02), paint=lighter((250, 120, 100), 0.1), opacity=0.5)
+
+
+VIEWS = (View((-0.5, -0.34, 0.46, 0.31), _sideways, scale=0.98, tilt=(-0.2, 0.2)),)

@@ -5,6 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, hsv, mix
 from training.picturebook.curves import Point, limb, smooth
+from training.picturebook.placing import View, afloat
 
 BLACK_WING: Colour = (34, 26, 28)
 FORE_RIM = ((0.02, -0.08), (0.16, -0.27), (0.34, -0.38), (0.47, -0.36), (0.45, -0.22),
@@ -30,13 +31,14 @@ DOTS = ((0.43, -0.32), (0.425, -0.25), (0.41, -0.18), (0.385, -0.11), (0.35, -0.
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A monarch with open wings, seen from above."""
+    """A monarch among flowers."""
     scenes.garden(canvas, chance)
+    afloat(canvas, chance, VIEWS, company=0.2)
+
+
+def _from_above(butterfly: Canvas, chance: Chance) -> None:
     orange = hsv(chance.between(0.045, 0.09), chance.between(0.82, 0.95), 0.98)
-    x, y = 0.5 + chance.around(0, 0.04), 0.5 + chance.around(0, 0.06)
-    scale, angle = chance.between(0.86, 1.0), chance.around(0, 0.5)
     open_share = chance.between(0.84, 1.0)
-    butterfly = canvas.placed(x, y, scale, angle=angle)
     for flip in (False, True):
         _wings(butterfly.placed(0, 0, 1.0, flip=flip), orange, open_share)
     _body(butterfly)
@@ -62,3 +64,6 @@ def _body(butterfly: Canvas) -> None:
         feeler = ((side * 0.01, -0.16), (side * 0.04, -0.25), (side * 0.09, -0.31))
         butterfly.stroke(*feeler, width=0.012, paint=BLACK_WING)
         butterfly.oval(side * 0.09, -0.312, 0.014, 0.014, BLACK_WING)
+
+
+VIEWS = (View((-0.48, -0.39, 0.48, 0.35), _from_above, scale=0.98, tilt=(-0.4, 0.4)),)

@@ -5,18 +5,20 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
+from training.picturebook.placing import View, on_ground
 
 TYRE: Colour = (44, 42, 46)
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A school bus from the side, on a road."""
-    scenes.street(canvas, chance)
+    """A school bus on a road."""
+    horizon = scenes.street(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.86, 0.92))
+
+
+def _sideways(bus: Canvas, chance: Chance) -> None:
     yellow = hsv(chance.between(0.115, 0.14), chance.between(0.82, 0.95), chance.between(0.93, 1.0))
     glass = hsv(chance.between(0.53, 0.62), chance.between(0.2, 0.45), chance.between(0.5, 0.85))
-    scale, flip = chance.between(0.88, 0.98), chance.faces_left()
-    x, y = 0.5 + chance.around(0, 0.02), chance.between(0.84, 0.9)
-    bus = canvas.placed(x, y, scale, flip=flip)
     bus.fill(ellipse(0, 0.0, 0.49, 0.035), paint=INK, opacity=0.4)
     _shell(bus, yellow)
     _windows(bus, glass)
@@ -65,3 +67,6 @@ def _wheel(bus: Canvas, x: float) -> None:
     bus.oval(x, -0.08, 0.045, 0.045, (206, 206, 206))
     bus.oval(x, -0.08, 0.018, 0.018, (110, 110, 114))
     bus.fill(box(x - 0.01, -0.125, x + 0.01, -0.115), paint=WHITE)
+
+
+VIEWS = (View((-0.5, -0.54, 0.51, 0.03), _sideways, scale=0.95),)

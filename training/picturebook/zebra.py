@@ -5,7 +5,8 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stand, stride
+from training.picturebook.placing import View, on_ground
+from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stride
 
 COAT = Gradient((252, 250, 246), (226, 222, 216), -0.6, -0.1)
 FAR: Colour = (176, 172, 172)
@@ -44,9 +45,13 @@ FACE_STRIPES = [  # down the forehead and along the cheek
 
 
 def paint(canvas: Canvas, chance: Chance) -> None:
-    """A zebra from the side, standing or walking on grassland."""
-    chance.pick((scenes.savanna, scenes.savanna, scenes.meadow))(canvas, chance)
-    zebra = stand(canvas, chance, left=-0.46, right=0.49, scales=(0.86, 0.96))
+    """A zebra on grassland."""
+    scene = chance.pick((scenes.savanna, scenes.savanna, scenes.meadow))
+    horizon = scene(canvas, chance)
+    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94), company=0.2)
+
+
+def _standing(zebra: Canvas, chance: Chance) -> None:
     _tail(zebra, chance)
     _legs(zebra, stride(chance))
     mane = limb((0.03, -0.57, 0.06), (0.12, -0.68, 0.09), (0.2, -0.83, 0.08), (0.25, -0.86, 0.04))
@@ -93,3 +98,6 @@ def _head(head: Canvas) -> None:
     head.oval(0.041, -0.012, 0.007, 0.007, WHITE)
     head.fill(limb((0.0, -0.07, 0.05), (0.0, -0.15, 0.015)), paint=COAT)
     head.fill(limb((0.0, -0.08, 0.02), (0.0, -0.135, 0.006)), paint=STRIPE)
+
+
+VIEWS = (View((-0.48, -0.92, 0.5, 0.0), _standing, scale=0.93, shadow=(0.0, 0.44)),)
