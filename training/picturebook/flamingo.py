@@ -67,4 +67,21 @@ def _head(head: Canvas, pink: Colour) -> None:
     head.oval(0.017, -0.012, 0.008, 0.008, INK)
 
 
-VIEWS = (View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),)
+def _feeding(bird: Canvas, chance: Chance) -> None:
+    pink = hsv(chance.between(0.92, 1.02), chance.between(0.4, 0.62), 0.98)
+    _legs(bird, pink, chance)
+    reach = chance.around(0, 0.03)
+    neck = (
+        (0.1, -0.43, 0.11), (0.2, -0.5, 0.08), (0.31, -0.49, 0.062), (0.355 + reach, -0.36, 0.056),
+        (0.335 + reach, -0.24, 0.056), (0.335 + reach, -0.15, 0.07),
+    )  # fmt: skip
+    bird.fill(limb(*neck), paint=Gradient(pink, lighter(pink, 0.12), -0.5, -0.1))
+    _body(bird, pink)
+    bird.fill(ellipse(0.28 + reach, 0.0, 0.12, 0.012), paint=WHITE, opacity=0.55)
+    _head(bird.placed(0.335 + reach, -0.15, angle=1.75), pink)
+
+
+VIEWS = (
+    View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),
+    View((-0.36, -0.57, 0.44, 0.02), _feeding, scale=1.12),
+)
