@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import View, afloat
+from training.picturebook.placing import Subject, View
 
 HULL = smooth(
     (
@@ -17,12 +17,6 @@ HULL = smooth(
 STEEL: Colour = (150, 160, 174)
 GLASS: Colour = (48, 66, 92)
 LIVERIES = (0.0, 0.05, 0.1, 0.38, 0.5, 0.58, 0.63)  # hues
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """An airliner in flight."""
-    scenes.heaven(canvas, chance)
-    afloat(canvas, chance, VIEWS)
 
 
 def _sideways(plane: Canvas, chance: Chance) -> None:
@@ -110,7 +104,10 @@ def _nacelle(plane: Canvas, y: float, livery: Colour) -> None:
     plane.oval(0.128, y, 0.014, 0.03, GLASS)
 
 
-VIEWS = (
-    View((-0.53, -0.33, 0.49, 0.3), _sideways, scale=0.96, tilt=(-0.28, 0.04)),
-    View((-0.51, -0.38, 0.5, 0.44), _from_below, scale=0.92, tilt=(-0.6, 0.15)),
+SUBJECT = Subject(
+    scenes=(scenes.heaven,),
+    views=(
+        View((-0.53, -0.33, 0.49, 0.3), _sideways, scale=0.96, tilt=(-0.28, 0.04)),
+        View((-0.51, -0.38, 0.5, 0.44), _from_below, scale=0.92, tilt=(-0.6, 0.15)),
+    ),
 )

@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, polygon, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 
 NIGHT: Colour = (58, 48, 56)
 BRICKS = ((0.13, -0.225), (0.2, -0.2), (0.23, -0.075), (0.15, -0.05), (0.21, -0.03))
@@ -33,18 +33,10 @@ SLENDER_TOWERS = (  # x, width, height and the rise of the roof, the farthest fi
 )
 
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A castle in the country."""
-    scene = chance.pick((scenes.meadow, scenes.park, scenes.snow, scenes.dusk))
-    horizon = scene(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.88, 0.93))
-
-
 def _three_towers(castle: Canvas, chance: Chance) -> None:
     stone = hsv(chance.between(0.02, 0.14), chance.between(0.08, 0.3), chance.between(0.66, 0.88))
     roof = hsv(chance.pick((0.0, 0.02, 0.58, 0.62, 0.47)), 0.6, chance.between(0.5, 0.72))
     flag = hsv(chance.between(0, 1), 0.75, 0.9)
-    castle.fill(ellipse(0, 0.0, 0.47, 0.035), paint=NIGHT, opacity=0.3)
     keep, side = chance.between(0.54, 0.62), chance.between(0.42, 0.5)
     _tower(castle, 0.0, 0.26, keep, darker(stone, 0.12))
     for x in (-0.07, 0.0, 0.07):
@@ -144,7 +136,11 @@ def _on_a_rock(castle: Canvas, chance: Chance) -> None:
     _roof(top, 0.32, 0.18, 0.32, 0.15, roof, flag)
 
 
-VIEWS = (
-    View((-0.48, -0.95, 0.48, 0.03), _three_towers, scale=0.91),
-    View((-0.48, -0.99, 0.48, 0.03), _on_a_rock, scale=0.88),
+SUBJECT = Subject(
+    scenes=(scenes.meadow, scenes.park, scenes.snow, scenes.dusk),
+    views=(
+        View((-0.48, -0.95, 0.48, 0.03), _three_towers, scale=0.91, shadow=(0.0, 0.46)),
+        View((-0.48, -0.99, 0.48, 0.03), _on_a_rock, scale=0.88, shadow=(0.0, 0.47)),
+    ),
+    near_y=(0.88, 0.93),
 )

@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 COATS: tuple[Colour, ...] = ((168, 160, 150), (178, 142, 106), (236, 158, 80), (140, 134, 132))
@@ -53,12 +53,6 @@ FACE_STRIPES = [
         for y in (0.0, 0.045)
     ),
 ]
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A tabby that looks at the viewer, outdoors or in a room."""
-    horizon = scenes.outdoors(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94))
 
 
 def _walking(cat: Canvas, chance: Chance) -> None:
@@ -179,8 +173,12 @@ def _loaf(cat: Canvas, chance: Chance) -> None:
     _head(head, fur, hsv(chance.pick((0.13, 0.24, 0.3)), 0.65, 0.85))
 
 
-VIEWS = (
-    View((-0.53, -0.88, 0.45, 0.0), _walking, scale=0.96, shadow=(0.0, 0.44)),
-    View((-0.3, -0.95, 0.47, 0.01), _sitting, scale=0.94, shadow=(0.04, 0.36)),
-    View((-0.45, -0.7, 0.51, 0.01), _loaf, scale=0.98, shadow=(0.0, 0.46)),
+SUBJECT = Subject(
+    scenes=scenes.PLACES_FOR_PETS,
+    views=(
+        View((-0.53, -0.88, 0.45, 0.0), _walking, scale=0.96, shadow=(0.0, 0.44)),
+        View((-0.3, -0.95, 0.47, 0.01), _sitting, scale=0.94, shadow=(0.04, 0.36)),
+        View((-0.45, -0.7, 0.51, 0.01), _loaf, scale=0.98, shadow=(0.0, 0.46)),
+    ),
+    near_y=(0.89, 0.94),
 )

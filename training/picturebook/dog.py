@@ -9,7 +9,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, lighter, mix
 from training.picturebook.curves import ellipse, fringe, limb, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 CREAM, GOLD, RUSSET = (246, 216, 150), (232, 170, 78), (206, 122, 52)
@@ -63,12 +63,6 @@ class Coat:
     deep: Colour
     far: Colour
     lit: Gradient
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A golden retriever, outdoors or in a room."""
-    horizon = scenes.outdoors(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94))
 
 
 def _standing(dog: Canvas, chance: Chance) -> None:
@@ -230,8 +224,12 @@ def _folded_hind_leg(dog: Canvas, coat: Coat, x: float, toes: float) -> None:
     dog.fill(foot, ellipse(toes, -0.03, 0.05, 0.03), paint=lit)
 
 
-VIEWS = (
-    View((-0.51, -0.88, 0.53, 0.0), _standing, scale=0.92, shadow=(0.0, 0.44)),
-    View((-0.52, -0.95, 0.45, 0.02), _sitting, scale=0.92, shadow=(-0.06, 0.38)),
-    View((-0.62, -0.78, 0.55, 0.02), _lying, scale=0.83, shadow=(0.0, 0.52)),
+SUBJECT = Subject(
+    scenes=scenes.PLACES_FOR_PETS,
+    views=(
+        View((-0.51, -0.88, 0.53, 0.0), _standing, scale=0.92, shadow=(0.0, 0.44)),
+        View((-0.52, -0.95, 0.45, 0.02), _sitting, scale=0.92, shadow=(-0.06, 0.38)),
+        View((-0.62, -0.78, 0.55, 0.02), _lying, scale=0.83, shadow=(0.0, 0.52)),
+    ),
+    near_y=(0.89, 0.94),
 )

@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, stride
 
 HIND_X, FORE_X, REACH, LEG_GAP = -0.305, 0.03, 0.026, 0.15
@@ -20,13 +20,6 @@ FRONT_EAR = (
     (0.1, -0.68), (0.24, -0.79), (0.4, -0.75), (0.465, -0.6), (0.43, -0.44), (0.33, -0.31),
     (0.24, -0.27), (0.15, -0.4),
 )  # fmt: skip
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """An African elephant on grassland."""
-    scene = chance.pick((scenes.savanna, scenes.savanna, scenes.meadow, scenes.dusk))
-    horizon = scene(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94), company=0.15)
 
 
 def _standing(elephant: Canvas, chance: Chance) -> None:
@@ -126,7 +119,12 @@ def _face(head: Canvas, skin: Colour, chance: Chance) -> None:
             head.wire((-0.1, y), (0, y + 0.015), (0.1, y), width=0.008, paint=darker(skin, 0.25))
 
 
-VIEWS = (
-    View((-0.46, -0.8, 0.59, 0.02), _standing, scale=0.91, shadow=(0.0, 0.44)),
-    View((-0.48, -0.82, 0.48, 0.01), _facing, scale=0.97, shadow=(0.0, 0.36)),
+SUBJECT = Subject(
+    scenes=(scenes.savanna, scenes.savanna, scenes.meadow, scenes.dusk),
+    views=(
+        View((-0.46, -0.8, 0.59, 0.02), _standing, scale=0.91, shadow=(0.0, 0.44)),
+        View((-0.48, -0.82, 0.48, 0.01), _facing, scale=0.97, shadow=(0.0, 0.36)),
+    ),
+    near_y=(0.89, 0.94),
+    company=0.15,
 )

@@ -5,13 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import ellipse, limb, smooth
-from training.picturebook.placing import View, on_ground
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A flamingo in a lagoon."""
-    horizon = scenes.lagoon(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.93, 0.97), company=0.2)
+from training.picturebook.placing import Subject, View
 
 
 def _upright(bird: Canvas, chance: Chance) -> None:
@@ -81,7 +75,12 @@ def _feeding(bird: Canvas, chance: Chance) -> None:
     _head(bird.placed(0.335 + reach, -0.15, angle=1.75), pink)
 
 
-VIEWS = (
-    View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),
-    View((-0.36, -0.57, 0.44, 0.02), _feeding, scale=1.12),
+SUBJECT = Subject(
+    scenes=(scenes.lagoon,),
+    views=(
+        View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),
+        View((-0.36, -0.57, 0.44, 0.02), _feeding, scale=1.12),
+    ),
+    near_y=(0.93, 0.97),
+    company=0.2,
 )

@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import ellipse, limb, smooth
-from training.picturebook.placing import View, afloat
+from training.picturebook.placing import Subject, View
 
 BODY = smooth(
     (
@@ -20,12 +20,6 @@ FRONT = smooth(
         (-0.08, 0.12), (0.07, 0.225), (0.24, 0.225), (0.37, 0.13),
     )
 )  # fmt: skip
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A goldfish in clear water."""
-    scenes.underwater(canvas, chance)
-    afloat(canvas, chance, VIEWS, company=0.2)
 
 
 def _sideways(fish: Canvas, chance: Chance) -> None:
@@ -128,7 +122,11 @@ def _front_face(fish: Canvas, orange: Colour) -> None:
     fish.fill(ellipse(0.21, 0.05, 0.036, 0.024), paint=lighter((250, 120, 100), 0.1), opacity=0.5)
 
 
-VIEWS = (
-    View((-0.5, -0.36, 0.47, 0.32), _sideways, scale=0.98, tilt=(-0.2, 0.2)),
-    View((-0.47, -0.4, 0.46, 0.33), _turned, scale=0.98, tilt=(-0.15, 0.15)),
+SUBJECT = Subject(
+    scenes=(scenes.underwater,),
+    views=(
+        View((-0.5, -0.36, 0.47, 0.32), _sideways, scale=0.98, tilt=(-0.2, 0.2)),
+        View((-0.47, -0.4, 0.46, 0.33), _turned, scale=0.98, tilt=(-0.15, 0.15)),
+    ),
+    company=0.2,
 )

@@ -7,7 +7,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, hsv, mix
 from training.picturebook.curves import Point, limb, smooth
-from training.picturebook.placing import View, afloat
+from training.picturebook.placing import Subject, View
 
 Outline = tuple[Point, ...]
 Wing = tuple[Outline, tuple[Outline, ...], Outline]  # its rim, its cells, its dots
@@ -36,12 +36,6 @@ HIND_DOTS = ((0.355, 0.2), (0.32, 0.26), (0.26, 0.31), (0.19, 0.315), (0.36, 0.1
              (0.12, 0.295))  # fmt: skip
 FORE_WING: Wing = (FORE_RIM, FORE_CELLS, FORE_DOTS)
 HIND_WING: Wing = (HIND_RIM, HIND_CELLS, HIND_DOTS)
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A monarch among flowers."""
-    scenes.garden(canvas, chance)
-    afloat(canvas, chance, VIEWS, company=0.2)
 
 
 def _from_above(butterfly: Canvas, chance: Chance) -> None:
@@ -120,7 +114,11 @@ def _flower(butterfly: Canvas, petal: Colour) -> None:
         butterfly.oval(x, y, 0.085, 0.06, mix(petal, (120, 40, 90), 0.1 * (4 - k) / 4 + 0.02))
 
 
-VIEWS = (
-    View((-0.48, -0.39, 0.48, 0.35), _from_above, scale=0.98, tilt=(-0.4, 0.4)),
-    View((-0.4, -0.51, 0.4, 0.44), _at_rest, scale=1.0),
+SUBJECT = Subject(
+    scenes=(scenes.garden,),
+    views=(
+        View((-0.48, -0.39, 0.48, 0.35), _from_above, scale=0.98, tilt=(-0.4, 0.4)),
+        View((-0.4, -0.51, 0.4, 0.44), _at_rest, scale=1.0),
+    ),
+    company=0.2,
 )

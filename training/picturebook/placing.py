@@ -1,8 +1,9 @@
-"""Where subjects stand in the frame: how near, how far across, facing which way, with whom."""
+"""How a picture is put together: a scene, and where in it which view of the subject is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import cos
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK
 from training.picturebook.curves import ellipse
+from training.picturebook.light import Light
+from training.picturebook.scenes import Scene
 
 Range = tuple[float, float]
 
@@ -35,66 +38,71 @@ class View:
     shadow: tuple[float, float] | None = None
 
 
-def on_ground(
-    canvas: Canvas,
-    chance: Chance,
-    views: Sequence[View],
-    *,
-    horizon: float,
-    near_y: Range,
-    company: float = 0.0,
-) -> None:
-    """Paint a subject on flat ground, and with probability `company` a farther one behind it.
+@dataclass(frozen=True)
+class Subject:
+    """What the pictures of a class show: the scenes, the views, and how they are put together.
 
-    In the foreground its feet are at a height within `near_y`; the farther it is, the smaller it
-    is and the nearer its feet are to the horizon.
+    `near_y` is where on the page the feet of a subject in the foreground are, if it has feet, and
+    `company` the probability of a second, farther one.
     """
-    front = chance.between(*near_y)
-    for zoom, across, _ in _cast(chance, company):
-        ground = horizon + (front - horizon) * zoom
-        _paint(canvas, chance, chance.pick(views), zoom, across, ground_y=ground)
+
+    scenes: Sequence[Scene]
+    views: Sequence[View]
+    near_y: Range = (0.9, 0.9)
+    company: float = 0.0
+
+    def paint(self, canvas: Canvas, chance: Chance, light: Light) -> None:
+        """Paint one picture: a scene and in it a subject, near or far, and its company.
+
+        The farther a subject stands on the ground, the smaller it is and the nearer its feet are
+        to the horizon. Where there is no ground it may be anywhere.
+        """
+        horizon = chance.pick(self.scenes)(canvas, chance)
+        front = chance.between(*self.near_y)
+        for place in _cast(chance, self.company):
+            ground_y = None if horizon is None else horizon + (front - horizon) * place.zoom
+            _paint(canvas, chance, light, chance.pick(self.views), place, ground_y)
 
 
-def afloat(canvas: Canvas, chance: Chance, views: Sequence[View], *, company: float = 0.0) -> None:
-    """Paint a subject anywhere in air or water, and with probability `company` a farther one."""
-    for zoom, across, down in _cast(chance, company):
-        _paint(canvas, chance, chance.pick(views), zoom, across, down=down)
+@dataclass(frozen=True)
+class _Place:
+    """How large a subject is, and where in the room that it has: from 0 to 1 across and down."""
+
+    zoom: float
+    across: float
+    down: float
 
 
-def _cast(chance: Chance, company: float) -> list[tuple[float, float, float]]:
-    """The zoom of each subject, the farthest first, and its place in the room that it has.
-
-    The place is a share from left to right and one from top to bottom. Two are in opposite corners.
-    """
+def _cast(chance: Chance, company: float) -> list[_Place]:
+    """The place of each subject, the farthest first; two are in opposite corners."""
     if not chance.happens(company):
-        return [(chance.between(FARTHEST, 1.0), chance.between(0, 1), chance.between(0.1, 0.9))]
+        return [_Place(chance.between(FARTHEST, 1), chance.between(0, 1), chance.between(0.1, 0.9))]
     near_zoom, far_zoom = chance.between(*WITH_COMPANY), chance.between(*COMPANION)
     left, right = chance.between(0.0, 0.1), chance.between(0.9, 1.0)
     upper, lower = chance.between(0.0, 0.2), chance.between(0.8, 1.0)
     (far_x, near_x) = (left, right) if chance.happens(0.5) else (right, left)
     (far_y, near_y) = (upper, lower) if chance.happens(0.5) else (lower, upper)
-    return [(far_zoom, far_x, far_y), (near_zoom, near_x, near_y)]
+    return [_Place(far_zoom, far_x, far_y), _Place(near_zoom, near_x, near_y)]
 
 
 def _paint(
     canvas: Canvas,
     chance: Chance,
+    light: Light,
     view: View,
-    zoom: float,
-    across: float,
-    *,
-    down: float = 0.0,
-    ground_y: float | None = None,
+    place: _Place,
+    ground_y: float | None,
 ) -> None:
-    scale, angle, flip = view.scale * zoom, chance.between(*view.tilt), chance.faces_left()
+    scale, flip = view.scale * place.zoom, chance.faces_left()
+    angle = chance.between(*view.tilt)
     corners = np.array(list(product(view.span[::2], view.span[1::2])))
     reach = Canvas.blank(1).placed(0, 0, scale, angle=angle, flip=flip).to_px(corners)
     (left, top), (right, bottom) = reach.min(axis=0), reach.max(axis=0)
-    x = _within(left, right, across)
-    y = ground_y if ground_y is not None else _within(top, bottom, down)
+    x = _within(left, right, place.across)
+    y = _within(top, bottom, place.down) if ground_y is None else ground_y
     subject = canvas.placed(x, y, scale, angle=angle, flip=flip)
     if view.shadow:
-        _shadow(subject, *view.shadow)
+        _shadow(subject, *view.shadow, length=-cos(light.angle) * (-1 if flip else 1))
     view.paint(subject, chance)
 
 
@@ -107,6 +115,11 @@ def _within(low: float, high: float, share: float) -> float:
     return first + (last - first) * (share if first < last else 0.5)
 
 
-def _shadow(subject: Canvas, x: float, half_width: float) -> None:
-    for radius, opacity in ((half_width, 0.16), (half_width * 0.86, 0.2)):
-        subject.fill(ellipse(x, 0, radius, radius * 0.1), paint=INK, opacity=opacity)
+def _shadow(subject: Canvas, x: float, half_width: float, length: float) -> None:
+    """A soft shadow under a subject; `length` in [-1, 1] is how far it falls to the right."""
+    for size, opacity in ((1.0, 0.16), (0.86, 0.2)):
+        radius = half_width * size * (1 + 0.22 * abs(length))
+        centre = x + 0.34 * half_width * length
+        subject.fill(
+            ellipse(centre, 0, radius, half_width * size * 0.11), paint=INK, opacity=opacity
+        )

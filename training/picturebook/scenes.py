@@ -1,23 +1,18 @@
 """Backgrounds: a few simple scenes, blurred a little behind the subject.
 
-Those with a ground return the height of its horizon.
+Each returns the height of its horizon, or None where there is no ground.
 """
 
 from collections.abc import Callable
 
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
-from training.picturebook.colours import WHITE, Colour, Gradient, hsv, lighter, mix
+from training.picturebook.colours import WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
 
-Scene = Callable[[Canvas, Chance], float]
+Scene = Callable[[Canvas, Chance], float | None]
 
 BLUR_CELLS = 56
-
-
-def outdoors(canvas: Canvas, chance: Chance) -> float:
-    """A place for a pet: meadow, park, beach, snow, dusk or a room."""
-    return chance.pick((meadow, park, beach, snow, dusk, room))(canvas, chance)
 
 
 def meadow(canvas: Canvas, chance: Chance) -> float:
@@ -40,7 +35,7 @@ def park(canvas: Canvas, chance: Chance) -> float:
     for slot in range(5):
         x, height = slot * 0.25 + chance.around(0, 0.08), chance.between(0.3, 0.5)
         crown = mix(leaf, hsv(0.2, 0.5, 0.75), chance.between(0, 0.35))
-        canvas.oval(x, horizon - height * 0.45, 0.17, height * 0.55, crown)
+        _tree(canvas, x, horizon, 0.17, height, crown)
     canvas.soften(BLUR_CELLS)
     return horizon
 
@@ -198,13 +193,16 @@ def street(canvas: Canvas, chance: Chance) -> float:
         x, height = slot * 0.25 + chance.around(0, 0.06), chance.between(0.3, 0.55)
         if leafy:
             leaf = hsv(chance.between(0.26, 0.4), 0.45, chance.between(0.45, 0.62))
-            canvas.oval(x, horizon - height * 0.4, 0.16, height * 0.6, leaf)
+            _tree(canvas, x, horizon, 0.16, height, leaf)
         else:
             house = hsv(chance.between(0.9, 1.65), 0.22, chance.between(0.66, 0.85))
             canvas.fill(box(x - 0.12, horizon - height, x + 0.12, horizon), paint=house)
     canvas.fill(box(0, horizon - 0.015, 1, horizon + 0.025), paint=(206, 202, 196))
     canvas.soften(BLUR_CELLS)
     return horizon
+
+
+PLACES_FOR_PETS: tuple[Scene, ...] = (meadow, park, beach, snow, dusk, room)
 
 
 def _ground(
@@ -222,6 +220,15 @@ def _grass(chance: Chance) -> tuple[Colour, Colour]:
 def _hills(canvas: Canvas, chance: Chance, horizon: float, colour: Colour) -> None:
     ridge = [(x / 4, horizon - chance.between(0.02, 0.13)) for x in range(-1, 6)]
     canvas.fill(smooth([*ridge, (1.3, horizon), (-0.3, horizon)]), paint=colour)
+
+
+def _tree(
+    canvas: Canvas, x: float, horizon: float, radius: float, height: float, leaf: Colour
+) -> None:
+    trunk = box(x - 0.018, horizon - 0.16, x + 0.018, horizon + 0.012)
+    canvas.fill(trunk, paint=darker(mix(leaf, (120, 84, 56), 0.8), 0.25))
+    canvas.oval(x, horizon - height * 0.5, radius, height * 0.5, leaf)
+    canvas.oval(x, horizon - height * 0.58, radius * 0.72, height * 0.36, lighter(leaf, 0.12))
 
 
 def _clouds(canvas: Canvas, chance: Chance, y: float) -> None:

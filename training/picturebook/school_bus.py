@@ -10,21 +10,14 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, Paint, darker, hsv, lighter
 from training.picturebook.curves import Points, box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 
 TYRE: Colour = (44, 42, 46)
 HALF_WIDTH, EYE_HEIGHT, DISTANCE = 0.19, 0.3, 2.2
 
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A school bus on a road."""
-    horizon = scenes.street(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.86, 0.92))
-
-
 def _sideways(bus: Canvas, chance: Chance) -> None:
     yellow, glass = _colours(chance)
-    bus.fill(ellipse(0, 0.0, 0.49, 0.035), paint=INK, opacity=0.4)
     _shell(bus, yellow)
     _windows(bus, glass)
     _trim(bus, yellow)
@@ -189,7 +182,11 @@ def _turned_front(bus: Turned, yellow: Colour, glass: Colour) -> None:
     bus.front(0.49, -w * 1.03, 0.055, w * 1.03, 0.1, TYRE)
 
 
-VIEWS = (
-    View((-0.5, -0.54, 0.51, 0.03), _sideways, scale=0.95),
-    View((-0.53, -0.57, 0.58, 0.1), _turned, scale=0.86),
+SUBJECT = Subject(
+    scenes=(scenes.street,),
+    views=(
+        View((-0.5, -0.54, 0.51, 0.03), _sideways, scale=0.95, shadow=(0.0, 0.49)),
+        View((-0.53, -0.57, 0.58, 0.1), _turned, scale=0.86),
+    ),
+    near_y=(0.86, 0.92),
 )

@@ -5,7 +5,7 @@ from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.placing import View, on_ground
+from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stride
 
 COAT = Gradient((252, 250, 246), (226, 222, 216), -0.6, -0.1)
@@ -61,13 +61,6 @@ FACE_STRIPES = [  # down the forehead and along the cheek
     limb((-0.09, 0.03, 0.024), (0.03, 0.055, 0.008)),
     limb((-0.09, 0.075, 0.024), (0.06, 0.1, 0.008)),
 ]
-
-
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A zebra on grassland."""
-    scene = chance.pick((scenes.savanna, scenes.savanna, scenes.meadow))
-    horizon = scene(canvas, chance)
-    on_ground(canvas, chance, VIEWS, horizon=horizon, near_y=(0.89, 0.94), company=0.2)
 
 
 def _standing(zebra: Canvas, chance: Chance) -> None:
@@ -134,7 +127,12 @@ def _grazing(zebra: Canvas, chance: Chance) -> None:
     _head(zebra.placed(0.39, -0.22, 1.0, angle=chance.around(0.62, 0.12)))
 
 
-VIEWS = (
-    View((-0.51, -0.92, 0.5, 0.0), _standing, scale=0.93, shadow=(0.0, 0.44)),
-    View((-0.51, -0.6, 0.55, 0.04), _grazing, scale=0.92, shadow=(0.03, 0.46)),
+SUBJECT = Subject(
+    scenes=(scenes.savanna, scenes.savanna, scenes.meadow),
+    views=(
+        View((-0.51, -0.92, 0.5, 0.0), _standing, scale=0.93, shadow=(0.0, 0.44)),
+        View((-0.51, -0.6, 0.55, 0.04), _grazing, scale=0.92, shadow=(0.03, 0.46)),
+    ),
+    near_y=(0.89, 0.94),
+    company=0.2,
 )
