@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, darker, hsv, lighter
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import Subject, View
 
 HULL = smooth(
     (

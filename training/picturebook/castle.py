@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import Colour, Gradient, darker, hsv, lighter
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, polygon, smooth
-from training.picturebook.placing import Subject, View
 
 NIGHT: Colour = (58, 48, 56)
 BRICKS = ((0.13, -0.225), (0.2, -0.2), (0.23, -0.075), (0.15, -0.05), (0.21, -0.03))

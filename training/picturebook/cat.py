@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 COATS: tuple[Colour, ...] = ((168, 160, 150), (178, 142, 106), (236, 158, 80), (140, 134, 132))
@@ -177,7 +177,7 @@ SUBJECT = Subject(
     scenes=scenes.PLACES_FOR_PETS,
     views=(
         View((-0.53, -0.88, 0.45, 0.0), _walking, scale=0.96, shadow=(0.0, 0.44)),
-        View((-0.3, -0.95, 0.47, 0.01), _sitting, scale=0.94, shadow=(0.04, 0.36)),
+        View((-0.3, -0.95, 0.47, 0.01), _sitting, scale=0.93, shadow=(0.04, 0.36)),
         View((-0.45, -0.7, 0.51, 0.01), _loaf, scale=0.98, shadow=(0.0, 0.46)),
     ),
     near_y=(0.89, 0.94),

@@ -8,8 +8,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, lighter, mix
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import ellipse, fringe, limb, smooth
-from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 CREAM, GOLD, RUSSET = (246, 216, 150), (232, 170, 78), (206, 122, 52)

@@ -20,8 +20,8 @@ from training.picturebook import (
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.classes import CLASSES, label_of
+from training.picturebook.composition import Subject
 from training.picturebook.light import Light
-from training.picturebook.placing import Subject
 
 SUBJECTS: Mapping[str, Subject] = {
     "goldfish": goldfish.SUBJECT,

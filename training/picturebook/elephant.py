@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, stride
 
 HIND_X, FORE_X, REACH, LEG_GAP = -0.305, 0.03, 0.026, 0.15

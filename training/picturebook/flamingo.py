@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import ellipse, limb, smooth
-from training.picturebook.placing import Subject, View
 
 
 def _upright(bird: Canvas, chance: Chance) -> None:

@@ -20,7 +20,7 @@ MORNING = Hour((1.06, 1.0, 0.91))
 NOON = Hour((1.0, 1.0, 1.0))
 GOLDEN = Hour((1.1, 0.96, 0.76), 1.05)
 OVERCAST = Hour((0.93, 0.96, 0.99), 0.86)
-DUSK = Hour((0.96, 0.8, 0.89), 1.05)
+DUSK = Hour((0.97, 0.84, 0.91), 1.05)
 HOURS = (MORNING, NOON, NOON, GOLDEN, OVERCAST, DUSK)
 GREY = (0.299, 0.587, 0.114)  # how bright the eye finds red, green and blue
 

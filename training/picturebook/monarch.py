@@ -6,8 +6,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import WHITE, Colour, Gradient, hsv, mix
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import Point, limb, smooth
-from training.picturebook.placing import Subject, View
 
 Outline = tuple[Point, ...]
 Wing = tuple[Outline, tuple[Outline, ...], Outline]  # its rim, its cells, its dots

@@ -9,8 +9,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, Paint, darker, hsv, lighter
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import Points, box, ellipse, limb, polygon, smooth
-from training.picturebook.placing import Subject, View
 
 TYRE: Colour = (44, 42, 46)
 HALF_WIDTH, EYE_HEIGHT, DISTANCE = 0.19, 0.3, 2.2

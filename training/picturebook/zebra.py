@@ -4,8 +4,8 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.placing import Subject, View
 from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stride
 
 COAT = Gradient((252, 250, 246), (226, 222, 216), -0.6, -0.1)
