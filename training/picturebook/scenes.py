@@ -196,7 +196,7 @@ def street(canvas: Canvas, chance: Chance) -> float:
             _tree(canvas, x, horizon, 0.16, height, leaf)
         else:
             house = hsv(chance.between(0.9, 1.65), 0.22, chance.between(0.66, 0.85))
-            canvas.fill(box(x - 0.12, horizon - height, x + 0.12, horizon), paint=house)
+            _house(canvas, x, horizon, height, house)
     canvas.fill(box(0, horizon - 0.015, 1, horizon + 0.025), paint=(206, 202, 196))
     canvas.soften(BLUR_CELLS)
     return horizon
@@ -229,6 +229,14 @@ def _tree(
     canvas.fill(trunk, paint=darker(mix(leaf, (120, 84, 56), 0.8), 0.25))
     canvas.oval(x, horizon - height * 0.5, radius, height * 0.5, leaf)
     canvas.oval(x, horizon - height * 0.58, radius * 0.72, height * 0.36, lighter(leaf, 0.12))
+
+
+def _house(canvas: Canvas, x: float, horizon: float, height: float, wall: Colour) -> None:
+    canvas.fill(box(x - 0.12, horizon - height, x + 0.12, horizon), paint=wall)
+    for storey in range(int(height / 0.11)):
+        sill = horizon - height + 0.09 + 0.11 * storey
+        windows = [box(x + dx, sill - 0.05, x + dx + 0.04, sill) for dx in (-0.09, -0.02, 0.05)]
+        canvas.fill(*windows, paint=darker(wall, 0.22))
 
 
 def _clouds(canvas: Canvas, chance: Chance, y: float) -> None:
