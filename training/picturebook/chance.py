@@ -30,7 +30,7 @@ class Chance:
         return self._stream.random() < probability
 
     def faces_left(self) -> bool:
-        """Whether a subject faces left, as half of them do: a viewer may walk around it."""
+        """Whether a subject faces left; half of them do."""
         return self.happens(0.5)
 
     def pick(self, options: Sequence[T]) -> T:
