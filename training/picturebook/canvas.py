@@ -44,9 +44,13 @@ class Canvas:
         matrix = self._matrix @ (mirror[:, None] * turn)
         return Canvas(self.image, matrix, self._matrix @ (x, y) + self._offset)
 
+    def to_px(self, points: Points) -> Points:
+        """The (N, 2) points of local coordinates in pixels."""
+        return np.asarray(points @ self._matrix.T + self._offset)
+
     def fill(self, *outlines: Points, paint: Paint, opacity: float = 1.0) -> None:
         """Paint the union of the outlines; seen through where `opacity` is below 1."""
-        shapes = [self._to_px(outline) for outline in outlines]
+        shapes = [self.to_px(outline) for outline in outlines]
         if isinstance(paint, Gradient) or opacity < 1.0:
             self._fill_masked(shapes, paint, opacity)
             return
@@ -64,7 +68,7 @@ class Canvas:
     def wire(self, *knots: tuple[float, float], width: float, paint: Colour) -> None:
         """Paint a thin smooth line through the knots, never thinner than a pixel."""
         width_px = max(1, round(width * abs(np.linalg.det(self._matrix)) ** 0.5))
-        line = self._to_px(trace(knots)).ravel().tolist()
+        line = self.to_px(trace(knots)).ravel().tolist()
         self._pen.line(line, fill=paint, width=width_px)
 
     @contextmanager
@@ -75,16 +79,13 @@ class Canvas:
         outside = Image.new("L", self.image.size, 255)
         pen = ImageDraw.Draw(outside)
         for outline in outlines:
-            pen.polygon(self._to_px(outline).ravel().tolist(), fill=0)
+            pen.polygon(self.to_px(outline).ravel().tolist(), fill=0)
         self.image.paste(before, (0, 0), outside)
 
     def soften(self, num_cells: int) -> None:
         """Blur all that is painted so far to the detail of `num_cells` cells a side."""
         coarse = self.image.resize((num_cells, num_cells), Image.Resampling.BOX)
         self.image.paste(coarse.resize(self.image.size, Image.Resampling.BICUBIC))
-
-    def _to_px(self, points: Points) -> Points:
-        return np.asarray(points @ self._matrix.T + self._offset)
 
     def _fill_masked(self, shapes: list[Points], paint: Paint, opacity: float) -> None:
         area = self._bounds(shapes)
@@ -109,7 +110,7 @@ class Canvas:
 
     def _blend(self, paint: Gradient, area: Box) -> Image.Image:
         left, top, right, bottom = area
-        start, end = self._to_px(np.array([(0.0, paint.top_y), (0.0, paint.bottom_y)]))[:, 1]
+        start, end = self.to_px(np.array([(0.0, paint.top_y), (0.0, paint.bottom_y)]))[:, 1]
         share = np.clip((np.arange(top, bottom) - start) / (end - start), 0.0, 1.0)[:, None]
         rows = np.array(paint.top) * (1 - share) + np.array(paint.bottom) * share
         strip = Image.fromarray(np.rint(rows).astype(np.uint8)[:, None, :])

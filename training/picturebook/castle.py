@@ -4,21 +4,39 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import Colour, Gradient, darker, hsv, lighter
-from training.picturebook.curves import box, ellipse, polygon
+from training.picturebook.composition import Subject, View
+from training.picturebook.curves import box, ellipse, polygon, smooth
 
 NIGHT: Colour = (58, 48, 56)
 BRICKS = ((0.13, -0.225), (0.2, -0.2), (0.23, -0.075), (0.15, -0.05), (0.21, -0.03))
 
+ROCK = polygon(
+    (-0.47, 0.015), (-0.44, -0.06), (-0.38, -0.1), (-0.35, -0.18), (-0.31, -0.22), (0.39, -0.22),
+    (0.41, -0.13), (0.45, -0.09), (0.48, 0.015),
+)  # fmt: skip
+CRAGS = (  # the faces of the rock that lie in shade
+    polygon((-0.31, -0.22), (-0.26, -0.12), (-0.3, 0.015), (-0.38, 0.015), (-0.34, -0.09)),
+    polygon((-0.18, -0.22), (-0.1, -0.22), (-0.12, -0.1), (-0.17, 0.015), (-0.2, -0.1)),
+    polygon((0.2, -0.22), (0.28, -0.22), (0.26, -0.09), (0.3, 0.015), (0.22, -0.06)),
+    polygon(
+        (0.39, -0.22), (0.41, -0.13), (0.45, -0.09), (0.48, 0.015), (0.37, 0.015), (0.35, -0.1)
+    ),
+)
+PATH = smooth(
+    ((-0.055, -0.215), (0.055, -0.215), (0.085, -0.12), (0.03, -0.05), (0.1, 0.015), (-0.07, 0.015),
+     (-0.06, -0.06), (0.0, -0.13))
+)  # fmt: skip
+SLENDER_TOWERS = (  # x, width, height and the rise of the roof, the farthest first
+    (-0.08, 0.15, 0.49, 0.19),
+    (0.13, 0.12, 0.37, 0.16),
+    (-0.27, 0.14, 0.33, 0.16),
+)
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A castle seen from the front, its two sides alike."""
-    chance.pick((scenes.meadow, scenes.park, scenes.snow, scenes.dusk))(canvas, chance)
+
+def _three_towers(castle: Canvas, chance: Chance) -> None:
     stone = hsv(chance.between(0.02, 0.14), chance.between(0.08, 0.3), chance.between(0.66, 0.88))
     roof = hsv(chance.pick((0.0, 0.02, 0.58, 0.62, 0.47)), 0.6, chance.between(0.5, 0.72))
     flag = hsv(chance.between(0, 1), 0.75, 0.9)
-    x, base = 0.5 + chance.around(0, 0.025), chance.between(0.88, 0.93)
-    castle = canvas.placed(x, base, chance.between(0.87, 0.98))
-    castle.fill(ellipse(0, 0.0, 0.47, 0.035), paint=NIGHT, opacity=0.3)
     keep, side = chance.between(0.54, 0.62), chance.between(0.42, 0.5)
     _tower(castle, 0.0, 0.26, keep, darker(stone, 0.12))
     for x in (-0.07, 0.0, 0.07):
@@ -92,3 +110,37 @@ def _gate(castle: Canvas) -> None:
     for x in (-0.035, 0.0, 0.035):
         castle.fill(box(x - 0.005, -0.19, x + 0.005, 0), paint=(112, 92, 80))
     castle.fill(box(-0.06, -0.1, 0.06, -0.09), paint=(112, 92, 80))
+
+
+def _on_a_rock(castle: Canvas, chance: Chance) -> None:
+    """A castle of slender towers, each of another height, on a rock."""
+    stone = hsv(chance.between(0.02, 0.14), chance.between(0.06, 0.22), chance.between(0.78, 0.95))
+    roof = hsv(chance.pick((0.0, 0.02, 0.58, 0.62, 0.47)), 0.6, chance.between(0.5, 0.72))
+    flag = hsv(chance.between(0, 1), 0.75, 0.9)
+    rock = hsv(chance.between(0.06, 0.14), 0.16, chance.between(0.4, 0.52))
+    castle.fill(ROCK, paint=Gradient(lighter(rock, 0.2), darker(rock, 0.1), -0.22, 0.0))
+    castle.fill(*CRAGS, paint=darker(rock, 0.3), opacity=0.6)
+    castle.fill(PATH, paint=lighter(rock, 0.55))
+    top = castle.placed(0, -0.205)
+    for x, width, height, rise in SLENDER_TOWERS:
+        _tower(top, x, width, height, darker(stone, 0.1))
+        _window(top, x, -height + 0.08)
+        _roof(top, x, width + 0.05, height + 0.01, rise, roof, flag)
+    top.fill(box(-0.3, -0.24, 0.36, 0), paint=Gradient(stone, darker(stone, 0.2), -0.24, 0.0))
+    _battlements(top, -0.32, 0.36, 0.24, lighter(stone, 0.1))
+    for x in (-0.22, -0.13, 0.13, 0.22):
+        _window(top, x, -0.15)
+    _gate(top.placed(0, 0.0, 0.8))
+    _tower(top, 0.32, 0.13, 0.31, stone)
+    _window(top, 0.32, -0.22)
+    _roof(top, 0.32, 0.18, 0.32, 0.15, roof, flag)
+
+
+SUBJECT = Subject(
+    scenes=(scenes.meadow, scenes.park, scenes.snow, scenes.dusk),
+    views=(
+        View((-0.48, -0.95, 0.48, 0.03), _three_towers, scale=0.91, shadow=(0.0, 0.46)),
+        View((-0.48, -0.99, 0.48, 0.03), _on_a_rock, scale=0.88, shadow=(0.0, 0.47)),
+    ),
+    near_y=(0.88, 0.93),
+)

@@ -30,12 +30,8 @@ class Chance:
         return self._stream.random() < probability
 
     def faces_left(self) -> bool:
-        """Whether a subject seen from the side faces left, as nine in ten do.
-
-        A generator of laptop size that sees both ways equally often wavers between mirror images
-        and draws animals with two heads.
-        """
-        return self.happens(0.9)
+        """Whether a subject faces left; half of them do."""
+        return self.happens(0.5)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of the options, each as likely as the others."""

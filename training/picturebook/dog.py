@@ -8,8 +8,9 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, lighter, mix
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import ellipse, fringe, limb, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stand, stride
+from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, paw, stride
 
 CREAM, GOLD, RUSSET = (246, 216, 150), (232, 170, 78), (206, 122, 52)
 SHADE: Colour = (140, 74, 30)
@@ -37,6 +38,19 @@ EAR = smooth(
         (-0.055, 0.115), (-0.025, 0.06), (0.0, 0.0),
     )
 )  # fmt: skip
+SEATED = smooth(
+    (
+        (0.02, -0.72), (-0.06, -0.56), (-0.17, -0.4), (-0.27, -0.22), (-0.3, -0.07), (-0.2, 0.0),
+        (0.0, -0.01), (0.11, -0.06), (0.18, -0.22), (0.255, -0.42), (0.27, -0.56), (0.22, -0.7),
+    )
+)  # fmt: skip
+LYING = smooth(
+    (
+        (0.06, -0.58), (0.0, -0.44), (-0.15, -0.37), (-0.33, -0.33), (-0.43, -0.2), (-0.42, -0.05),
+        (-0.3, 0.0), (0.0, -0.005), (0.22, -0.01), (0.3, -0.1), (0.335, -0.26), (0.335, -0.4),
+        (0.28, -0.54),
+    )
+)  # fmt: skip
 EAR_SHADOW = EAR + np.array((0.012, 0.012))
 
 
@@ -51,11 +65,8 @@ class Coat:
     lit: Gradient
 
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A golden retriever from the side, standing or walking."""
-    scenes.outdoors(canvas, chance)
+def _standing(dog: Canvas, chance: Chance) -> None:
     coat = _coat(chance)
-    dog = stand(canvas, chance, left=-0.51, right=0.53, scales=(0.86, 0.96))
     feet = stride(chance)
     _far_legs(dog, coat, feet)
     _tail(dog, coat, chance)
@@ -151,3 +162,74 @@ def _open_mouth(head: Canvas, coat: Coat) -> None:
 def _ear(head: Canvas, coat: Coat) -> None:
     head.fill(EAR_SHADOW, paint=INK, opacity=0.18)
     head.fill(EAR, paint=Gradient(mix(coat.main, coat.deep, 0.5), coat.deep, -0.09, 0.1))
+
+
+def _sitting(dog: Canvas, chance: Chance) -> None:
+    coat = _coat(chance)
+    lift = chance.between(0.0, 0.12)
+    _brush(dog, coat, (-0.24, -0.06), (-0.38, -0.05 - 0.3 * lift), (-0.5, -0.07 - lift))
+    far_leg = limb((0.2, -0.4, 0.1), (0.215, -0.2, 0.062), (0.22, -0.03, 0.055))
+    dog.fill(far_leg, ellipse(0.235, -0.025, 0.042, 0.025), paint=coat.far)
+    dog.fill(SEATED, paint=coat.lit)
+    with dog.clip(SEATED):
+        dog.fill(ellipse(0.07, -0.06, 0.12, 0.2), paint=coat.deep, opacity=0.45)
+        for width in (0.09, 0.15, 0.21):
+            ruff = limb((0.2, -0.66, width), (0.22, -0.5, width), (0.17, -0.34, width / 2))
+            dog.fill(ruff, paint=coat.light, opacity=0.3)
+    _folded_hind_leg(dog, coat, -0.14, 0.03)
+    elbow = fringe((0.07, -0.34), (0.075, -0.16), lock=(-0.05, 0.05), num_locks=3)
+    dog.fill(elbow, paint=coat.deep)
+    near_leg = limb((0.12, -0.42, 0.13), (0.12, -0.2, 0.08), (0.125, -0.03, 0.066))
+    dog.fill(near_leg, ellipse(0.145, -0.026, 0.05, 0.028), paint=coat.lit)
+    bib = fringe((0.265, -0.6), (0.26, -0.48), (0.18, -0.34), lock=(-0.005, 0.075), num_locks=4)
+    dog.fill(bib, paint=Gradient(coat.light, mix(coat.light, coat.main, 0.5), -0.6, -0.3))
+    _head(dog.placed(0.14, -0.79, 1.1, angle=chance.around(0.02, 0.2)), coat, chance)
+
+
+def _lying(dog: Canvas, chance: Chance) -> None:
+    coat = _coat(chance)
+    _brush(dog, coat, (-0.38, -0.07), (-0.48, -0.06), (-0.6, -0.05))
+    far_leg = limb((0.24, -0.1, 0.1), (0.36, -0.06, 0.07), (0.47, -0.05, 0.06))
+    dog.fill(far_leg, ellipse(0.5, -0.045, 0.045, 0.028), paint=coat.far)
+    lit = Gradient(coat.light, coat.main, -0.45, -0.05)
+    dog.fill(LYING, paint=lit)
+    with dog.clip(LYING):
+        dog.fill(ellipse(0.0, 0.0, 0.3, 0.1), paint=coat.deep, opacity=0.35)
+        for width in (0.09, 0.15, 0.21):
+            ruff = limb((0.28, -0.5, width), (0.29, -0.34, width), (0.24, -0.2, width / 2))
+            dog.fill(ruff, paint=coat.light, opacity=0.3)
+    _folded_hind_leg(dog, coat, -0.25, 0.0)
+    near_leg = limb((0.17, -0.16, 0.15), (0.22, -0.07, 0.1), (0.38, -0.04, 0.068))
+    dog.fill(near_leg, ellipse(0.42, -0.032, 0.052, 0.032), paint=lit)
+    bib = fringe((0.335, -0.44), (0.335, -0.3), (0.28, -0.15), lock=(-0.005, 0.07), num_locks=4)
+    dog.fill(bib, paint=Gradient(coat.light, mix(coat.light, coat.main, 0.5), -0.4, -0.1))
+    _head(dog.placed(0.19, -0.62, 1.1, angle=chance.around(0.04, 0.2)), coat, chance)
+
+
+def _brush(dog: Canvas, coat: Coat, *knots: tuple[float, float]) -> None:
+    """A tail that rests on the ground, feathered along its upper side."""
+    root, middle, tip = knots
+    dog.fill(limb((*root, 0.07), (*middle, 0.11), (*tip, 0.02)), paint=coat.deep)
+    upper = (middle[0], middle[1] - 0.012)
+    dog.fill(limb((*root, 0.06), (*upper, 0.08), (*tip, 0.018)), paint=coat.lit)
+
+
+def _folded_hind_leg(dog: Canvas, coat: Coat, x: float, toes: float) -> None:
+    """A thigh about `x` and the foot before it, flat on the ground, that ends at `toes`."""
+    thigh = ellipse(x, -0.15, 0.15, 0.145, -0.3)
+    dog.fill(ellipse(x + 0.015, -0.145, 0.155, 0.145, -0.3), paint=coat.deep, opacity=0.55)
+    lit = Gradient(coat.light, coat.main, -0.3, -0.05)
+    dog.fill(thigh, paint=lit)
+    foot = limb((x - 0.04, -0.04, 0.075), (toes - 0.03, -0.034, 0.062))
+    dog.fill(foot, ellipse(toes, -0.03, 0.05, 0.03), paint=lit)
+
+
+SUBJECT = Subject(
+    scenes=scenes.PLACES_FOR_PETS,
+    views=(
+        View((-0.51, -0.88, 0.53, 0.0), _standing, scale=0.92, shadow=(0.0, 0.44)),
+        View((-0.52, -0.95, 0.45, 0.02), _sitting, scale=0.92, shadow=(-0.06, 0.38)),
+        View((-0.62, -0.78, 0.55, 0.02), _lying, scale=0.83, shadow=(0.0, 0.52)),
+    ),
+    near_y=(0.89, 0.94),
+)

@@ -1,6 +1,6 @@
 """From an index to pixels: which painter draws a picture, and how it is reduced to its size."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import ceil
 
 import numpy as np
@@ -20,23 +20,23 @@ from training.picturebook import (
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.classes import CLASSES, label_of
+from training.picturebook.composition import Subject
+from training.picturebook.light import Light
 
-Painter = Callable[[Canvas, Chance], None]
-
-PAINTERS: Mapping[str, Painter] = {
-    "goldfish": goldfish.paint,
-    "flamingo": flamingo.paint,
-    "golden_retriever": dog.paint,
-    "tabby": cat.paint,
-    "monarch": monarch.paint,
-    "zebra": zebra.paint,
-    "african_elephant": elephant.paint,
-    "airliner": airliner.paint,
-    "castle": castle.paint,
-    "school_bus": school_bus.paint,
+SUBJECTS: Mapping[str, Subject] = {
+    "goldfish": goldfish.SUBJECT,
+    "flamingo": flamingo.SUBJECT,
+    "golden_retriever": dog.SUBJECT,
+    "tabby": cat.SUBJECT,
+    "monarch": monarch.SUBJECT,
+    "zebra": zebra.SUBJECT,
+    "african_elephant": elephant.SUBJECT,
+    "airliner": airliner.SUBJECT,
+    "castle": castle.SUBJECT,
+    "school_bus": school_bus.SUBJECT,
 }
 
-EDITION = 1  # counts up with every change that changes a picture; drawn arrays carry it
+EDITION = 2  # counts up with every change that changes a picture; drawn arrays carry it
 MIN_SIZE_PX = 16
 MIN_CANVAS_PX = 256
 MIN_OVERSAMPLING = 3
@@ -50,8 +50,10 @@ def draw(index: int, size: int) -> np.ndarray:
     """
     if size < MIN_SIZE_PX:
         raise ValueError(f"a picture is at least {MIN_SIZE_PX} pixels wide, got {size}")
-    painter = PAINTERS[CLASSES[label_of(index)].name]
+    subject = SUBJECTS[CLASSES[label_of(index)].name]
     oversampling = max(MIN_OVERSAMPLING, ceil(MIN_CANVAS_PX / size))
     canvas = Canvas.blank(size * oversampling)
-    painter(canvas, Chance(index))
-    return np.array(canvas.image.reduce(oversampling))
+    chance = Chance(index)
+    light = Light.by(chance)
+    subject.paint(canvas, chance, light)
+    return light.falls_on(np.array(canvas.image.reduce(oversampling)))

@@ -4,16 +4,12 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient, darker, hsv, lighter, mix
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import ellipse, limb, smooth
 
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A flamingo standing in a lagoon, on one leg or two."""
-    scenes.lagoon(canvas, chance)
+def _upright(bird: Canvas, chance: Chance) -> None:
     pink = hsv(chance.between(0.92, 1.02), chance.between(0.4, 0.62), 0.98)
-    scale = chance.between(0.9, 1.0)
-    x = 0.5 + chance.around(0, 0.08)
-    bird = canvas.placed(x, chance.between(0.93, 0.97), scale, flip=chance.faces_left())
     _legs(bird, pink, chance)
     lean = chance.around(0, 0.04)
     neck = (
@@ -63,3 +59,28 @@ def _head(head: Canvas, pink: Colour) -> None:
     head.fill(limb((0.108, 0.04, 0.052), (0.135, 0.08, 0.04), (0.12, 0.115, 0.012)), paint=INK)
     head.oval(0.015, -0.012, 0.014, 0.014, (250, 226, 120))
     head.oval(0.017, -0.012, 0.008, 0.008, INK)
+
+
+def _feeding(bird: Canvas, chance: Chance) -> None:
+    pink = hsv(chance.between(0.92, 1.02), chance.between(0.4, 0.62), 0.98)
+    _legs(bird, pink, chance)
+    reach = chance.around(0, 0.03)
+    neck = (
+        (0.1, -0.43, 0.11), (0.2, -0.5, 0.08), (0.31, -0.49, 0.062), (0.355 + reach, -0.36, 0.056),
+        (0.335 + reach, -0.24, 0.056), (0.335 + reach, -0.15, 0.07),
+    )  # fmt: skip
+    bird.fill(limb(*neck), paint=Gradient(pink, lighter(pink, 0.12), -0.5, -0.1))
+    _body(bird, pink)
+    bird.fill(ellipse(0.28 + reach, 0.0, 0.12, 0.012), paint=WHITE, opacity=0.55)
+    _head(bird.placed(0.335 + reach, -0.15, angle=1.75), pink)
+
+
+SUBJECT = Subject(
+    scenes=(scenes.lagoon,),
+    views=(
+        View((-0.36, -0.94, 0.42, 0.0), _upright, scale=0.98),
+        View((-0.36, -0.57, 0.44, 0.02), _feeding, scale=1.12),
+    ),
+    near_y=(0.93, 0.97),
+    company=0.2,
+)

@@ -1,4 +1,4 @@
-"""What the four-legged animals share: where they stand, how they walk, how a leg is made.
+"""What the four-legged animals share: how they walk, how a leg is made.
 
 An animal is drawn in coordinates of its own: facing right, feet on y = 0, upwards negative.
 """
@@ -6,14 +6,11 @@ An animal is drawn in coordinates of its own: facing right, feet on y = 0, upwar
 from dataclasses import dataclass
 from math import cos, pi, sin
 
-from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
-from training.picturebook.colours import INK
 from training.picturebook.curves import Points, ellipse, limb
 
 # when in the stride each foot moves: hind near, hind far, fore near, fore far
 FOOTFALL = (0.0, 0.5, 0.25, 0.75)
-MARGIN = 0.015
 
 
 @dataclass(frozen=True)
@@ -30,22 +27,6 @@ def stride(chance: Chance, *, highest: float = 0.7) -> tuple[Foot, Foot, Foot, F
     turns = [2 * pi * (phase + fall) for fall in FOOTFALL]
     feet = [Foot(reach * sin(turn), highest * reach * max(0.0, cos(turn))) for turn in turns]
     return feet[0], feet[1], feet[2], feet[3]
-
-
-def stand(
-    canvas: Canvas, chance: Chance, *, left: float, right: float, scales: tuple[float, float]
-) -> Canvas:
-    """A view of the canvas in which an animal that spans x in [left, right] stands on the ground.
-
-    It faces either side, is wholly in the frame as far as it fits, and casts a soft shadow.
-    """
-    scale, flip = chance.between(*scales), chance.faces_left()
-    nearest, farthest = MARGIN - left * scale, 1 - MARGIN - right * scale
-    x = nearest + (farthest - nearest) * chance.between(0, 1)
-    animal = canvas.placed(1 - x if flip else x, chance.between(0.89, 0.94), scale, flip=flip)
-    for radius, opacity in ((0.44, 0.16), (0.38, 0.2)):
-        animal.fill(ellipse(0, 0, radius, radius * 0.1), paint=INK, opacity=opacity)
-    return animal
 
 
 def fore_leg(x: float, top: float, foot: Foot, *, width: float, reach: float) -> Points:

@@ -1,23 +1,21 @@
-"""Backgrounds: a few simple scenes, each with a horizon, blurred a little behind the subject."""
+"""Backgrounds: a few simple scenes, blurred a little behind the subject.
+
+Each returns the height of its horizon, or None where there is no ground.
+"""
 
 from collections.abc import Callable
 
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
-from training.picturebook.colours import WHITE, Colour, Gradient, hsv, lighter, mix
+from training.picturebook.colours import WHITE, Colour, Gradient, darker, hsv, lighter, mix
 from training.picturebook.curves import box, ellipse, limb, polygon, smooth
 
-Scene = Callable[[Canvas, Chance], None]
+Scene = Callable[[Canvas, Chance], float | None]
 
-BLUR_CELLS = 32
-
-
-def outdoors(canvas: Canvas, chance: Chance) -> None:
-    """A place for a pet: meadow, park, beach, snow, dusk or a room."""
-    chance.pick((meadow, park, beach, snow, dusk, room))(canvas, chance)
+BLUR_CELLS = 56
 
 
-def meadow(canvas: Canvas, chance: Chance) -> None:
+def meadow(canvas: Canvas, chance: Chance) -> float:
     """Green grass under a blue sky, with hills and clouds."""
     horizon = chance.between(0.42, 0.6)
     hue = chance.between(0.53, 0.6)
@@ -25,9 +23,10 @@ def meadow(canvas: Canvas, chance: Chance) -> None:
     _hills(canvas, chance, horizon, hsv(chance.between(0.28, 0.42), 0.38, 0.68))
     _clouds(canvas, chance, horizon * 0.6)
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def park(canvas: Canvas, chance: Chance) -> None:
+def park(canvas: Canvas, chance: Chance) -> float:
     """A lawn before a row of trees."""
     horizon = chance.between(0.5, 0.64)
     hue = chance.between(0.5, 0.58)
@@ -36,11 +35,12 @@ def park(canvas: Canvas, chance: Chance) -> None:
     for slot in range(5):
         x, height = slot * 0.25 + chance.around(0, 0.08), chance.between(0.3, 0.5)
         crown = mix(leaf, hsv(0.2, 0.5, 0.75), chance.between(0, 0.35))
-        canvas.oval(x, horizon - height * 0.45, 0.17, height * 0.55, crown)
+        _tree(canvas, x, horizon, 0.17, height, crown)
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def beach(canvas: Canvas, chance: Chance) -> None:
+def beach(canvas: Canvas, chance: Chance) -> float:
     """Pale sand before a turquoise sea."""
     horizon = chance.between(0.36, 0.46)
     hue = chance.between(0.49, 0.56)
@@ -52,9 +52,10 @@ def beach(canvas: Canvas, chance: Chance) -> None:
     canvas.fill(box(0, shore, 1, 1), paint=Gradient(mix(sand, (190, 190, 190), 0.2), sand, shore))
     _clouds(canvas, chance, horizon * 0.5)
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def snow(canvas: Canvas, chance: Chance) -> None:
+def snow(canvas: Canvas, chance: Chance) -> float:
     """Snow before bluish firs."""
     horizon = chance.between(0.5, 0.62)
     hue = chance.between(0.54, 0.64)
@@ -66,9 +67,10 @@ def snow(canvas: Canvas, chance: Chance) -> None:
         corners = ((x - 0.09, horizon + 0.01), (x, horizon - height), (x + 0.09, horizon + 0.01))
         canvas.fill(polygon(*corners), paint=lighter(fir, chance.between(0, 0.3)))
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def dusk(canvas: Canvas, chance: Chance) -> None:
+def dusk(canvas: Canvas, chance: Chance) -> float:
     """A violet and rose evening over dark grass."""
     horizon = chance.between(0.5, 0.62)
     hue = chance.between(0.68, 0.84)
@@ -78,9 +80,10 @@ def dusk(canvas: Canvas, chance: Chance) -> None:
     canvas.oval(chance.between(0.15, 0.85), horizon - 0.07, 0.085, 0.085, (255, 240, 214))
     _hills(canvas, chance, horizon, hsv(hue, 0.4, 0.42))
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def room(canvas: Canvas, chance: Chance) -> None:
+def room(canvas: Canvas, chance: Chance) -> float:
     """A painted wall, a skirting board and a floor, with a window or a picture."""
     horizon = chance.between(0.6, 0.7)
     wall = hsv(chance.between(0.4, 0.95), chance.between(0.14, 0.34), chance.between(0.68, 0.88))
@@ -92,9 +95,10 @@ def room(canvas: Canvas, chance: Chance) -> None:
     pane = mix(wall, (170, 215, 240), chance.between(0.3, 0.9))
     canvas.fill(box(x - half + 0.02, 0.08, x + half - 0.02, 0.38), paint=pane)
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def savanna(canvas: Canvas, chance: Chance) -> None:
+def savanna(canvas: Canvas, chance: Chance) -> float:
     """Dry or green grassland with flat-topped acacias under a wide sky."""
     horizon = chance.between(0.46, 0.6)
     dry = mix(hsv(0.13, 0.5, 0.86), hsv(0.25, 0.5, 0.66), chance.between(0, 0.85))
@@ -110,9 +114,10 @@ def savanna(canvas: Canvas, chance: Chance) -> None:
         canvas.stroke((x, horizon + 0.02), (x + 0.01, top), width=0.02, paint=(104, 82, 60))
         canvas.oval(x, top, chance.between(0.13, 0.2), 0.05, leaf)
     canvas.soften(BLUR_CELLS)
+    return horizon
 
 
-def lagoon(canvas: Canvas, chance: Chance) -> None:
+def lagoon(canvas: Canvas, chance: Chance) -> float:
     """Still water with ripples before a far green bank."""
     horizon = chance.between(0.36, 0.5)
     hue = chance.between(0.47, 0.6)
@@ -125,6 +130,7 @@ def lagoon(canvas: Canvas, chance: Chance) -> None:
         width = chance.between(0.06, 0.18) * (y + 0.2)
         canvas.fill(ellipse(x, y, width, 0.007), paint=WHITE, opacity=0.4)
     canvas.soften(BLUR_CELLS * 2)
+    return horizon
 
 
 def underwater(canvas: Canvas, chance: Chance) -> None:
@@ -175,7 +181,7 @@ def heaven(canvas: Canvas, chance: Chance) -> None:
     canvas.soften(BLUR_CELLS)
 
 
-def street(canvas: Canvas, chance: Chance) -> None:
+def street(canvas: Canvas, chance: Chance) -> float:
     """A road before trees or houses."""
     hue = chance.between(0.52, 0.6)
     horizon = chance.between(0.66, 0.72)
@@ -187,12 +193,16 @@ def street(canvas: Canvas, chance: Chance) -> None:
         x, height = slot * 0.25 + chance.around(0, 0.06), chance.between(0.3, 0.55)
         if leafy:
             leaf = hsv(chance.between(0.26, 0.4), 0.45, chance.between(0.45, 0.62))
-            canvas.oval(x, horizon - height * 0.4, 0.16, height * 0.6, leaf)
+            _tree(canvas, x, horizon, 0.16, height, leaf)
         else:
             house = hsv(chance.between(0.9, 1.65), 0.22, chance.between(0.66, 0.85))
-            canvas.fill(box(x - 0.12, horizon - height, x + 0.12, horizon), paint=house)
+            _house(canvas, x, horizon, height, house)
     canvas.fill(box(0, horizon - 0.015, 1, horizon + 0.025), paint=(206, 202, 196))
     canvas.soften(BLUR_CELLS)
+    return horizon
+
+
+PLACES_FOR_PETS: tuple[Scene, ...] = (meadow, park, beach, snow, dusk, room)
 
 
 def _ground(
@@ -210,6 +220,23 @@ def _grass(chance: Chance) -> tuple[Colour, Colour]:
 def _hills(canvas: Canvas, chance: Chance, horizon: float, colour: Colour) -> None:
     ridge = [(x / 4, horizon - chance.between(0.02, 0.13)) for x in range(-1, 6)]
     canvas.fill(smooth([*ridge, (1.3, horizon), (-0.3, horizon)]), paint=colour)
+
+
+def _tree(
+    canvas: Canvas, x: float, horizon: float, radius: float, height: float, leaf: Colour
+) -> None:
+    trunk = box(x - 0.018, horizon - 0.16, x + 0.018, horizon + 0.012)
+    canvas.fill(trunk, paint=darker(mix(leaf, (120, 84, 56), 0.8), 0.25))
+    canvas.oval(x, horizon - height * 0.5, radius, height * 0.5, leaf)
+    canvas.oval(x, horizon - height * 0.58, radius * 0.72, height * 0.36, lighter(leaf, 0.12))
+
+
+def _house(canvas: Canvas, x: float, horizon: float, height: float, wall: Colour) -> None:
+    canvas.fill(box(x - 0.12, horizon - height, x + 0.12, horizon), paint=wall)
+    for storey in range(int(height / 0.11)):
+        sill = horizon - height + 0.09 + 0.11 * storey
+        windows = [box(x + dx, sill - 0.05, x + dx + 0.04, sill) for dx in (-0.09, -0.02, 0.05)]
+        canvas.fill(*windows, paint=darker(wall, 0.22))
 
 
 def _clouds(canvas: Canvas, chance: Chance, y: float) -> None:

@@ -4,8 +4,9 @@ from training.picturebook import scenes
 from training.picturebook.canvas import Canvas
 from training.picturebook.chance import Chance
 from training.picturebook.colours import INK, WHITE, Colour, Gradient
+from training.picturebook.composition import Subject, View
 from training.picturebook.curves import box, ellipse, limb, smooth
-from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stand, stride
+from training.picturebook.quadrupeds import Foot, fore_leg, hind_leg, stride
 
 COAT = Gradient((252, 250, 246), (226, 222, 216), -0.6, -0.1)
 FAR: Colour = (176, 172, 172)
@@ -18,6 +19,25 @@ TORSO = smooth(
         (-0.14, -0.295), (-0.26, -0.3), (-0.36, -0.42),
     )
 )  # fmt: skip
+BARREL = smooth(
+    (
+        (-0.31, -0.53), (-0.14, -0.545), (0.03, -0.55), (0.16, -0.58), (0.25, -0.5),
+        (0.22, -0.38), (0.14, -0.31), (0.0, -0.29), (-0.14, -0.295), (-0.26, -0.3), (-0.36, -0.42),
+    )
+)  # fmt: skip
+BENT_NECK = limb(
+    (0.1, -0.44, 0.22), (0.26, -0.395, 0.195), (0.35, -0.27, 0.145), (0.39, -0.2, 0.13)
+)
+BENT_NECK_STRIPES = [
+    limb((x, y, 0.034), (x - 0.17 * dx, y + 0.17, 0.018))
+    for x, y, dx in (
+        (0.21, -0.58, 0.1),
+        (0.29, -0.53, 0.5),
+        (0.365, -0.47, 0.9),
+        (0.43, -0.39, 1.1),
+        (0.47, -0.3, 1.3),
+    )
+]
 BARREL_STRIPES = [  # upright, bowed to the front
     limb((x, -0.58, 0.034), (x + 0.015, -0.45, 0.03), (x, -0.3, 0.01))
     for x in (-0.15, -0.088, -0.026, 0.036, 0.098, 0.16)
@@ -43,10 +63,7 @@ FACE_STRIPES = [  # down the forehead and along the cheek
 ]
 
 
-def paint(canvas: Canvas, chance: Chance) -> None:
-    """A zebra from the side, standing or walking on grassland."""
-    chance.pick((scenes.savanna, scenes.savanna, scenes.meadow))(canvas, chance)
-    zebra = stand(canvas, chance, left=-0.46, right=0.49, scales=(0.86, 0.96))
+def _standing(zebra: Canvas, chance: Chance) -> None:
     _tail(zebra, chance)
     _legs(zebra, stride(chance))
     mane = limb((0.03, -0.57, 0.06), (0.12, -0.68, 0.09), (0.2, -0.83, 0.08), (0.25, -0.86, 0.04))
@@ -93,3 +110,29 @@ def _head(head: Canvas) -> None:
     head.oval(0.041, -0.012, 0.007, 0.007, WHITE)
     head.fill(limb((0.0, -0.07, 0.05), (0.0, -0.15, 0.015)), paint=COAT)
     head.fill(limb((0.0, -0.08, 0.02), (0.0, -0.135, 0.006)), paint=STRIPE)
+
+
+def _grazing(zebra: Canvas, chance: Chance) -> None:
+    _tail(zebra, chance)
+    _legs(zebra, stride(chance))
+    mane = limb(
+        (0.14, -0.545, 0.03), (0.28, -0.48, 0.075), (0.38, -0.37, 0.09), (0.43, -0.26, 0.05)
+    )
+    zebra.fill(mane, paint=STRIPE)
+    zebra.fill(BARREL, BENT_NECK, paint=COAT)
+    with zebra.clip(BARREL):
+        zebra.fill(*BARREL_STRIPES, *RUMP_STRIPES, paint=STRIPE)
+    with zebra.clip(BENT_NECK):
+        zebra.fill(*BENT_NECK_STRIPES, paint=STRIPE)
+    _head(zebra.placed(0.39, -0.22, 1.0, angle=chance.around(0.62, 0.12)))
+
+
+SUBJECT = Subject(
+    scenes=(scenes.savanna, scenes.savanna, scenes.meadow),
+    views=(
+        View((-0.51, -0.92, 0.5, 0.0), _standing, scale=0.93, shadow=(0.0, 0.44)),
+        View((-0.51, -0.6, 0.55, 0.04), _grazing, scale=0.92, shadow=(0.03, 0.46)),
+    ),
+    near_y=(0.89, 0.94),
+    company=0.2,
+)
