@@ -12,7 +12,7 @@ from model.batching import FixedBatches, padded, plan, spans
 from model.config import GeneratorConfig
 from model.folding import FoldedGenerator
 from model.generator import Generator
-from model.stages import Stage
+from model.stages import Condition, LatentAffines, Stage
 
 SIZES = (1, 2, 4, 8)
 sizes_and_costs = st.dictionaries(
@@ -27,9 +27,9 @@ class RoundsOtherwise(Stage):
         super().__init__()
         self.stage, self.kind = stage, kind
 
-    def forward(self, x: Tensor, classes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:
         """The stage's output, a bit off in small batches or in every second row."""
-        out = self.stage(x, classes)
+        out = self.stage(x, condition)
         if self.kind == "small" and len(x) < 4:
             return out * (1 + 1e-6)
         if self.kind == "position":
@@ -72,6 +72,33 @@ def test_where_a_picture_depends_on_its_place_pictures_are_drawn_one_by_one() ->
     made.prove(*latents_and_labels(), lambda: None)
     assert set(made.costs_s) == {1}
     assert set(made.floors) == {1}
+
+
+class RoundsOtherwiseWhenAlone(LatentAffines):
+    """A matrix product that takes another kernel for a single row."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """A bit off for a latent alone."""
+        out = super().forward(z)
+        return out * (1 + 1e-6) if len(z) == 1 else out
+
+
+def test_what_the_latent_adds_to_the_norms_is_proved_like_a_stage() -> None:
+    """One picture's product with z is padded where it would be rounded otherwise alone."""
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        resolution=32, base_channels=2, num_classes=3, z_dim=8, conditional_latent=True
+    )
+    network = FoldedGenerator(Generator(config).eval())
+    network.latent_affines.__class__ = RoundsOtherwiseWhenAlone
+    made = FixedBatches(network, SIZES)
+    z, labels = latents_and_labels()
+    made.prove(z, labels, lambda: None)
+    assert made.affines_floor >= 2
+    assert set(made.costs_s) == set(SIZES)
+    whole = made.run(z, labels, 8)
+    for i in range(8):
+        assert torch.equal(made.run(z[i : i + 1], labels[i : i + 1], 1), whole[i : i + 1])
 
 
 def test_before_the_proof_every_stage_runs_at_the_largest_size() -> None:

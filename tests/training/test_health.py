@@ -18,6 +18,8 @@ from training.data import ImageSet, open_picturebook
 from training.errors import RunError
 from training.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS, Trouble, Watch
 from training.loop import train
+from training.losses import LossName
+from training.readings import Readings
 from training.snapshots import images_of, snapshots
 from training.state import TrainState
 from training.trainer import Trainer
@@ -205,6 +207,18 @@ def test_a_rollback_finds_the_snapshot_from_when_all_was_well(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("loss", "noticed"), [("hinge", True), ("relativistic", False)])
+def test_only_the_hinge_loss_can_be_saturated(loss: LossName, noticed: bool) -> None:
+    """Where pairs are compared a discriminator that is always right still teaches the generator."""
+    watch = Watch(0, loss)
+    sure = Readings(
+        num_steps=SATURATED_STEPS, discriminator_loss=0.0, generator_loss=9.0, penalty=0.0,
+        real_logit=9.0, fake_logit=-9.0, real_accuracy=1.0, fake_accuracy=1.0, pair_accuracy=1.0,
+    )  # fmt: skip
+    trouble = watch.look(sure, weights_finite=True, num_images=400)
+    assert (trouble is not None and trouble.kind == "saturated") == noticed
+
+
 def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) -> None:
     """D without spectral norm, and a generator that stands still: the loss goes to 0."""
     free = DiscriminatorConfig.model_validate(SHAPE | {"spectral_norm": False, "base_channels": 8})

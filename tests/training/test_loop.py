@@ -28,11 +28,13 @@ from training.trainer import Trainer
 CPU = torch.device("cpu")
 
 
-def small(num_classes: int = 10, **options: object) -> TrainConfig:
+def small(switches: dict[str, object] | None = None, **options: object) -> TrainConfig:
+    """A run of 32 px networks; `switches` are the generator's."""
+    num_classes = options.pop("num_classes", 10)
     shape = {"resolution": 32, "base_channels": 8, "num_classes": num_classes}
     return TrainConfig.model_validate(
         {
-            "generator": GeneratorConfig.model_validate(shape),
+            "generator": GeneratorConfig.model_validate(shape | (switches or {})),
             "discriminator": DiscriminatorConfig.model_validate(shape),
             "num_pictures": 40,
             "batch_size": 4,
@@ -46,19 +48,37 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
     return open_picturebook(tmp_path_factory.mktemp("data"), 32, 40)
 
 
-@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.slow), "bf16"])
+RELATIVISTIC: dict[str, object] = {
+    "loss": "relativistic", "r1": 1.0, "r2": 0.5, "penalty_interval": 4, "gamma_rate": 20.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param({"precision": "float32"}, marks=pytest.mark.slow),
+        pytest.param(RELATIVISTIC | {"precision": "bf16"}, marks=pytest.mark.slow),
+        RELATIVISTIC,
+        {"precision": "bf16"},
+    ],
+    ids=str,
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    precision: str, data: ImageSet, tmp_path: Path
+    recipe: dict[str, object], data: ImageSet, tmp_path: Path
 ) -> None:
-    """Twelve steps in one go, and five, a new start, and seven: the same bits everywhere."""
-    straight, _ = train(
-        small(precision=precision, total_images=48), data, tmp_path / "straight", CPU
-    )
-    train(small(precision=precision, total_images=20), data, tmp_path / "stopped", CPU)
+    """Twelve steps in one go, and five, a new start, and seven: the same bits everywhere.
+
+    Of the steps after the new start some compute the gradient penalty and some do not.
+    """
+
+    def config(total_images: int) -> TrainConfig:
+        switches: dict[str, object] = {"conditional_latent": "loss" in recipe}
+        return small(switches, total_images=total_images, **recipe)
+
+    straight, _ = train(config(48), data, tmp_path / "straight", CPU)
+    train(config(20), data, tmp_path / "stopped", CPU)
     torch.manual_seed(12345)  # whatever else happened in between
-    resumed, finished = train(
-        small(precision=precision, total_images=48), data, tmp_path / "stopped", CPU
-    )
+    resumed, finished = train(config(48), data, tmp_path / "stopped", CPU)
     assert finished
     assert resumed.num_images == straight.num_images == 48
     for ours, theirs in (

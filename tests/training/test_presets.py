@@ -4,7 +4,7 @@ import pytest
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from training.config import TrainConfig
-from training.presets import DEFAULT, PresetError, descriptions, merged, preset
+from training.presets import DEFAULT, PresetError, descriptions, preset
 from training.recipe import config_of
 
 PAPERS = [
@@ -60,7 +60,7 @@ def test_a_variant_changes_what_it_says_and_nothing_else() -> None:
 
 def test_variants_combine_in_the_order_of_their_names() -> None:
     """The ablation's axes, on any base, without a name for each product."""
-    both = config("laptop-32-sn-d-only-no-ttur-no-attention")
+    both = config("laptop-32-paper-sn-d-only-no-ttur-no-attention")
     assert (both.generator.resolution, both.generator.base_channels) == (32, 16)
     assert (both.generator.spectral_norm, both.discriminator.spectral_norm) == (False, True)
     assert both.generator_rate == both.discriminator_rate
@@ -79,17 +79,25 @@ def test_a_variant_combines_with_every_base_that_has_room_for_it() -> None:
                 assert "no block ends at that resolution" in str(error)  # noqa: PT017
 
 
-def test_without_a_preset_the_shipped_checkpoints_recipe_stays() -> None:
-    """`--generator-rate 2e-4 --total-images 192000`, as its facts record it."""
-    flags = {"generator_rate": 2e-4, "total_images": 192_000}
-    shipped = config_of(merged(preset(DEFAULT), flags), num_classes=10)
-    shape = {"resolution": 64, "base_channels": 16, "num_classes": 10}
-    assert shipped == TrainConfig(
+def test_without_a_preset_a_run_takes_the_recipe_that_keeps_its_diversity() -> None:
+    """Pairs are compared, D pays for being steep, z is in every norm, no layer is normalised."""
+    run = config_of(preset(DEFAULT), num_classes=10)
+    assert (run.loss, run.r1, run.r2) == ("relativistic", 2.0, 2.0)
+    assert (run.generator.conditional_latent, run.discriminator.pooling) == (True, "scaled")
+    assert not run.generator.spectral_norm
+    assert not run.discriminator.spectral_norm
+    assert run.generator_rate == run.discriminator_rate == 4e-4
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_papers_recipe_has_a_name_at_laptop_size(size: int) -> None:
+    """`laptop-64-paper` is TrainConfig's own defaults but for sizes, length and number format."""
+    run = config_of(preset(f"laptop-{size}-paper"), num_classes=10)
+    shape = {"resolution": size, "base_channels": 16, "num_classes": 10}
+    assert run == TrainConfig(
         generator=GeneratorConfig.model_validate(shape),
         discriminator=DiscriminatorConfig.model_validate(shape),
-        precision="bf16",
-        generator_rate=2e-4,
-        total_images=192_000,
+        precision="auto",
     )
 
 

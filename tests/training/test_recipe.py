@@ -47,7 +47,10 @@ def test_a_switch_of_both_networks_is_overridden_by_a_networks_own_table(tmp_pat
         ("batch_size = 'many'", r"batch_size: .*valid integer.*, not 'many'"),
         ("size = 48", r"size: input should be 32, 64, 128 or 256, not 48"),
         ("attention_at = [7]", r"generator: attention_at=7: no block ends at that resolution"),
-        ("precision = 'half'", r"precision: input should be 'float32' or 'bf16', not 'half'"),
+        (
+            "precision = 'half'",
+            r"precision: input should be 'float32', 'bf16' or 'auto', not 'half'",
+        ),
         ("attention_at = 16", r"generator\.attention_at: input should be a list, .*, not 16"),
         ("fid = 'inception'", r"fid is no part of a recipe, only the flag --fid"),
         ("data-dir = 'data'", r"data-dir is no part of a recipe, only the flag --data-dir"),

@@ -50,6 +50,16 @@ def test_the_time_left_is_told_by_the_rate(
     assert "10 min left" in told
 
 
+def test_where_pairs_are_compared_the_share_of_right_ones_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A logit's sign means nothing then, so no share of real and of fake is told."""
+    values = {name: value for name, value in VALUES.items() if "accuracy" not in name}
+    with Report(tmp_path, 5000, 0) as report:
+        report.record(200, values | {"pair_accuracy": 0.9})
+    assert "right 90% of pairs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("write", "file"),
     [

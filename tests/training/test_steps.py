@@ -258,14 +258,14 @@ def test_a_relativistic_step_s_gradients_equal_a_hand_written_one_s() -> None:
     gradients = torch.autograd.grad(whole, list(by_hand_d.parameters()), allow_unused=True)
     with torch.no_grad():
         for parameter, gradient in zip(by_hand_d.parameters(), gradients, strict=True):
-            # The head's bias is in neither a difference of logits nor a slope.
-            parameter -= torch.zeros_like(parameter) if gradient is None else gradient
+            if gradient is not None:  # the head's bias is in neither a difference nor a slope
+                parameter.sub_(gradient)
     on_fake, on_real = by_hand_d(by_hand_g(z, labels), labels), by_hand_d(images, labels)
     loss_g = -(on_fake - on_real).sigmoid().log().mean()
     gradients = torch.autograd.grad(loss_g, list(by_hand_g.parameters()))
     with torch.no_grad():
         for parameter, gradient in zip(by_hand_g.parameters(), gradients, strict=True):
-            parameter -= gradient
+            parameter.sub_(gradient)
 
     seen_loss, seen_loss_g = relativistic_steps(False, discriminator, generator)
     torch.testing.assert_close(seen_loss, loss, rtol=1e-4, atol=1e-5)
@@ -293,7 +293,12 @@ def test_several_discriminator_steps_each_take_a_batch_of_their_own() -> None:
     trainer = Trainer(config, data, TrainState.start(config, torch.device("cpu")))
     asked: list[int] = []
     batch = trainer.loader.batch
-    trainer.loader.batch = lambda start: (asked.append(start), batch(start))[1]  # type: ignore[method-assign]
+
+    def noted(start: int) -> tuple[Tensor, Tensor]:
+        asked.append(start)
+        return batch(start)
+
+    trainer.loader.batch = noted  # type: ignore[method-assign]
     trainer.step()
     trainer.step()
     trainer.loader.close()
