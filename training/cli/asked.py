@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.checkpoint import Checkpoint, load_checkpoint
-from training.config import TrainConfig
-from training.fine_tuning import configs_for
-from training.presets import Values
-from training.recipe import config_of, config_with, read_recipe, run_keys
-from training.run_folder import FREE, recorded_config, require_same_recipe
+from training.recipes.config import TrainConfig
+from training.recipes.presets import Values
+from training.recipes.recipe import config_of, config_with, read_recipe, run_keys
+from training.run.fine_tuning import configs_for
+from training.saving.run_folder import FREE, recorded_config, require_same_recipe
 
 
 class Asked(NamedTuple):

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from training.config import TrainConfig
-from training.costs import Costs, Speed, count_costs, measure_speed
+from training.recipes.config import TrainConfig
+from training.run.costs import Costs, Speed, count_costs, measure_speed
 
 
 def print_dry_run(config: TrainConfig, device: torch.device) -> None:

@@ -10,20 +10,21 @@ import click
 import torch
 
 from model.checkpoint import IN_RUN, load_checkpoint
-from training.best import read_best
 from training.cli.asked import Asked
-from training.config import TrainConfig
-from training.data import ImageSet, open_data
+from training.data.image_set import ImageSet
+from training.data.opening import open_data
 from training.data.suspicions import suspicions
 from training.errors import RunError
 from training.evaluation.data_statistics import STATISTICS
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.opening import open_features
 from training.evaluation.scoring import fid_score
-from training.exposition import TrainingMetrics
-from training.loop import train
-from training.processes import Processes, joined, require_shares
-from training.state import TrainState
+from training.monitor.prometheus import TrainingMetrics
+from training.recipes.config import TrainConfig
+from training.run.loop import train
+from training.run.processes import Processes, joined, require_shares
+from training.saving.best import read_best
+from training.saving.state import TrainState
 
 logger = logging.getLogger(__name__)
 

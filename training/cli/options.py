@@ -5,8 +5,8 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from training.config import TrainConfig
-from training.presets import DEFAULT, preset
+from training.recipes.config import TrainConfig
+from training.recipes.presets import DEFAULT, preset
 
 F = TypeVar("F", bound=Callable[..., object])
 

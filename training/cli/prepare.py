@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.data import DataError
+from training.data.image_set import DataError
 from training.data.opening import find_source
 from training.data.prepared import UNREADABLE, PreparedDescription
 from training.data.preparing import prepare

@@ -4,7 +4,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.presets import DEFAULT, descriptions
+from training.recipes.presets import DEFAULT, descriptions
 
 
 @click.command("presets")

@@ -12,11 +12,12 @@ from training.cli.asked import asked_run
 from training.cli.dry_run import print_dry_run
 from training.cli.launch import launch
 from training.cli.options import HeadedCommand, config_options, option
-from training.data import DataError, classes_of
+from training.data.image_set import DataError
+from training.data.opening import classes_of
 from training.errors import RunError
 from training.evaluation.features import FeatureError
-from training.presets import PresetError
-from training.recipe import RecipeError
+from training.recipes.presets import PresetError
+from training.recipes.recipe import RecipeError
 
 FAILURES = (
     PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,

@@ -15,8 +15,8 @@ import numpy as np
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError
+from training.data.pictures import Pixels, RawPicture
 from training.data.source import Source, digest_of
-from training.pictures import Pixels, RawPicture
 
 SIDE = 32
 

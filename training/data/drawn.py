@@ -4,8 +4,8 @@ import numpy as np
 
 from model.checkpoint import ClassInfo
 from training import picturebook
+from training.data.pictures import DrawnPicture
 from training.data.source import Source
-from training.pictures import DrawnPicture
 
 
 def picturebook_source(num_pictures: int) -> Source:

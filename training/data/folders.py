@@ -10,8 +10,8 @@ import numpy as np
 from model.checkpoint import ClassInfo
 from model.importers.classes import imagenet_classes
 from training.data.image_set import DataError
+from training.data.pictures import FilePicture
 from training.data.source import Source, digest_of
-from training.pictures import FilePicture
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError
+from training.data.pictures import EncodedPicture, FilePicture, Picture
 from training.data.source import Source, digest_of
-from training.pictures import EncodedPicture, FilePicture, Picture
 
 PREFIX = "hf:"
 SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from training.data.decoding import DecodedChunk, Unreadable
 from training.data.image_set import DataError
-from training.decoding import DecodedChunk, Unreadable
 
 FILE = "journal.jsonl"
 

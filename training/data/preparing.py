@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.data.decoding import CHUNK, ArrayFile, Chunk, Unreadable, decode_all
 from training.data.image_set import DataError
 from training.data.journal import FILE as JOURNAL
 from training.data.journal import Journal, open_journal
@@ -32,7 +33,6 @@ from training.data.prepared import (
     read_description,
 )
 from training.data.source import Source
-from training.decoding import CHUNK, ArrayFile, Chunk, Unreadable, decode_all
 
 
 def prepare(source: Source, out: Path, size: int) -> PreparedDescription:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
-from training.pictures import Picture
+from training.data.pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import torch
 
-from training.data import DataError, open_data
+from training.data.image_set import DataError
+from training.data.opening import open_data
 from training.evaluation.classifier_training import train_classifier
 from training.evaluation.data_options import (
     data_dir_option,

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.classifier import Classifier, ClassifierConfig, TrainedClassifier
 
 HELD_OUT_EVERY = 5

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from model.checkpoint import Checkpoint, CheckpointError, ClassInfo, load_checkpoint
 from model.latents import MAX_TRUNCATION
-from model.sampler import Sampler
+from model.sampling.sampler import Sampler
 from training import picturebook
-from training.data import DataError, ImageSet, classes_of, open_data
+from training.data.image_set import DataError, ImageSet
+from training.data.opening import classes_of, open_data
 from training.evaluation import report
 from training.evaluation.data_options import (
     data_dir_option,
@@ -34,7 +35,7 @@ from training.evaluation.evaluating import (
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.opening import INCEPTION, open_features, shipped_classifiers
 from training.evaluation.statistics import Advance
-from training.fine_tuning import known_labels
+from training.run.fine_tuning import known_labels
 
 PICTUREBOOK_FEATURES = "picturebook-64"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.moments import Moments
 from training.evaluation.statistics import Advance, RealPictures, Statistics, collect

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.data_statistics import DataStatistics
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.inception_score import SPLITS, InceptionScore

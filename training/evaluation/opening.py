@@ -11,7 +11,7 @@ from model.importers.download import DownloadError, download
 from training.evaluation.classifier import CONFIG_FILE, TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.torchscript import INCEPTION_SHA256, INCEPTION_URL, open_torchscript
-from training.presets import likeliest
+from training.recipes.presets import likeliest
 
 SHIPPED = Path(__file__).parent / "classifiers"
 INCEPTION = "inception"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from model.checkpoint import Checkpoint
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation.data_statistics import data_key
 from training.evaluation.evaluating import DrawnPictures, Evaluation
 from training.evaluation.features import FeatureExtractor

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation.data_statistics import data_statistics
 from training.evaluation.evaluating import DrawnPictures, class_counts, evaluate
 from training.evaluation.features import FeatureExtractor

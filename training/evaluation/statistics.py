@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.inception_score import InceptionScore
 from training.evaluation.moments import Moments

@@ -10,9 +10,9 @@ from PIL import Image
 
 import sagan
 from tests.training.evaluation.networks import Colours, script
-from training.config import TrainConfig
-from training.run_folder import claim_run_folder
-from training.snapshots import images_of, snapshots
+from training.recipes.config import TrainConfig
+from training.saving.run_folder import claim_run_folder
+from training.saving.snapshots import images_of, snapshots
 
 
 def train(*args: object) -> Result:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.data_statistics import data_key, data_statistics
 from training.evaluation.features import FeatureExtractor
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.data_statistics import data_statistics
 from training.evaluation.evaluating import (
     METRICS,

@@ -10,7 +10,7 @@ from model.config import GeneratorConfig
 from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.moments import Moments, frechet_distance
 from training.evaluation.scoring import fid_score

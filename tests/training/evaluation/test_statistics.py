@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation import statistics
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.inception_score import InceptionScore

@@ -1,0 +1,63 @@
+"""The board: a run's scalars and pictures as TensorBoard reads them.
+
+tensorboardX writes on a thread of its own, which a full disk ends in silence, and the run with it
+once the thread's queue is full. Its records are written here by the caller, who hears of it.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
+from tensorboardX.summary import image, scalar
+
+from model.pictures import Pixels
+from training.saving.disk import writing
+
+FOLDER = "tensorboard"
+
+
+class Board:
+    """A file of events in `RUN/tensorboard`; points are on the disk when `add` returns.
+
+    What other files have of more than `num_images` is from before a rollback or a kill and is no
+    longer shown. Raises RunError where the disk does not take it.
+    """
+
+    def __init__(self, folder: Path, num_images: int) -> None:
+        self.folder = folder / FOLDER
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+            self._file = RecordWriter(str(self.folder / name))
+        self._write(Event(file_version="brain.Event:2"), 0)
+        self.rewind(num_images)
+
+    def add(self, num_images: int, values: Mapping[str, float]) -> None:
+        """A point of each curve."""
+        for name, value in values.items():
+            self._write(Event(summary=scalar(name, value)), num_images)
+        with writing(self.folder):
+            self._file.flush()
+
+    def picture(self, num_images: int, name: str, pixels: Pixels) -> None:
+        """A picture of the series `name`."""
+        self._write(Event(summary=image(name, pixels, dataformats="HWC")), num_images)
+
+    def rewind(self, num_images: int) -> None:
+        """Take back what is of more than `num_images`."""
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(session_log=start), num_images + 1)
+
+    def close(self) -> None:
+        """Close the file."""
+        with writing(self.folder):
+            self._file.close()
+
+    def _write(self, event: Event, num_images: int) -> None:
+        event.wall_time, event.step = time.time(), num_images
+        with writing(self.folder):
+            self._file.write(event.SerializeToString())

@@ -1,0 +1,216 @@
+"""What a run would cost, before it is begun: parameters, arithmetic, memory, time."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim import Adam
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.discriminator import Discriminator
+from model.generator import Generator
+from training.recipes.config import TrainConfig
+from training.run.steps import discriminator_step, generator_step
+from training.saving.state import TrainState
+
+# What a parameter needs in float32: itself, its gradient, and Adam's two moments.
+BYTES_PER_TRAINED, BYTES_PER_AVERAGED = 16, 4
+MEASURED_STEPS = 3
+MAX_MEASURED_BATCH = {"cpu": 16}  # a CPU's rate hardly depends on the batch; its patience does
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the networks of a run are and what a step takes.
+
+    FLOPs count a multiplication and an addition as two. `generator_flops` and `discriminator_flops`
+    are a forward pass on one image, `step_flops` a training step's share of one real image.
+    """
+
+    generator_parameters: int
+    discriminator_parameters: int
+    generator_flops: int
+    discriminator_flops: int
+    step_flops: int
+    state_bytes: int
+    activation_bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """The least that a step needs: the state, and what waits for the backward pass."""
+        return self.state_bytes + self.activation_bytes
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Real images a second, measured in steps of `batch_size`; `peak_bytes` on a GPU alone."""
+
+    images_per_s: float
+    batch_size: int
+    peak_bytes: int | None
+
+
+def count_costs(config: TrainConfig) -> Costs:
+    """The costs of a run, without doing any of its arithmetic.
+
+    The networks run on tensors that have shapes but no content. Activations are the distinct
+    tensors that autograd keeps for the backward pass, in the half of a step that keeps more, as
+    they grow from a batch of 2 to one of 4; of a batch in parts, those of one part. What kernels
+    use for a moment comes on top.
+    """
+    with FakeTensorMode():  # unlike the meta device it knows autocast
+        state = _shapes(config)
+        ones, twos = (_batch(config, n, torch.device("cpu")) for n in (1, 2))
+        # What two images take and one does not: weights are prepared once for any batch.
+        generator_flops = _flops(lambda: state.generator(*twos[:2])) - _flops(
+            lambda: state.generator(*ones[:2])
+        )
+        discriminator_flops = _flops(lambda: state.discriminator(*twos[:0:-1])) - _flops(
+            lambda: state.discriminator(*ones[:0:-1])
+        )
+        step_flops = int(_mean_over_steps(config, lambda due: _step_flops(config, state, due)))
+        kept = [_kept_bytes(config, state, batch) for batch in (2, 4)]
+    num_generator, num_discriminator = map(_size, (state.generator, state.discriminator))
+    each = (kept[1] - kept[0]) // 2
+    return Costs(
+        num_generator,
+        num_discriminator,
+        generator_flops,
+        discriminator_flops,
+        step_flops,
+        state_bytes=BYTES_PER_TRAINED * (num_generator + num_discriminator)
+        + BYTES_PER_AVERAGED * num_generator,
+        activation_bytes=kept[0] + each * (config.batch_size // config.accumulation - 2),
+    )
+
+
+def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
+    """Time a few steps on `device`, after one to warm up, on random pictures.
+
+    Steps are of the run's batch; on a CPU of 16 at most. Raises `torch.OutOfMemoryError` where the
+    batch does not fit.
+    """
+    batch_size = min(config.batch_size, MAX_MEASURED_BATCH.get(device.type, config.batch_size))
+    state = TrainState.start(config, device)
+    step_s = _mean_over_steps(config, lambda due: _step_s(config, state, batch_size, due))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return Speed(config.discriminator_steps * batch_size / step_s, batch_size, peak)
+
+
+def _mean_over_steps(config: TrainConfig, cost: Callable[[bool], float]) -> float:
+    """The mean `cost` of a step, given whether the gradient penalty is due in it."""
+    if not config.penalty.is_due(0):
+        return cost(False)
+    share = 1 / config.penalty_interval
+    return share * cost(True) + (1 - share) * (cost(False) if share < 1 else 0.0)
+
+
+def _step_flops(config: TrainConfig, state: TrainState, penalty_due: bool) -> float:
+    """FLOPs of a step, a real image."""
+    images = 2
+    flops = _flops(lambda: _step(config, state, images, penalty_due))
+    return flops / (images * config.discriminator_steps)
+
+
+def _step_s(config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool) -> float:
+    """Seconds that a step takes, after one to warm up."""
+    _step(config, state, batch_size, penalty_due)
+    _wait_for(state.device)
+    begin = time.perf_counter()
+    for _ in range(MEASURED_STEPS):
+        _step(config, state, batch_size, penalty_due)
+    _wait_for(state.device)
+    return (time.perf_counter() - begin) / MEASURED_STEPS
+
+
+def _shapes(config: TrainConfig) -> TrainState:
+    """The state of a run as `TrainState.start` makes it, where tensors are fake."""
+    generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
+    return TrainState(
+        generator=generator,
+        discriminator=discriminator,
+        average=generator,
+        generator_optimizer=Adam(generator.parameters()),
+        discriminator_optimizer=Adam(discriminator.parameters()),
+        random=torch.Generator(),
+    )
+
+
+def _batch(
+    config: TrainConfig, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, classes and pictures of a batch; what they show does not matter."""
+    side = config.generator.resolution
+    z = torch.randn(batch_size, config.generator.z_dim, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    images = torch.randn(batch_size, 3, side, side, device=device)
+    return z, labels, images.contiguous(memory_format=torch.channels_last)
+
+
+def _halves(
+    config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool
+) -> list[Callable[[], object]]:
+    """The discriminator's and the generator's step on a batch."""
+    penalty = config.penalty if penalty_due else None
+    generator, discriminator, loss = state.generator, state.discriminator, config.loss
+    device, bf16 = state.device, config.runs_in_bf16(state.device)
+    z, labels, images = _batch(config, batch_size, device)
+    return [
+        lambda: discriminator_step(
+            discriminator, generator, state.discriminator_optimizer, images, labels, z,
+            bf16=bf16, loss=loss, penalty=penalty,
+        ),
+        lambda: generator_step(
+            discriminator, generator, state.generator_optimizer, images, labels, z,
+            bf16=bf16, loss=loss,
+        ),
+    ]  # fmt: skip
+
+
+def _step(config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool) -> None:
+    on_discriminator, on_generator = _halves(config, state, batch_size, penalty_due)
+    for _ in range(config.discriminator_steps):
+        on_discriminator()
+    on_generator()
+
+
+def _flops(run: Callable[[], object]) -> int:
+    # Only the unfused form of attention is counted on every device.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return int(counter.get_total_flops())
+
+
+def _kept_bytes(config: TrainConfig, state: TrainState, batch_size: int) -> int:
+    """Bytes of the distinct storages that the larger half of a step keeps for its backward pass."""
+    trained = (state.generator, state.discriminator)
+    own = {p.untyped_storage()._cdata for network in trained for p in network.parameters()}
+    sums = []
+    for half in _halves(config, state, batch_size, config.penalty.is_due(0)):
+        kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes again
+
+        def keep(tensor: Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage
+            return tensor
+
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            half()
+        sums.append(
+            sum(storage.nbytes() for address, storage in kept.items() if address not in own)
+        )
+    return max(sums)
+
+
+def _size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -1,0 +1,111 @@
+"""Fine-tuning: a run that starts from a checkpoint, perhaps with other classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from model.checkpoint import Checkpoint, ClassInfo
+from model.config import (
+    GENERATOR_MULTIPLIERS,
+    MIN_ATTENTION_CHANNELS,
+    DiscriminatorConfig,
+    GeneratorConfig,
+)
+from model.layers import INITIAL_POWER_ITERATIONS, Embedding
+from training.saving.state import TrainState
+
+
+def configs_for(
+    checkpoint: Checkpoint, num_classes: int
+) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+    """The checkpoint's configs for `num_classes` classes.
+
+    A checkpoint without a discriminator gets one like its generator, as far as its width allows.
+    """
+    generator = checkpoint.config
+    if checkpoint.discriminator is not None:
+        discriminator = checkpoint.discriminator.config
+    else:
+        discriminator = _judge_of(generator)
+    update = {"num_classes": num_classes}
+    return generator.model_copy(update=update), discriminator.model_copy(update=update)
+
+
+def _judge_of(generator: GeneratorConfig) -> DiscriminatorConfig:
+    """A discriminator as wide as the generator near the picture, attentive at the same places.
+
+    Those where it has no feature map, or too few channels for attention, are left out.
+    """
+    last = GENERATOR_MULTIPLIERS[generator.resolution][-1]
+    plain = DiscriminatorConfig(
+        resolution=generator.resolution,
+        base_channels=max(generator.widths[-1] // last, MIN_ATTENTION_CHANNELS),
+        num_classes=generator.num_classes,
+        attention_at=(),
+        attention_form=generator.attention_form,
+        spectral_norm_eps=generator.spectral_norm_eps,
+    )
+    wide = {at for at, width in plain.width_at.items() if width >= MIN_ATTENTION_CHANNELS}
+    places = {
+        "attention_at": tuple(at for at in generator.attention_at if at in wide),
+        "residual_at": tuple(at for at in generator.residual_at if at in wide),
+    }
+    return plain.model_copy(update=places)
+
+
+def start_from(
+    state: TrainState, checkpoint: Checkpoint, classes: Sequence[ClassInfo]
+) -> list[str]:
+    """Give the networks of a fresh `state` the checkpoint's weights, in place.
+
+    Rows of class embeddings go by WordNet id or name; a class that the checkpoint does not know
+    keeps its fresh row. Returns the names of those classes.
+    """
+    rows = known_labels(checkpoint.classes, classes)
+    _take_over(state.generator, checkpoint.generator, rows)
+    _take_over(state.average, checkpoint.generator, rows)
+    if checkpoint.discriminator is not None:
+        _take_over(state.discriminator, checkpoint.discriminator, rows)
+    return [info.name for label, info in enumerate(classes) if label not in rows]
+
+
+def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
+    """New label -> the label of the same class in the checkpoint."""
+    by_name = {info.name: label for label, info in enumerate(old)}
+    by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}
+    rows = {}
+    for label, info in enumerate(new):
+        if info.wnid is not None and info.wnid in by_wnid:
+            rows[label] = by_wnid[info.wnid]
+        elif info.name in by_name:
+            rows[label] = by_name[info.name]
+    return rows
+
+
+@torch.no_grad()
+def _take_over(network: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
+    embeddings = {name for name, m in source.named_modules() if isinstance(m, Embedding)}
+    target = dict(network.state_dict())
+    for name, tensor in source.state_dict().items():
+        if name.rpartition(".")[0] not in embeddings:
+            target[name].copy_(tensor)
+    for name in embeddings:
+        _take_rows(network.get_submodule(name), source.get_submodule(name), rows)
+
+
+def _take_rows(embedding: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
+    """Known rows as the source uses them: the old σ is divided out and a new one found.
+
+    Under spectral norm fresh rows become as long as the known ones are in the mean, so that the new
+    σ is near 1 and the known rows keep their length; where classes are missing σ is what is left.
+    """
+    if not isinstance(embedding, Embedding) or not isinstance(source, Embedding):
+        raise TypeError("not a pair of embeddings")
+    old: Tensor = source.normalized_weight().to(embedding.weight.device)
+    if rows and embedding.u is not None:
+        length = old[list(rows.values())].square().sum(1).mean().sqrt()
+        embedding.weight.mul_(length / embedding.weight.norm(dim=1, keepdim=True))
+    for label, row in rows.items():
+        embedding.weight[label].copy_(old[row])
+    embedding.power_iterate(INITIAL_POWER_ITERATIONS)

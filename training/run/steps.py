@@ -1,0 +1,149 @@
+"""One step of each network."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from model.layers import advance_power_iteration
+from training.run.gradient_penalty import GradientPenalty, outputs_and_gradients
+from training.run.losses import LOSSES, LossName, discriminator_loss, generator_loss, realness
+
+
+@dataclass(frozen=True)
+class DiscriminatorStep:
+    """What a discriminator step saw, as scalars.
+
+    `loss` leaves out what the gradient penalty added, which is `penalty`. The logits are means.
+    `real_accuracy` and `fake_accuracy` are the shares with a logit above and below 0,
+    `pair_accuracy` the share of pairs whose real image has the higher logit.
+    """
+
+    loss: Tensor
+    penalty: Tensor
+    real_logit: Tensor
+    fake_logit: Tensor
+    real_accuracy: Tensor
+    fake_accuracy: Tensor
+    pair_accuracy: Tensor
+
+
+def discriminator_step(
+    discriminator: nn.Module,
+    generator: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    z: Tensor,
+    *,
+    bf16: bool,
+    loss: LossName = "hinge",
+    penalty: GradientPenalty | None = None,
+    num_parts: int = 1,
+) -> DiscriminatorStep:
+    """Update the discriminator on (B, 3, H, W) real images and as many fakes of the same classes.
+
+    Fakes take the labels of the real images, not labels of their own: a loss that compares pairs
+    needs both of one class, and with any loss both halves of the batch then have the same classes.
+    Real and fake pass the discriminator in one call, so both get the same σ; with `num_parts` in
+    that many calls, whose gradients add up. The power iteration advances once, before. `penalty`
+    is computed where it is given: the caller decides at which steps.
+    """
+    advance_power_iteration(discriminator)
+    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
+    with torch.no_grad(), autocast:
+        fakes = generator(z, labels).to(images)
+    optimizer.zero_grad(set_to_none=True)
+    losses, penalties, logits = [], [], []
+    parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
+    for i, (real, fake, classes) in enumerate(parts):
+        both, both_classes = torch.cat([real, fake]), torch.cat([classes, classes])
+        paid = both.new_zeros(())
+        with _gradients_kept_here(discriminator, i < len(parts) - 1):
+            if penalty is None:
+                with autocast:
+                    outputs = discriminator(both, both_classes)
+            else:
+                outputs, gradients = outputs_and_gradients(discriminator, both, both_classes)
+                paid = penalty.of(*gradients.chunk(2))
+            on_real, on_fake = outputs.chunk(2)
+            part_loss = discriminator_loss(loss, on_real, on_fake, classes)
+            ((part_loss + paid) / len(parts)).backward()
+        losses.append(part_loss.detach())
+        penalties.append(paid.detach())
+        logits.append(realness(outputs.detach()).view(2, -1))
+    optimizer.step()
+    return _seen(losses, penalties, torch.cat(logits, 1))
+
+
+def generator_step(
+    discriminator: nn.Module,
+    generator: nn.Module,
+    optimizer: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    z: Tensor,
+    *,
+    bf16: bool,
+    loss: LossName = "hinge",
+    num_parts: int = 1,
+) -> Tensor:
+    """Update the generator on (B,) classes and (B, z_dim) latents; returns its loss, a scalar.
+
+    `images` are (B, 3, H, W) real images of those classes, which only a loss that compares pairs
+    looks at. The discriminator takes part without gradients of its own. Each of `num_parts` is a
+    batch of its own to batch norm.
+    """
+    advance_power_iteration(generator)
+    optimizer.zero_grad(set_to_none=True)
+    losses = []
+    autocast = torch.autocast(z.device.type, torch.bfloat16, enabled=bf16)
+    parts = list(zip(*(t.chunk(num_parts) for t in (images, labels, z)), strict=True))
+    with _frozen(discriminator):
+        for i, (real, classes, latents) in enumerate(parts):
+            on_real = None
+            if LOSSES[loss].compares_pairs:
+                with torch.no_grad(), autocast:
+                    on_real = discriminator(real, classes)
+            with _gradients_kept_here(generator, i < len(parts) - 1):
+                with autocast:
+                    on_fake = discriminator(generator(latents, classes), classes)
+                part_loss = generator_loss(loss, on_real, on_fake, classes)
+                (part_loss / len(parts)).backward()
+            losses.append(part_loss.detach())
+    optimizer.step()
+    return torch.stack(losses).mean()
+
+
+def _seen(losses: list[Tensor], penalties: list[Tensor], logits: Tensor) -> DiscriminatorStep:
+    real, fake = logits  # (B,) each
+    return DiscriminatorStep(
+        loss=torch.stack(losses).mean(),
+        penalty=torch.stack(penalties).mean(),
+        real_logit=real.mean(),
+        fake_logit=fake.mean(),
+        real_accuracy=(real > 0).float().mean(),
+        fake_accuracy=(fake < 0).float().mean(),
+        pair_accuracy=(real > fake).float().mean(),
+    )
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Within, gradients pass through `network` and none are kept for its parameters."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def _gradients_kept_here(network: nn.Module, kept: bool) -> AbstractContextManager[None]:
+    """Within, gradients add up in this process and are not yet averaged over all."""
+    if kept and isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()

@@ -1,0 +1,94 @@
+"""The trainer: takes a run's state from one step to the next, on this process's share of it."""
+
+import torch
+from torch import Tensor
+
+from training.data.image_set import ImageSet
+from training.monitor.readings import Seen
+from training.recipes.config import TrainConfig
+from training.run.ema import update_ema
+from training.run.gradient_penalty import GradientPenalty
+from training.run.loader import Loader
+from training.run.processes import Processes
+from training.run.steps import DiscriminatorStep, discriminator_step, generator_step
+from training.run.synced_batch_norm import sync_batch_norm
+from training.saving.state import TrainState
+
+ALONE = Processes()
+
+
+class Trainer:
+    """Steps both networks and the average; `state` moves on by `images_a_step` a step.
+
+    With several processes the state's generator gets batch norm that is synced over them.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: ImageSet,
+        state: TrainState,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.config, self.state, self.processes = config, state, processes
+        self._bf16 = config.runs_in_bf16(state.device)
+        self.loader = Loader(config, data, state.device, processes)
+        if processes.count > 1:
+            sync_batch_norm(state.generator)
+        if config.compile:
+            state.generator.compile()
+            state.discriminator.compile()
+        self._generator = processes.wrap(state.generator)
+        self._discriminator = processes.wrap(state.discriminator)
+
+    def step(self) -> Seen:
+        """The steps of the discriminator, one of the generator, one of the average.
+
+        The generator's step takes the classes, and where pairs are compared the real images, of the
+        last discriminator step. What is seen is of that one too.
+        """
+        config, state = self.config, self.state
+        step = state.num_images // config.images_a_step
+        penalty = config.penalty if config.penalty.is_due(step) else None
+        for _ in range(config.discriminator_steps):
+            images, labels = self.loader.batch(state.num_images)
+            seen = self._discriminator_step(images, labels, penalty)
+            state.num_images += config.batch_size
+        loss = generator_step(
+            state.discriminator,
+            self._generator,
+            state.generator_optimizer,
+            images,
+            labels,
+            self._latents(),
+            bf16=self._bf16,
+            loss=config.loss,
+            num_parts=config.accumulation,
+        )
+        update_ema(state.average, state.generator, config.ema_decay, step)
+        return Seen(seen, loss)
+
+    def _discriminator_step(
+        self, images: Tensor, labels: Tensor, penalty: GradientPenalty | None
+    ) -> DiscriminatorStep:
+        return discriminator_step(
+            self._discriminator,
+            self.state.generator,
+            self.state.discriminator_optimizer,
+            images,
+            labels,
+            self._latents(),
+            bf16=self._bf16,
+            loss=self.config.loss,
+            penalty=penalty,
+            num_parts=self.config.accumulation,
+        )
+
+    def weights_finite(self) -> bool:
+        """Whether no weight of either network is NaN or infinite."""
+        networks = (self.state.generator, self.state.discriminator)
+        weights = [p.detach() for network in networks for p in network.parameters()]
+        return bool(torch.stack(torch._foreach_norm(weights)).isfinite().all())
+
+    def _latents(self) -> Tensor:
+        return self.processes.share(self.state.latents(self.config.batch_size))

@@ -1,0 +1,105 @@
+"""Everything a run changes as it goes: networks, optimisers, average, random numbers, progress."""
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from model.discriminator import Discriminator
+from model.generator import Generator
+from training.recipes.config import TrainConfig
+
+
+@dataclass
+class TrainState:
+    """A run between two steps. `random` draws latents and flips, on the CPU, for all devices."""
+
+    generator: Generator
+    discriminator: Discriminator
+    average: Generator
+    generator_optimizer: Adam
+    discriminator_optimizer: Adam
+    random: torch.Generator
+    num_images: int = 0
+
+    @classmethod
+    def start(cls, config: TrainConfig, device: torch.device) -> Self:
+        """The state before the first step."""
+        torch.manual_seed(config.seed)
+        generator = Generator(config.generator).to(device)
+        discriminator = Discriminator(config.discriminator).to(device)
+        for network in (generator, discriminator):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            generator=generator,
+            discriminator=discriminator,
+            average=copy.deepcopy(generator).eval().requires_grad_(False),
+            generator_optimizer=_adam(generator, config.generator_rate, config),
+            discriminator_optimizer=_adam(discriminator, config.discriminator_rate, config),
+            random=torch.Generator().manual_seed(config.seed),
+        )
+
+    def draw_anew(self, seed: int, attempt: int) -> None:
+        """Other latents from here on: a stream of its own for each seed and attempt.
+
+        Mixed, since the CPU's generator takes no more than the low 32 bits of a seed.
+        """
+        mixed = np.random.SeedSequence((seed, attempt)).generate_state(1)
+        self.random.manual_seed(int(mixed[0]))
+
+    def latents(self, count: int) -> Tensor:
+        """The run's next (count, z_dim) latents."""
+        z = torch.randn(count, self.generator.config.z_dim, generator=self.random)
+        return z.to(self.device, non_blocking=True)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.generator.linear.weight.device
+
+    def state_dict(self) -> dict[str, object]:
+        """All of it as tensors, numbers and dicts of them."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average": self.average.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "random": self.random.get_state(),
+            "num_images": self.num_images,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Take over what `state_dict` gave, in place."""
+        for name in (
+            "generator",
+            "discriminator",
+            "average",
+            "generator_optimizer",
+            "discriminator_optimizer",
+        ):
+            getattr(self, name).load_state_dict(state[name])
+        random_state, num_images = state["random"], state["num_images"]
+        if not isinstance(random_state, Tensor) or not isinstance(num_images, int):
+            raise TypeError("the snapshot's random state or image count has the wrong type")
+        self.random.set_state(random_state.cpu())
+        self.num_images = num_images
+
+
+def _adam(network: nn.Module, rate: float, config: TrainConfig) -> Adam:
+    """Adam over the network's parameters; attention's γ are a group of a rate of their own.
+
+    Where that rate is the same there is one group, as in snapshots from before there were two.
+    """
+    named = list(network.named_parameters())
+    groups: list[dict[str, object]] = [{"params": [p for _, p in named], "lr": rate}]
+    if config.gamma_rate != 1:
+        gammas = [p for name, p in named if name.endswith(".gamma")]
+        others = [p for name, p in named if not name.endswith(".gamma")]
+        groups = [{"params": others, "lr": rate}]
+        groups += [{"params": gammas, "lr": rate * config.gamma_rate}] if gammas else []
+    return Adam(groups, rate, (config.adam_beta1, config.adam_beta2), fused=True)
