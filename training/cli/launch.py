@@ -18,7 +18,7 @@ from training.errors import RunError
 from training.evaluation.data_statistics import STATISTICS
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.opening import open_features
-from training.evaluation.scoring import fid_score
+from training.evaluation.scoring import snapshot_score
 from training.monitor.prometheus import TrainingMetrics
 from training.recipes.config import TrainConfig
 from training.run.loop import train
@@ -50,7 +50,7 @@ def launch(
                     metrics = _shown_on(metrics_port, run, asked.config.total_images)
             with processes.one_a_machine_first():
                 images = _open(asked.config, data_dir)
-            score = fid_score(images, extractor, data_dir / STATISTICS) if extractor else None
+            score = snapshot_score(images, extractor, data_dir / STATISTICS) if extractor else None
             state, finished = train(
                 asked.config.with_classes(len(images.classes)), images, run, own_device, asked.init,
                 processes=processes, score=score, command=_command(), metrics=metrics,

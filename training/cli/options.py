@@ -15,8 +15,8 @@ HEADINGS = {
     "Pictures": ("data", "num_pictures", "flip"),
     "Recipe": (
         "loss", "r1", "r2", "penalty_interval", "discriminator_steps", "batch_size",
-        "generator_rate", "discriminator_rate", "gamma_rate", "adam_beta1", "adam_beta2",
-        "ema_decay", "precision", "seed",
+        "generator_rate", "discriminator_rate", "gamma_rate", "cooldown_images", "adam_beta1",
+        "adam_beta2", "ema_decay", "precision", "seed",
     ),
     "The run": (
         "total_images", "snapshot_every_images", "kept_snapshots", "accumulation", "compile",

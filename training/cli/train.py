@@ -63,7 +63,8 @@ FAILURES = (
     "features",
     heading="The run",
     metavar="FEATURES",
-    help="Measure each snapshot's FID with these features, and keep the best one: what `sagan "
+    help="Measure FID, precision and recall of each snapshot with these features, and keep the "
+    "one of the lowest FID: what `sagan "
     "evaluate --features` takes, such as picturebook-64 or inception.",
 )
 @option(

@@ -1,4 +1,4 @@
-"""A score of a generator while it trains: its FID from a few thousand samples."""
+"""A score of a generator while it trains: FID, precision and recall of a few thousand samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,13 +18,15 @@ from training.evaluation.features import FeatureExtractor
 Score = Callable[[Generator], Mapping[str, float]]
 
 
-def fid_score(
+def snapshot_score(
     data: ImageSet, extractor: FeatureExtractor, cache: Path, num_samples: int = 2_000
 ) -> Score:
-    """What gives a generator in eval mode its FID against `data`, always from the same seeds.
+    """Returns what measures a generator in eval mode against `data`, always on the same seeds.
 
-    The data's statistics are computed now, or read from the folder `cache`. The metric's name has
-    the features in it: `fid_picturebook-64`.
+    It gives the FID first, under a name with the features in it (`fid_picturebook-64`), then
+    precision and recall: a generator that leaves modes out may have a good FID and precision, and
+    shows it in its recall alone. The data's statistics are computed now, or read from the folder
+    `cache`.
     """
     real = data_statistics(data, extractor, cache)
     counts = class_counts(data, num_samples)
@@ -32,8 +34,8 @@ def fid_score(
 
     def score(generator: Generator) -> Mapping[str, float]:
         samples = DrawnPictures(_draw_from(generator), counts, labels)
-        found = evaluate(samples, real, extractor, ["fid"])
-        return {f"fid_{extractor.name}": found.metrics["fid"]}
+        found = evaluate(samples, real, extractor, ["fid", "pr"]).metrics
+        return {f"fid_{extractor.name}": found.pop("fid")} | found
 
     return score
 

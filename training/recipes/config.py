@@ -69,6 +69,9 @@ class TrainConfig(BaseModel):
     gamma_rate: Rate = Field(
         1.0, description="Attention's γ learns at so many times the rate of its network."
     )
+    cooldown_images: Annotated[int, Field(ge=0)] = Field(
+        0, description="Both rates fall to 0 in a straight line over the last so many images."
+    )
     adam_beta1: Decay = Field(0.0, description="Adam's β₁: no momentum.")
     adam_beta2: Decay = Field(0.9, description="Adam's β₂; the released code's is 0.999.")
     ema_decay: Decay = Field(
@@ -108,6 +111,11 @@ class TrainConfig(BaseModel):
     def num_steps(self) -> int:
         """Steps until `total_images` real images have been seen."""
         return -(-self.total_images // self.images_a_step)
+
+    def rate_factor(self, num_images: int) -> float:
+        """What both learning rates are multiplied by once `num_images` have been seen."""
+        left = self.total_images - num_images
+        return 1.0 if left >= self.cooldown_images else max(0.0, left / self.cooldown_images)
 
     def runs_in_bf16(self, device: torch.device) -> bool:
         """Whether steps on `device` run under autocast."""

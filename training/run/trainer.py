@@ -49,6 +49,7 @@ class Trainer:
         """
         config, state = self.config, self.state
         step = state.num_images // config.images_a_step
+        state.set_rates(config)
         penalty = config.penalty if config.penalty.is_due(step) else None
         for _ in range(config.discriminator_steps):
             images, labels = self.loader.batch(state.num_images)

@@ -21,7 +21,10 @@ from training.saving.disk import write_whole_bytes, writing
 
 BEST = "best"  # the checkpoint of the lowest FID so far, beside the newest one
 LOCK = ".lock"
-FREE = {"total_images", "snapshot_every_images", "kept_snapshots", "compile", "on_trouble"}
+FREE = {
+    "total_images", "cooldown_images", "snapshot_every_images", "kept_snapshots", "compile",
+    "on_trouble",
+}  # fmt: skip
 
 
 @contextmanager

@@ -34,14 +34,16 @@ class TrainState:
         discriminator = Discriminator(config.discriminator).to(device)
         for network in (generator, discriminator):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(
+        state = cls(
             generator=generator,
             discriminator=discriminator,
             average=copy.deepcopy(generator).eval().requires_grad_(False),
-            generator_optimizer=_adam(generator, config.generator_rate, config),
-            discriminator_optimizer=_adam(discriminator, config.discriminator_rate, config),
+            generator_optimizer=_adam(generator, config),
+            discriminator_optimizer=_adam(discriminator, config),
             random=torch.Generator().manual_seed(config.seed),
         )
+        state.set_rates(config)
+        return state
 
     def draw_anew(self, seed: int, attempt: int) -> None:
         """Other latents from here on: a stream of its own for each seed and attempt.
@@ -50,6 +52,16 @@ class TrainState:
         """
         mixed = np.random.SeedSequence((seed, attempt)).generate_state(1)
         self.random.manual_seed(int(mixed[0]))
+
+    def set_rates(self, config: TrainConfig) -> None:
+        """Give both optimisers the learning rates of the next step."""
+        factor = config.rate_factor(self.num_images)
+        for optimizer, rate in (
+            (self.generator_optimizer, config.generator_rate),
+            (self.discriminator_optimizer, config.discriminator_rate),
+        ):
+            for number, group in enumerate(optimizer.param_groups):  # γ's is the second, see _adam
+                group["lr"] = rate * factor * (config.gamma_rate if number == 1 else 1)
 
     def latents(self, count: int) -> Tensor:
         """The run's next (count, z_dim) latents."""
@@ -90,16 +102,15 @@ class TrainState:
         self.num_images = num_images
 
 
-def _adam(network: nn.Module, rate: float, config: TrainConfig) -> Adam:
-    """Adam over the network's parameters; attention's γ are a group of a rate of their own.
+def _adam(network: nn.Module, config: TrainConfig) -> Adam:
+    """Adam over the network's parameters; attention's γ are a group of their own where they have a
+    rate of their own. `TrainState.set_rates` gives each group its rate.
 
-    Where that rate is the same there is one group, as in snapshots from before there were two.
+    Without such a rate there is one group, as in snapshots from before there were two.
     """
     named = list(network.named_parameters())
-    groups: list[dict[str, object]] = [{"params": [p for _, p in named], "lr": rate}]
-    if config.gamma_rate != 1:
-        gammas = [p for name, p in named if name.endswith(".gamma")]
-        others = [p for name, p in named if not name.endswith(".gamma")]
-        groups = [{"params": others, "lr": rate}]
-        groups += [{"params": gammas, "lr": rate * config.gamma_rate}] if gammas else []
-    return Adam(groups, rate, (config.adam_beta1, config.adam_beta2), fused=True)
+    apart = config.gamma_rate != 1
+    gammas = [p for name, p in named if apart and name.endswith(".gamma")]
+    others = [p for name, p in named if not (apart and name.endswith(".gamma"))]
+    groups = [{"params": group} for group in (others, gammas) if group]
+    return Adam(groups, betas=(config.adam_beta1, config.adam_beta2), fused=True)

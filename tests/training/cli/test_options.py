@@ -15,10 +15,10 @@ def test_every_field_of_a_run_is_a_described_flag_or_comes_from_elsewhere() -> N
 
 
 def test_the_help_has_headings_and_the_defaults_of_a_run_without_a_preset() -> None:
-    """bf16 and batch 16, as laptop-64 says."""
+    """auto and batch 16, as laptop-64 says."""
     text = CliRunner().invoke(sagan.main, ["train", "--help"]).output
     for heading in ("Where the recipe comes from", "Networks", *HEADINGS, "This machine"):
         assert f"\n{heading}" in text
     assert "--flip / --no-flip" in text
-    assert "[default: bf16]" in " ".join(text.split())
+    assert "[default: auto]" in " ".join(text.split())
     assert "[default: 500,000]" in " ".join(text.split())

@@ -320,3 +320,27 @@ def test_gamma_has_a_rate_of_its_own() -> None:
     assert {id(p) for p in gammas["params"]} == {
         id(p) for name, p in state.generator.named_parameters() if name.endswith("gamma")
     }
+
+
+def test_the_rates_cool_down_over_the_last_images_of_a_run() -> None:
+    """In a straight line to 0, γ's too; a run that is lengthened has its full rates again."""
+    shape = {"resolution": 32, "base_channels": 8, "num_classes": 3, "attention_at": (16,)}
+    config = TrainConfig.model_validate(
+        {
+            "generator": shape, "discriminator": shape, "generator_rate": 1e-3,
+            "discriminator_rate": 2e-3, "gamma_rate": 10.0, "total_images": 100,
+            "cooldown_images": 40,
+        }
+    )  # fmt: skip
+    state = TrainState.start(config, torch.device("cpu"))
+
+    def rates(config: TrainConfig, num_images: int) -> list[float]:
+        state.num_images = num_images
+        state.set_rates(config)
+        optimizers = (state.generator_optimizer, state.discriminator_optimizer)
+        return [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+
+    full = [1e-3, 1e-2, 2e-3, 2e-2]
+    assert rates(config, 60) == pytest.approx(full)
+    assert rates(config, 90) == pytest.approx([rate / 4 for rate in full])
+    assert rates(config.model_copy(update={"total_images": 200}), 90) == pytest.approx(full)
