@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 
 from training.data.image_set import ImageSet
 from training.data.opening import open_picturebook
-from training.evaluation.data_statistics import STATISTICS
-from training.evaluation.opening import open_features
+from training.evaluation.feature_networks import open_features
 from training.evaluation.scoring import snapshot_score
-from training.monitor.run_log import LOG_FILE
+from training.evaluation.statistics import STATISTICS
+from training.monitor.report import LOG_FILE
 from training.recipes.config import TrainConfig
 from training.recipes.presets import preset
 from training.recipes.recipe import config_of

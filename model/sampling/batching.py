@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.sampling.folding import FoldedGenerator
-from model.sampling.stages import Condition, FoldedAttention
+from model.sampling.folding import Condition, FoldedAttention, FoldedGenerator
 
 TIMED_RUNS = 3
 

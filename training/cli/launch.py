@@ -11,19 +11,18 @@ import torch
 
 from model.checkpoint import IN_RUN, load_checkpoint
 from training.cli.asked import Asked
-from training.data.image_set import ImageSet
+from training.data.image_set import ImageSet, suspicions
 from training.data.opening import open_data
-from training.data.suspicions import suspicions
 from training.errors import RunError
-from training.evaluation.data_statistics import STATISTICS
+from training.evaluation.feature_networks import open_features
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.opening import open_features
 from training.evaluation.scoring import snapshot_score
+from training.evaluation.statistics import STATISTICS
 from training.monitor.prometheus import TrainingMetrics
 from training.recipes.config import TrainConfig
 from training.run.loop import train
 from training.run.processes import Processes, joined, require_shares
-from training.saving.best import read_best
+from training.saving.snapshots import read_best
 from training.saving.state import TrainState
 
 logger = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.data.image_set import DataError
+from training.data.image_set import DataError, suspicions
 from training.data.opening import find_source
 from training.data.prepared import UNREADABLE, PreparedDescription
 from training.data.preparing import prepare
-from training.data.suspicions import suspicions
 
 SHOWN_CLASSES = 20
 

@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from model.checkpoint import ClassInfo
+from training import picturebook
 from training.data.cifar import cifar_source, is_cifar
-from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
 from training.data.huggingface import huggingface_source, is_huggingface
 from training.data.image_set import DataError, ImageSet
+from training.data.pictures import DrawnPicture
 from training.data.prepared import is_prepared, open_prepared, read_description
 from training.data.preparing import prepare
 from training.data.source import Source
@@ -62,3 +65,16 @@ def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
 def open_picturebook(cache: Path, size: int, num_pictures: int) -> ImageSet:
     """The first `num_pictures` pictures of the picturebook, drawn once into `cache`."""
     return open_data(PICTUREBOOK, cache, size, num_pictures)
+
+
+def picturebook_source(num_pictures: int) -> Source:
+    """The first `num_pictures` pictures of the picturebook."""
+    return Source(
+        name="picturebook",
+        digest=f"edition{picturebook.EDITION}-{num_pictures}",
+        classes=tuple(
+            ClassInfo(name=c.name, wnid=c.wnid, aliases=c.aliases) for c in picturebook.CLASSES
+        ),
+        labels=np.array([picturebook.label_of(i) for i in range(num_pictures)], np.int64),
+        picture=DrawnPicture,
+    )

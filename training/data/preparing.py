@@ -1,10 +1,16 @@
 """From a source to a prepared folder, on all cores, through any number of stops."""
 
+import fcntl
 import io
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from training.data.decoding import CHUNK, ArrayFile, Chunk, Unreadable, decode_all
+from training.data.decoding import CHUNK, ArrayFile, Chunk, DecodedChunk, Unreadable, decode_all
 from training.data.image_set import DataError
-from training.data.journal import FILE as JOURNAL
-from training.data.journal import Journal, open_journal
 from training.data.prepared import (
     DESCRIPTION,
     IMAGES,
@@ -33,6 +37,55 @@ from training.data.prepared import (
     read_description,
 )
 from training.data.source import Source
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """An open journal. `done` maps the start of each decoded chunk to its unreadable pictures."""
+
+    def __init__(self, file: IO[str], task: dict[str, object]) -> None:
+        self._file = file
+        self.done: dict[int, tuple[Unreadable, ...]] = {}
+        lines = [line for line in file if line.endswith("\n")]  # the last may be cut off
+        file.truncate(sum(len(line.encode()) for line in lines))
+        try:
+            recorded, *chunks = (json.loads(line) for line in lines or [json.dumps(task)])
+            for chunk in chunks:
+                self.done[chunk["start"]] = tuple(Unreadable(**u) for u in chunk["unreadable"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file.name}: damaged; delete its folder to begin anew") from error
+        if recorded != task:
+            raise DataError(
+                f"{file.name} is of a preparation from other pictures or at another size; "
+                "delete its folder"
+            )
+        if not lines:
+            self._append(task)
+
+    def add(self, chunk: DecodedChunk) -> None:
+        """Record a chunk that is on the disk."""
+        self.done[chunk.start] = chunk.unreadable
+        record = {"start": chunk.start, "unreadable": [asdict(u) for u in chunk.unreadable]}
+        self._append(record)
+
+    def _append(self, record: dict[str, object]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+@contextmanager
+def open_journal(folder: Path, task: dict[str, object]) -> Iterator[Journal]:
+    """The journal of `folder`, made where there is none; `task` says what is prepared.
+
+    Waits while another process has it open. Raises DataError where it is of another task.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / JOURNAL).open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system gives it back even after a SIGKILL
+        file.seek(0)
+        yield Journal(file, task)
 
 
 def prepare(source: Source, out: Path, size: int) -> PreparedDescription:

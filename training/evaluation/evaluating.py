@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.image_set import DataError, ImageSet
-from training.evaluation.data_statistics import DataStatistics
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.inception_score import SPLITS, InceptionScore
-from training.evaluation.kernel_distance import kernel_distance
-from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.precision_recall import NEIGHBOURS, precision_recall
-from training.evaluation.statistics import BATCH_SIZE, Advance, Statistics, collect
+from training.evaluation.metrics import (
+    NEIGHBOURS,
+    SPLITS,
+    InceptionScore,
+    Moments,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
+from training.evaluation.statistics import BATCH_SIZE, Advance, DataStatistics, Statistics, collect
 
 METRICS = ("fid", "kid", "is", "intra-fid", "pr")
 # Of the data and of the samples; intra-FID of each class.

@@ -11,9 +11,9 @@ from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
 from training.data.image_set import ImageSet
-from training.evaluation.data_statistics import data_statistics
 from training.evaluation.evaluating import DrawnPictures, class_counts, evaluate
 from training.evaluation.features import FeatureExtractor
+from training.evaluation.statistics import data_statistics
 
 Score = Callable[[Generator], Mapping[str, float]]
 

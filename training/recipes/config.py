@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.devices import computes_bf16
-from training.run.gradient_penalty import GradientPenalty
-from training.run.losses import LossName
+from training.run.losses import GradientPenalty, LossName
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]

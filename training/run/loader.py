@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.image_set import ImageSet
-from training.data.order import batch_indices
 from training.recipes.config import TrainConfig
 from training.run.processes import Processes
 
@@ -86,3 +86,21 @@ def flips(seed: int, start: int, batch_size: int) -> NDArray[np.bool_]:
     """
     stream = np.random.Philox(key=(seed, start), counter=(0, 0, 0, 1))
     return np.random.Generator(stream).random(batch_size) < 0.5
+
+
+def batch_indices(num_pictures: int, seed: int, start: int, batch_size: int) -> NDArray[np.int64]:
+    """Which pictures make up the batch that begins at image number `start` of a run.
+
+    Every epoch is a permutation of its own; a pure function of its arguments, so that a resumed run
+    goes on in the very same order.
+    """
+    positions = range(start, start + batch_size)
+    return np.array(
+        [_epoch_order(num_pictures, seed, p // num_pictures)[p % num_pictures] for p in positions],
+        np.int64,
+    )
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(num_pictures: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.Generator(np.random.Philox(key=(seed, epoch))).permutation(num_pictures)

@@ -2,10 +2,12 @@
 
 import io
 import logging
+import signal
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -22,7 +24,6 @@ from training.recipes.config import TrainConfig
 from training.run.fine_tuning import start_from
 from training.run.processes import Processes, require_shares
 from training.run.snapshot_writer import Score, Showing
-from training.run.stopping import stop_on_signals
 from training.run.trainer import ALONE, Trainer
 from training.saving.run_folder import claim_run_folder, locked, require_same_classes
 from training.saving.snapshots import images_of, load_newest_snapshot, load_snapshot, rewind
@@ -230,3 +231,20 @@ def _bring_in_step(state: TrainState, processes: Processes) -> None:
         torch.save(state.state_dict(), buffer)
     content = io.BytesIO(processes.from_first(buffer.getvalue()))
     state.load_state_dict(torch.load(content, map_location=state.device, weights_only=True))
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT and SIGTERM only set what the yielded function tells."""
+    stopped = False
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -13,10 +13,17 @@ from training.monitor.report import Report
 from training.monitor.sheets import attention_sheet, sample_sheet
 from training.recipes.config import TrainConfig
 from training.run.ema import calibrated
-from training.saving.best import Best, read_best, write_best
 from training.saving.export import export_checkpoint
 from training.saving.run_folder import BEST
-from training.saving.snapshots import drop_snapshots, images_of, newest_before, save_snapshot
+from training.saving.snapshots import (
+    Best,
+    drop_snapshots,
+    images_of,
+    newest_before,
+    read_best,
+    save_snapshot,
+    write_best,
+)
 from training.saving.state import TrainState
 
 Score = Callable[[Generator], Mapping[str, float]]

@@ -10,8 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from model.layers import advance_power_iteration
-from training.run.gradient_penalty import GradientPenalty, outputs_and_gradients
-from training.run.losses import LOSSES, LossName, discriminator_loss, generator_loss, realness
+from training.run.losses import (
+    LOSSES,
+    GradientPenalty,
+    LossName,
+    discriminator_loss,
+    generator_loss,
+    outputs_and_gradients,
+    realness,
+)
 
 
 @dataclass(frozen=True)

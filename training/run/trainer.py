@@ -7,8 +7,8 @@ from training.data.image_set import ImageSet
 from training.monitor.readings import Seen
 from training.recipes.config import TrainConfig
 from training.run.ema import update_ema
-from training.run.gradient_penalty import GradientPenalty
 from training.run.loader import Loader
+from training.run.losses import GradientPenalty
 from training.run.processes import Processes
 from training.run.steps import DiscriminatorStep, discriminator_step, generator_step
 from training.run.synced_batch_norm import sync_batch_norm

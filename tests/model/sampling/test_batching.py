@@ -11,8 +11,7 @@ from torch import Tensor
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.sampling.batching import FixedBatches, padded, plan, spans
-from model.sampling.folding import FoldedGenerator
-from model.sampling.stages import Condition, LatentAffines, Stage
+from model.sampling.folding import Condition, FoldedGenerator, LatentAffines, Stage
 
 SIZES = (1, 2, 4, 8)
 sizes_and_costs = st.dictionaries(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.drawn import picturebook_source
+from training.data.opening import picturebook_source
 from training.data.prepared import read_description
 from training.data.preparing import prepare
 

@@ -14,10 +14,9 @@ from PIL import Image
 
 from model.checkpoint import ClassInfo
 from training import picturebook
-from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
 from training.data.image_set import DataError
-from training.data.opening import open_data, open_picturebook
+from training.data.opening import open_data, open_picturebook, picturebook_source
 from training.data.prepared import UNREADABLE, open_prepared, read_description
 from training.data.preparing import prepare
 

@@ -17,9 +17,9 @@ from training.evaluation.classifier import (
     TrainedClassifier,
     load_classifier,
 )
+from training.evaluation.feature_networks import SHIPPED, open_features
 from training.evaluation.features import FeatureError
-from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.opening import SHIPPED, open_features
+from training.evaluation.metrics import Moments, frechet_distance
 
 CPU = torch.device("cpu")
 CLASSES = (ClassInfo(name="a"), ClassInfo(name="b", wnid="n01"))

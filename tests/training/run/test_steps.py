@@ -21,7 +21,7 @@ from model.layers import (
 )
 from training.data.image_set import ImageSet
 from training.recipes.config import TrainConfig
-from training.run.gradient_penalty import GradientPenalty
+from training.run.losses import GradientPenalty
 from training.run.steps import discriminator_step, generator_step
 from training.run.trainer import Trainer
 from training.saving.state import TrainState

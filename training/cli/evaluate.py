@@ -14,16 +14,14 @@ from model.checkpoint import Checkpoint, CheckpointError, ClassInfo, load_checkp
 from model.latents import MAX_TRUNCATION
 from model.sampling.sampler import Sampler
 from training import picturebook
-from training.data.image_set import DataError, ImageSet
-from training.data.opening import classes_of, open_data
-from training.evaluation import report
-from training.evaluation.data_options import (
+from training.cli.options import (
     data_dir_option,
     data_option,
     device_option,
     num_pictures_option,
 )
-from training.evaluation.data_statistics import STATISTICS, data_statistics
+from training.data.image_set import DataError, ImageSet
+from training.data.opening import classes_of, open_data
 from training.evaluation.evaluating import (
     METRICS,
     DrawnPictures,
@@ -32,9 +30,9 @@ from training.evaluation.evaluating import (
     evaluate,
     require_enough,
 )
+from training.evaluation.feature_networks import INCEPTION, open_features, shipped_classifiers
 from training.evaluation.features import FeatureError, FeatureExtractor
-from training.evaluation.opening import INCEPTION, open_features, shipped_classifiers
-from training.evaluation.statistics import Advance
+from training.evaluation.statistics import STATISTICS, Advance, data_key, data_statistics
 from training.run.fine_tuning import known_labels
 
 PICTUREBOOK_FEATURES = "picturebook-64"
@@ -121,10 +119,10 @@ def evaluate_command(
         found = _compare(samples, images, extractor, metrics, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    for line in report.lines(found, extractor.name):
+    for line in report_lines(found, extractor.name):
         click.echo(line)
     if out is not None:
-        written = report.as_json(found, checkpoint, images, extractor, samples)
+        written = report_as_json(found, checkpoint, images, extractor, samples)
         _write(out, written | {"truncation": truncation})
 
 
@@ -184,3 +182,46 @@ def _progress(description: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+# metric: (what it is called, which way is better)
+TITLES: Mapping[str, tuple[str, str]] = {
+    "fid": ("FID", "lower"),
+    "kid": ("KID", "lower"),
+    "is": ("Inception score", "higher"),
+    "intra_fid": ("intra-FID", "lower"),
+    "precision": ("precision", "higher"),
+    "recall": ("recall", "higher"),
+}
+
+
+def report_lines(found: Evaluation, features: str) -> Iterator[str]:
+    """A line a metric: its name with the features it is of, its value, which way is better."""
+    for name, (title, better) in TITLES.items():
+        if name in found.metrics:
+            spread = f" ± {found.metrics['is_std']:.2g}" if name == "is" else ""
+            told = f"{title} ({features} features)"
+            yield f"{told:<44} {found.metrics[name]:>10.5g}{spread}  {better} is better"
+
+
+def report_as_json(
+    found: Evaluation,
+    checkpoint: Checkpoint,
+    data: ImageSet,
+    extractor: FeatureExtractor,
+    samples: DrawnPictures,
+) -> dict[str, object]:
+    """The report: the metrics and everything that they depend on."""
+    num_samples = sum(samples.counts)
+    report: dict[str, object] = {
+        "metrics": found.metrics,
+        "checkpoint": checkpoint.fingerprint,
+        "data": {"key": data_key(data), "pictures": len(data)},
+        "features": {"name": extractor.name, "key": extractor.key},
+        "samples": num_samples,
+        "seeds": [0, num_samples - 1],
+    }
+    if found.fid_by_label:
+        names = [info.name for info in data.classes]
+        report["fid_by_class"] = {names[k]: value for k, value in found.fid_by_label.items()}
+    return report

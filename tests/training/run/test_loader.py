@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.data.order import batch_indices
+from training.run.loader import batch_indices
 
 
 def test_every_epoch_sees_every_picture_once_in_an_order_of_its_own() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.data.suspicions import suspicions
+from training.data.image_set import suspicions
 
 
 @pytest.mark.parametrize(

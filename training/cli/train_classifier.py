@@ -9,15 +9,15 @@ from pathlib import Path
 import click
 import torch
 
-from training.data.image_set import DataError
-from training.data.opening import open_data
-from training.evaluation.classifier_training import train_classifier
-from training.evaluation.data_options import (
+from training.cli.options import (
     data_dir_option,
     data_option,
     device_option,
     num_pictures_option,
 )
+from training.data.image_set import DataError
+from training.data.opening import open_data
+from training.evaluation.classifier_training import train_classifier
 from training.evaluation.features import FeatureError
 
 
