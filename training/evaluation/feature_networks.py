@@ -9,9 +9,9 @@ from torch import Tensor
 
 from model.folders import downloads_folder
 from model.importers.download import DownloadError, download, sha256
+from training.errors import did_you_mean
 from training.evaluation.classifier import CONFIG_FILE, TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor, Forward
-from training.recipes.presets import likeliest
 
 SHIPPED = Path(__file__).parent / "classifiers"
 INCEPTION = "inception"
@@ -34,7 +34,7 @@ def open_features(source: str, device: torch.device) -> FeatureExtractor:
         names = [*shipped_classifiers(), INCEPTION]
         raise FeatureError(
             f"{source}: neither a file nor a classifier's folder nor one of {', '.join(names)}"
-            f"{likeliest(source, names)}"
+            f"{did_you_mean(source, names)}"
         )
     return open_torchscript(path, device)
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from training.monitor.diversity import median_diversity
 from training.monitor.readings import Readings
-from training.run.losses import LossName
+from training.recipes.config import LossName
 
 CHECK_EVERY_STEPS = 10
 SATURATED_STEPS = 100
@@ -75,7 +75,7 @@ class Watch:
         )
 
     def _finite(self, readings: Readings, weights_finite: bool, num_images: int) -> Trouble | None:
-        broken = [name for name, value in readings.record().items() if not math.isfinite(value)]
+        broken = [name for name, value in readings.values().items() if not math.isfinite(value)]
         if weights_finite and not broken:
             self._finite_at = num_images
             return self._passed("not finite")

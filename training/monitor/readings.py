@@ -1,14 +1,29 @@
 """Readings: what the steps since the last look came to, averaged over steps and processes."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from training.run.losses import LOSSES, LossName
-from training.run.processes import Processes
-from training.run.steps import DiscriminatorStep
+
+@dataclass(frozen=True)
+class DiscriminatorStep:
+    """What a discriminator step saw, as scalars.
+
+    `loss` leaves out what the gradient penalty added, which is `penalty`. The logits are means.
+    `real_accuracy` and `fake_accuracy` are the shares with a logit above and below 0,
+    `pair_accuracy` the share of pairs whose real image has the higher logit.
+    """
+
+    loss: Tensor
+    penalty: Tensor
+    real_logit: Tensor
+    fake_logit: Tensor
+    real_accuracy: Tensor
+    fake_accuracy: Tensor
+    pair_accuracy: Tensor
 
 
 class Seen(NamedTuple):
@@ -36,13 +51,14 @@ class Readings:
     fake_accuracy: float
     pair_accuracy: float
 
-    def record(self, loss: LossName | None = None) -> dict[str, float]:
-        """Name -> value, without the number of steps and without what means nothing with `loss`."""
-        left_out = {"num_steps"}
-        if loss is not None:
-            pairs = LOSSES[loss].compares_pairs
-            left_out |= {"real_accuracy", "fake_accuracy"} if pairs else {"pair_accuracy"}
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+    def values(self) -> dict[str, float]:
+        """Every mean by its name."""
+        return {name: value for name, value in asdict(self).items() if name != "num_steps"}
+
+    def record(self, *, compares_pairs: bool) -> dict[str, float]:
+        """The means that the log keeps: only those accuracies that mean something with the loss."""
+        left_out = {"real_accuracy", "fake_accuracy"} if compares_pairs else {"pair_accuracy"}
+        return {name: value for name, value in self.values().items() if name not in left_out}
 
 
 class Meter:
@@ -70,11 +86,11 @@ class Meter:
         self._sum = values if self._sum is None else self._sum + values
         self._num_steps += 1
 
-    def read(self, processes: Processes) -> Readings:
+    def read(self, mean: Callable[[Tensor], Tensor]) -> Readings:
         """The means since the last call. Raises ValueError where there was no step."""
         if self._sum is None:
             raise ValueError("no step since the last reading")
-        means = processes.mean(self._sum / self._num_steps).tolist()
+        means = mean(self._sum / self._num_steps).tolist()
         names = [field.name for field in fields(Readings)][1:]
         readings = Readings(self._num_steps, **dict(zip(names, means, strict=True)))
         self._sum, self._num_steps = None, 0
@@ -86,6 +102,6 @@ def joined_readings(parts: list[Readings]) -> Readings:
     total = sum(part.num_steps for part in parts)
     means = {
         name: sum(getattr(part, name) * part.num_steps for part in parts) / total
-        for name in parts[0].record()
+        for name in parts[0].values()
     }
     return Readings(total, **means)

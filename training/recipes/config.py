@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.devices import computes_bf16
-from training.run.losses import GradientPenalty, LossName
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+LossName = Literal["hinge", "logistic", "relativistic"]
 OnTrouble = Literal["stop", "rollback", "go-on"]
 
 
@@ -119,11 +119,6 @@ class TrainConfig(BaseModel):
     def runs_in_bf16(self, device: torch.device) -> bool:
         """Whether steps on `device` run under autocast."""
         return self.precision == "bf16" or (self.precision == "auto" and computes_bf16(device))
-
-    @property
-    def penalty(self) -> GradientPenalty:
-        """R1 and R2, and how often."""
-        return GradientPenalty(self.r1, self.r2, self.penalty_interval)
 
     def with_classes(self, num_classes: int) -> Self:
         """The same run on data of so many classes."""

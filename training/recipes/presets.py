@@ -1,10 +1,11 @@
 """The named recipes of `presets.toml`: a base with variants behind it."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from training.errors import did_you_mean
 
 FILE = Path(__file__).with_suffix(".toml")
 DEFAULT = "laptop-64"
@@ -67,12 +68,6 @@ def merged(values: Mapping[str, object], later: Mapping[str, object]) -> Values:
     return result
 
 
-def likeliest(name: str, known: list[str]) -> str:
-    """ "; did you mean …?" with the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
 def _without_about(values: Values) -> Values:
     return {key: value for key, value in values.items() if key != "about"}
 
@@ -80,7 +75,7 @@ def _without_about(values: Values) -> Values:
 def _unknown(name: str) -> str:
     combined = [f"{base}-{variant}" for base in preset_names() for variant in _tables()["variants"]]
     return (
-        f"no preset is called {name!r}{likeliest(name, preset_names() + combined)} "
+        f"no preset is called {name!r}{did_you_mean(name, preset_names() + combined)} "
         "(`sagan presets` lists them)"
     )
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from model.config import DiscriminatorConfig, GeneratorConfig
+from training.errors import did_you_mean
 from training.recipes.config import TrainConfig
-from training.recipes.presets import DEFAULT, Values, likeliest, merged, preset, stages
+from training.recipes.presets import DEFAULT, Values, merged, preset, stages
 
 SHARED = (
     "base_channels", "attention_at", "attention_form", "residual_at", "spectral_norm",
@@ -114,7 +115,7 @@ def _require_known(values: Mapping[str, object], known: list[str], place: str) -
             continue
         if (flag := key.replace("_", "-")) in FLAGS_ALONE:
             raise RecipeError(f"{place}: {key} is no part of a recipe, only the flag --{flag}")
-        raise RecipeError(f"{place}: unknown key {key!r}{likeliest(key, known)}")
+        raise RecipeError(f"{place}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
 def _network_keys(values: Mapping[str, object]) -> list[str]:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.discriminator import Discriminator
 from model.generator import Generator
 from training.recipes.config import TrainConfig
+from training.run.losses import GradientPenalty
 from training.run.steps import discriminator_step, generator_step
 from training.saving.state import TrainState
 
@@ -104,7 +105,7 @@ def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
 
 def _mean_over_steps(config: TrainConfig, cost: Callable[[bool], float]) -> float:
     """The mean `cost` of a step, given whether the gradient penalty is due in it."""
-    if not config.penalty.is_due(0):
+    if not GradientPenalty.of_run(config).is_due(0):
         return cost(False)
     share = 1 / config.penalty_interval
     return share * cost(True) + (1 - share) * (cost(False) if share < 1 else 0.0)
@@ -156,7 +157,7 @@ def _halves(
     config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool
 ) -> list[Callable[[], object]]:
     """The discriminator's and the generator's step on a batch."""
-    penalty = config.penalty if penalty_due else None
+    penalty = GradientPenalty.of_run(config) if penalty_due else None
     generator, discriminator, loss = state.generator, state.discriminator, config.loss
     device, bf16 = state.device, config.runs_in_bf16(state.device)
     z, labels, images = _batch(config, batch_size, device)
@@ -191,7 +192,7 @@ def _kept_bytes(config: TrainConfig, state: TrainState, batch_size: int) -> int:
     trained = (state.generator, state.discriminator)
     own = {p.untyped_storage()._cdata for network in trained for p in network.parameters()}
     sums = []
-    for half in _halves(config, state, batch_size, config.penalty.is_due(0)):
+    for half in _halves(config, state, batch_size, GradientPenalty.of_run(config).is_due(0)):
         kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes again
 
         def keep(tensor: Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> Tensor:

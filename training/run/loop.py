@@ -14,6 +14,7 @@ import torch
 from model.checkpoint import Checkpoint
 from training.data.image_set import ImageSet
 from training.errors import RunError
+from training.evaluation.scoring import Score
 from training.monitor.advice import advice
 from training.monitor.health import CHECK_EVERY_STEPS, Trouble, Watch
 from training.monitor.prometheus import TrainingMetrics
@@ -22,8 +23,9 @@ from training.monitor.report import LOG_EVERY_S, Report
 from training.monitor.sheets import gammas
 from training.recipes.config import TrainConfig
 from training.run.fine_tuning import start_from
+from training.run.losses import LOSSES
 from training.run.processes import Processes, require_shares
-from training.run.snapshot_writer import Score, Showing
+from training.run.snapshot_writer import Showing
 from training.run.trainer import ALONE, Trainer
 from training.saving.run_folder import claim_run_folder, locked, require_same_classes
 from training.saving.snapshots import images_of, load_newest_snapshot, load_snapshot, rewind
@@ -136,7 +138,7 @@ class _Run:
 
     def _look(self) -> Trouble | None:
         """Read what the last steps saw, log it now and then, and say what is wrong with it."""
-        readings = self.meter.read(self.processes)
+        readings = self.meter.read(self.processes.mean)
         self.unlogged.append(readings)
         if self.showing is not None:
             self.showing.report.moved(self.state.num_images)
@@ -148,9 +150,10 @@ class _Run:
         assert self.showing is not None  # noqa: S101 - the first process logs
         now, loader = time.monotonic(), self.trainer.loader
         passed_s = now - self.logged_s
+        compares_pairs = LOSSES[self.config.loss].compares_pairs
         record = {
             "images_per_s": (self.state.num_images - self.logged_images) / passed_s,
-            **joined_readings(self.unlogged).record(self.config.loss),
+            **joined_readings(self.unlogged).record(compares_pairs=compares_pairs),
             **gammas(self.state.generator),
             "loader_wait": loader.waited_s / passed_s,
         }

@@ -9,14 +9,14 @@ et al. 2017 (section 3). There the adversarial term is a log-likelihood; here it
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-LossName = Literal["hinge", "logistic", "relativistic"]
+from training.recipes.config import LossName, TrainConfig
 
 
 class Loss(NamedTuple):
@@ -94,6 +94,11 @@ class GradientPenalty:
     r1: float = 0.0
     r2: float = 0.0
     interval: int = 1
+
+    @classmethod
+    def of_run(cls, config: TrainConfig) -> Self:
+        """The penalty that a run's config asks for."""
+        return cls(config.r1, config.r2, config.penalty_interval)
 
     def is_due(self, step: int) -> bool:
         """Whether step number `step` (from 0) computes it: a function of the step alone."""

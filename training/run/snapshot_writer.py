@@ -1,6 +1,6 @@
 """What happens at a snapshot: the state is looked at, and one that is well saved and exported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from model.checkpoint import IN_RUN
 from model.generator import Generator
 from model.pictures import Pixels
 from training.data.image_set import ImageSet
+from training.evaluation.scoring import Score
 from training.monitor.diversity import Diversity, median_diversity
 from training.monitor.report import Report
 from training.monitor.sheets import attention_sheet, sample_sheet
@@ -26,7 +27,6 @@ from training.saving.snapshots import (
 )
 from training.saving.state import TrainState
 
-Score = Callable[[Generator], Mapping[str, float]]
 SAMPLES, ATTENTION = "samples", "attention"
 
 

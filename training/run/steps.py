@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,33 +9,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from model.layers import advance_power_iteration
+from training.monitor.readings import DiscriminatorStep
+from training.recipes.config import LossName
 from training.run.losses import (
     LOSSES,
     GradientPenalty,
-    LossName,
     discriminator_loss,
     generator_loss,
     outputs_and_gradients,
     realness,
 )
-
-
-@dataclass(frozen=True)
-class DiscriminatorStep:
-    """What a discriminator step saw, as scalars.
-
-    `loss` leaves out what the gradient penalty added, which is `penalty`. The logits are means.
-    `real_accuracy` and `fake_accuracy` are the shares with a logit above and below 0,
-    `pair_accuracy` the share of pairs whose real image has the higher logit.
-    """
-
-    loss: Tensor
-    penalty: Tensor
-    real_logit: Tensor
-    fake_logit: Tensor
-    real_accuracy: Tensor
-    fake_accuracy: Tensor
-    pair_accuracy: Tensor
 
 
 def discriminator_step(

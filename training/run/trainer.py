@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from training.data.image_set import ImageSet
-from training.monitor.readings import Seen
+from training.monitor.readings import DiscriminatorStep, Seen
 from training.recipes.config import TrainConfig
 from training.run.ema import update_ema
 from training.run.loader import Loader
 from training.run.losses import GradientPenalty
 from training.run.processes import Processes
-from training.run.steps import DiscriminatorStep, discriminator_step, generator_step
+from training.run.steps import discriminator_step, generator_step
 from training.run.synced_batch_norm import sync_batch_norm
 from training.saving.state import TrainState
 
@@ -31,6 +31,7 @@ class Trainer:
         processes: Processes = ALONE,
     ) -> None:
         self.config, self.state, self.processes = config, state, processes
+        self._penalty = GradientPenalty.of_run(config)
         self._bf16 = config.runs_in_bf16(state.device)
         self.loader = Loader(config, data, state.device, processes)
         if processes.count > 1:
@@ -50,7 +51,7 @@ class Trainer:
         config, state = self.config, self.state
         step = state.num_images // config.images_a_step
         state.set_rates(config)
-        penalty = config.penalty if config.penalty.is_due(step) else None
+        penalty = self._penalty if self._penalty.is_due(step) else None
         for _ in range(config.discriminator_steps):
             images, labels = self.loader.batch(state.num_images)
             seen = self._discriminator_step(images, labels, penalty)

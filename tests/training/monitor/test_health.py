@@ -18,9 +18,8 @@ from training.data.opening import open_picturebook
 from training.errors import RunError
 from training.monitor.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS, Trouble, Watch
 from training.monitor.readings import Readings
-from training.recipes.config import TrainConfig
+from training.recipes.config import LossName, TrainConfig
 from training.run.loop import train
-from training.run.losses import LossName
 from training.run.trainer import Trainer
 from training.saving.snapshots import images_of, snapshots
 from training.saving.state import TrainState
