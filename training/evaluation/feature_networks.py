@@ -7,10 +7,11 @@ import torch
 from rich.progress import DownloadColumn, Progress
 from torch import Tensor
 
+from model.checkpoint import CONFIG_FILE
 from model.folders import downloads_folder
 from model.importers.download import DownloadError, download, sha256
 from training.errors import did_you_mean
-from training.evaluation.classifier import CONFIG_FILE, TrainedClassifier, load_classifier
+from training.evaluation.classifier import TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor, Forward
 
 SHIPPED = Path(__file__).parent / "classifiers"

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import ClassInfo
+from model.checkpoint import CONFIG_FILE, ClassInfo
 from training import picturebook
 from training.evaluation.classifier import (
-    CONFIG_FILE,
     WEIGHTS_FILE,
     Classifier,
     ClassifierConfig,
