@@ -21,7 +21,7 @@ from training.evaluation.statistics import STATISTICS
 from training.monitor.prometheus import TrainingMetrics
 from training.recipes.config import TrainConfig
 from training.run.loop import train
-from training.run.processes import Processes, joined, require_shares
+from training.run.processes import Processes, join_processes, require_divisible_batch
 from training.saving.snapshots import read_best
 from training.saving.state import TrainState
 
@@ -37,17 +37,17 @@ def launch(
     metrics_port: int | None,
 ) -> None:
     """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
-    with joined(device) as (processes, own_device):
-        level = logging.INFO if processes.first else logging.ERROR
+    with join_processes(device) as (processes, own_device):
+        level = logging.INFO if processes.is_rank0 else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s")
         try:
             asked = _shared(processes, ask)
             metrics = extractor = None
-            with processes.led():
-                if processes.first:
+            with processes.rank0_first():
+                if processes.is_rank0:
                     extractor = _features(features, run, own_device)
                     metrics = _shown_on(metrics_port, run, asked.config.total_images)
-            with processes.one_a_machine_first():
+            with processes.local_rank0_first():
                 images = _open(asked.config, data_dir)
             score = snapshot_score(images, extractor, data_dir / STATISTICS) if extractor else None
             state, finished = train(
@@ -55,22 +55,22 @@ def launch(
                 processes=processes, score=score, command=_command(), metrics=metrics,
             )  # fmt: skip
         except RunError:
-            if processes.first:
+            if processes.is_rank0:
                 raise
             raise SystemExit(1) from None  # all have met with it, and the first one says so
-        if processes.first:
+        if processes.is_rank0:
             _announce(state, finished, run)
 
 
 def _shared(processes: Processes, ask: Callable[[], Asked]) -> Asked:
     """What the first process finds asked for: the others may not see the run's folder."""
     asked = None
-    with processes.led():
-        if processes.first:
+    with processes.rank0_first():
+        if processes.is_rank0:
             asked = ask()
-            require_shares(asked.config, processes)
+            require_divisible_batch(asked.config, processes)
     told = asked.config.model_dump_json().encode() if asked is not None else b""
-    content = processes.from_first(told)
+    content = processes.from_rank0(told)
     return asked or Asked(TrainConfig.model_validate_json(content), None)
 
 

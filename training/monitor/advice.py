@@ -1,4 +1,4 @@
-"""Advice for a run in trouble: commands that work as they are printed."""
+"""Advice for a run that a problem has stopped: commands that work as they are printed."""
 
 import itertools
 import shlex
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model.checkpoint import IN_RUN
-from training.monitor.health import Trouble
+from training.monitor.health import Problem
 from training.recipes.config import TrainConfig
 from training.recipes.presets import DEFAULT, preset
 from training.recipes.recipe import run_keys
@@ -14,43 +14,48 @@ from training.saving.run_folder import BEST
 from training.saving.snapshots import snapshots
 
 
-def advice(folder: Path, config: TrainConfig, trouble: Trouble) -> str:
-    """What to do about a run that `trouble` has stopped: other latents, or lower rates."""
+def advice(folder: Path, config: TrainConfig, problem: Problem) -> str:
+    """Says how to continue a run that `problem` has stopped: with other latents or lower rates."""
     gentler: dict[str, object] = {
         "generator_rate": config.generator_rate / 2,
         "discriminator_rate": config.discriminator_rate / 2,
     }
-    if trouble.kind == "not finite" and config.precision != "float32":
+    if problem.kind == "not finite" and config.precision != "float32":
         gentler["precision"] = "float32"
-    ways = []
+    options = []
     if snapshots(folder) and config.on_trouble != "rollback":
         again = shlex.join(["sagan", "train", str(folder), "--on-trouble", "rollback"])
-        ways.append(f"`{again}` goes on with other latents")
+        options.append(f"`{again}` continues with other latents")
     if (init := _last_good(folder)) is not None:
-        flags = _flags(_unlike_the_default(config) | gentler)
-        anew = ["sagan", "train", str(_free(folder)), "--init", str(init), *flags]
-        ways.append(f"`{shlex.join(anew)}` begins anew from its last good weights, more gently")
-    if not ways:
+        flags = _flags(_changed_from_default(config) | gentler)
+        anew = ["sagan", "train", str(_unused_path(folder)), "--init", str(init), *flags]
+        options.append(
+            f"`{shlex.join(anew)}` starts a new run from its last good weights, at lower rates"
+        )
+    if not options:
         flags = _flags(gentler)
-        return f"Nothing was saved before: begin in another folder with {shlex.join(flags)}"
-    return f"What was saved is whole: {', or '.join(ways)}"
+        return f"There is no snapshot: start in another folder with {shlex.join(flags)}"
+    return f"Its snapshots are intact: {', or '.join(options)}"
 
 
 def _last_good(folder: Path) -> Path | None:
-    """The run's best checkpoint, else its newest: neither is ever of a state found bad."""
+    """Returns the run's best checkpoint, else its newest.
+
+    A state with a problem is never exported.
+    """
     if (folder / BEST).is_dir():
         return folder / BEST
     return folder if (folder / IN_RUN).is_dir() else None
 
 
-def _free(folder: Path) -> Path:
-    """A folder beside `folder` that is not there yet."""
+def _unused_path(folder: Path) -> Path:
+    """Returns a path beside `folder` that does not exist yet."""
     beside = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
     return next(path for path in beside if not path.exists())
 
 
-def _unlike_the_default(config: TrainConfig) -> dict[str, object]:
-    """The keys of the recipe that a run without flags would have otherwise, but the networks'."""
+def _changed_from_default(config: TrainConfig) -> dict[str, object]:
+    """Returns the keys of a run that differ from the default preset, without the networks'."""
     default = preset(DEFAULT)
     recipe = {name: getattr(config, name) for name in run_keys()}
     return {
@@ -63,9 +68,9 @@ def _unlike_the_default(config: TrainConfig) -> dict[str, object]:
 def _flags(values: Mapping[str, object]) -> list[str]:
     flags = []
     for name, value in values.items():
-        spelt = name.replace("_", "-")
+        flag = name.replace("_", "-")
         if isinstance(value, bool):
-            flags.append(f"--{'' if value else 'no-'}{spelt}")
+            flags.append(f"--{'' if value else 'no-'}{flag}")
         else:
-            flags += [f"--{spelt}", f"{value:g}" if isinstance(value, float) else str(value)]
+            flags += [f"--{flag}", f"{value:g}" if isinstance(value, float) else str(value)]
     return flags

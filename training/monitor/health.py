@@ -1,9 +1,11 @@
-"""Health: notices a run that has gone wrong, and says so in one line.
+"""Health checks: notice a run that has gone wrong and describe the problem in one line.
 
-Three troubles, each noticed within a stated number of steps: a loss or weight that is not finite
-(`CHECK_EVERY_STEPS`), a discriminator that tells all real from all fake so surely that the hinge
-loss is 0 and nothing is learnt (`SATURATED_STEPS` and one check more), and samples of a class that
-have become alike (at the next snapshot).
+There are three problems:
+
+- "not finite": a loss or a weight is not finite. Noticed within `CHECK_EVERY_STEPS` steps.
+- "saturated": the discriminator separates all real images from all fakes so surely that the hinge
+  loss is 0 and the generator learns nothing. Noticed after `SATURATED_STEPS` steps and one check.
+- "collapsed": the samples of a class have become alike. Noticed at the next snapshot.
 """
 
 import math
@@ -25,20 +27,23 @@ Kind = Literal["not finite", "saturated", "collapsed"]
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What is wrong, in a line, and the images seen when all was still well."""
+class Problem:
+    """A problem of a run, described in `line`.
+
+    `healthy_at` is the number of images at which the run last showed no such problem.
+    """
 
     kind: Kind
     line: str
-    well_at: int
+    healthy_at: int
 
 
-class Watch:
-    """Looks at a run's readings. A trouble is told once, until it has passed.
+class HealthCheck:
+    """Checks a run that is at `num_images` now.
 
-    `num_images` is where the run is now and `well_at` in a Trouble where it was last found well.
-    Only the hinge loss can be saturated: the others never reach 0, and their gradient for the
-    generator is the larger the surer the discriminator is.
+    A problem is returned when it appears, and again only after a check without it. Saturation is a
+    problem of the hinge loss alone: the other losses never reach 0, and their gradient for the
+    generator grows as the discriminator becomes surer.
     """
 
     def __init__(self, num_images: int, loss: LossName = "hinge") -> None:
@@ -47,26 +52,31 @@ class Watch:
         self._unsaturated_at = num_images
         self._diverse_at = num_images
         self._saturated_steps = 0
-        self._told: set[Kind] = set()
+        self._reported: set[Kind] = set()
 
     @property
-    def well_at(self) -> int:
-        """The images seen when the run was last found well in every respect."""
+    def healthy_at(self) -> int:
+        """The number of images at which the run last had none of the problems."""
         return min(self._finite_at, self._unsaturated_at, self._diverse_at)
 
-    def look(self, readings: Readings, weights_finite: bool, num_images: int) -> Trouble | None:
-        """What the steps since the last look show, if anything."""
-        return self._finite(readings, weights_finite, num_images) or self._saturated(
+    def check_steps(
+        self, readings: Readings, weights_finite: bool, num_images: int
+    ) -> Problem | None:
+        """Checks the means over the steps since the last check; returns a new problem."""
+        return self._check_finite(readings, weights_finite, num_images) or self._check_saturation(
             readings, num_images
         )
 
-    def look_at_diversity(self, diversity: Mapping[str, float], num_images: int) -> Trouble | None:
-        """What a snapshot's samples show, if anything; `diversity` as `Diversity.of` gives it."""
+    def check_diversity(self, diversity: Mapping[str, float], num_images: int) -> Problem | None:
+        """Checks the diversity of a snapshot's samples (see `Diversity.of`).
+
+        Returns a new problem.
+        """
         if not diversity or (median := median_diversity(diversity)) >= COLLAPSED:
             self._diverse_at = num_images
             return self._passed("collapsed")
         least = min(diversity, key=diversity.__getitem__)
-        return self._tell(
+        return self._failed(
             "collapsed",
             f"the samples have collapsed: within half of the classes they differ at most "
             f"{median:.2f} times as much as the pictures do (limit {COLLAPSED}), least in {least} "
@@ -74,19 +84,21 @@ class Watch:
             self._diverse_at,
         )
 
-    def _finite(self, readings: Readings, weights_finite: bool, num_images: int) -> Trouble | None:
+    def _check_finite(
+        self, readings: Readings, weights_finite: bool, num_images: int
+    ) -> Problem | None:
         broken = [name for name, value in readings.values().items() if not math.isfinite(value)]
         if weights_finite and not broken:
             self._finite_at = num_images
             return self._passed("not finite")
         what = broken[0].replace("_", " ") if broken else "a weight"
-        return self._tell(
+        return self._failed(
             "not finite",
             f"{what} is no longer finite after {num_images:,} images",
             self._finite_at,
         )
 
-    def _saturated(self, readings: Readings, num_images: int) -> Trouble | None:
+    def _check_saturation(self, readings: Readings, num_images: int) -> Problem | None:
         sure = min(readings.real_accuracy, readings.fake_accuracy) >= SATURATED_ACCURACY
         if not self._can_saturate or not sure or readings.discriminator_loss > SATURATED_LOSS:
             self._unsaturated_at, self._saturated_steps = num_images, 0
@@ -94,20 +106,20 @@ class Watch:
         self._saturated_steps += readings.num_steps
         if self._saturated_steps < SATURATED_STEPS:
             return None
-        return self._tell(
+        return self._failed(
             "saturated",
-            f"the discriminator is saturated: for {self._saturated_steps} steps it has told all "
-            f"real from all fake with a loss of {readings.discriminator_loss:.3f}, which teaches "
-            "the generator nothing",
+            f"the discriminator is saturated: for {self._saturated_steps} steps it has separated "
+            f"all real images from all fakes with a loss of {readings.discriminator_loss:.3f}, "
+            "which teaches the generator nothing",
             self._unsaturated_at,
         )
 
-    def _passed(self, kind: Kind) -> Trouble | None:
-        self._told.discard(kind)
+    def _passed(self, kind: Kind) -> Problem | None:
+        self._reported.discard(kind)
         return None
 
-    def _tell(self, kind: Kind, line: str, well_at: int) -> Trouble | None:
-        if kind in self._told:
+    def _failed(self, kind: Kind, line: str, healthy_at: int) -> Problem | None:
+        if kind in self._reported:
             return None
-        self._told.add(kind)
-        return Trouble(kind, line, well_at)
+        self._reported.add(kind)
+        return Problem(kind, line, healthy_at)

@@ -1,4 +1,4 @@
-"""Readings: what the steps since the last look came to, averaged over steps and processes."""
+"""Readings: what steps measure, averaged over the steps since the last check and over processes."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -10,11 +10,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DiscriminatorStep:
-    """What a discriminator step saw, as scalars.
+    """What a discriminator step measures, as scalar tensors.
 
-    `loss` leaves out what the gradient penalty added, which is `penalty`. The logits are means.
-    `real_accuracy` and `fake_accuracy` are the shares with a logit above and below 0,
-    `pair_accuracy` the share of pairs whose real image has the higher logit.
+    `loss` does not contain the gradient penalty, which is `penalty`. `real_logit` and `fake_logit`
+    are means over the batch. `real_accuracy` is the share of real images with a logit above 0,
+    `fake_accuracy` the share of fakes with a logit below 0, and `pair_accuracy` the share of pairs
+    whose real image has the higher logit.
     """
 
     loss: Tensor
@@ -26,8 +27,8 @@ class DiscriminatorStep:
     pair_accuracy: Tensor
 
 
-class Seen(NamedTuple):
-    """What one step of both networks saw."""
+class StepMeasurements(NamedTuple):
+    """What one step of both networks measures."""
 
     discriminator: DiscriminatorStep
     generator_loss: Tensor
@@ -35,10 +36,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Readings:
-    """Means over `num_steps` steps of what `DiscriminatorStep` and `generator_step` give.
+    """The means of `StepMeasurements` over `num_steps` steps.
 
-    `penalty` is the mean over all steps, those that computed none included: γ/2·E‖∇D‖² as in the
-    formula, whatever the interval.
+    `penalty` is the mean over all steps, also over those that did not compute it: γ/2·E‖∇D‖² as in
+    the formula, whatever the interval.
     """
 
     num_steps: int
@@ -52,29 +53,29 @@ class Readings:
     pair_accuracy: float
 
     def values(self) -> dict[str, float]:
-        """Every mean by its name."""
+        """Returns every mean by its name."""
         return {name: value for name, value in asdict(self).items() if name != "num_steps"}
 
     def record(self, *, compares_pairs: bool) -> dict[str, float]:
-        """The means that the log keeps: only those accuracies that mean something with the loss."""
+        """Returns the means for the log, with only the accuracies that suit the loss."""
         left_out = {"real_accuracy", "fake_accuracy"} if compares_pairs else {"pair_accuracy"}
         return {name: value for name, value in self.values().items() if name not in left_out}
 
 
 class Meter:
-    """Adds up steps on the device, so that looking at them waits for it only once a while."""
+    """Adds up measurements on the device, so that the CPU waits for the device only at a check."""
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
         self._num_steps = 0
 
-    def add(self, seen: Seen) -> None:
-        """Count a step."""
-        step = seen.discriminator
+    def add(self, measured: StepMeasurements) -> None:
+        """Adds the measurements of one step."""
+        step = measured.discriminator
         values = torch.stack(
             [
                 step.loss,
-                seen.generator_loss,
+                measured.generator_loss,
                 step.penalty,
                 step.real_logit,
                 step.fake_logit,
@@ -87,7 +88,10 @@ class Meter:
         self._num_steps += 1
 
     def read(self, mean: Callable[[Tensor], Tensor]) -> Readings:
-        """The means since the last call. Raises ValueError where there was no step."""
+        """Returns the means over the steps since the last call, averaged over processes by `mean`.
+
+        Raises ValueError where there was no step.
+        """
         if self._sum is None:
             raise ValueError("no step since the last reading")
         means = mean(self._sum / self._num_steps).tolist()
@@ -97,8 +101,8 @@ class Meter:
         return readings
 
 
-def joined_readings(parts: list[Readings]) -> Readings:
-    """The means over all steps of `parts`."""
+def mean_readings(parts: list[Readings]) -> Readings:
+    """Joins the means of several parts, weighted by their numbers of steps."""
     total = sum(part.num_steps for part in parts)
     means = {
         name: sum(getattr(part, name) * part.num_steps for part in parts) / total

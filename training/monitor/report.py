@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a progress bar or lines, a JSONL log, TensorBoard, metrics."""
+"""Reports a run's progress: a progress bar or lines, `log.jsonl`, TensorBoard and Prometheus."""
 
 import json
 import math
@@ -21,19 +21,21 @@ from rich.progress import (
 from model.pictures import Pixels, encode_png
 from training.errors import RunError
 from training.monitor.prometheus import TrainingMetrics
-from training.monitor.tensorboard import Board
+from training.monitor.tensorboard import TensorBoard
 from training.saving.disk import write_whole_bytes, writing
 
+LOG_FILE = "log.jsonl"
 LOG_EVERY_S = 10.0
-LINE_EVERY_S = 30.0  # where the output is no terminal
+LINE_EVERY_S = 30.0  # where the output is not a terminal
 
 
 class Report:
-    """Tells people and files how a run goes; used by the first process alone, as a context.
+    """Shows a run's progress and writes its records. Rank 0 alone has one, as a context manager.
 
-    In a terminal a progress bar, elsewhere a line every 30 seconds; every record also goes to
-    `log.jsonl` and TensorBoard, by images seen, and to `metrics`, if there are any. Records of more
-    than `num_images` are dropped: they will be made anew. Raises RunError for a full disk.
+    A terminal shows a progress bar; any other output gets a line every 30 seconds. Every record
+    also goes to `log.jsonl` and TensorBoard, by the number of images seen, and to `metrics` where
+    they are given. A run that resumes at `num_images` makes later records again, so the old ones
+    are removed. Raises RunError where the disk is full.
     """
 
     def __init__(
@@ -46,23 +48,23 @@ class Report:
         self.folder, self.total_images = folder, total_images
         self.metrics = metrics
         if metrics is not None:
-            metrics.moved(num_images)
+            metrics.update_progress(num_images)
         self.console = Console()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[status]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
         self._task = self._progress.add_task(
-            folder.name, total=total_images, completed=num_images, told=""
+            folder.name, total=total_images, completed=num_images, status=""
         )
-        self._record = RunLog(folder)
-        self._record.rewind(num_images)
-        self._board = Board(folder, num_images)
+        self._log_file = RunLog(folder)
+        self._log_file.rewind(num_images)
+        self._tensorboard = TensorBoard(folder, num_images)
         self._line_at = float("-inf")
         self._scores: dict[str, float] = {}
 
@@ -77,63 +79,63 @@ class Report:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
-        with suppress(RunError) if error is not None else nullcontext():  # the first one counts
-            self._board.close()
+        with suppress(RunError) if error is not None else nullcontext():  # the first error counts
+            self._tensorboard.close()
 
-    def moved(self, num_images: int) -> None:
-        """Move the bar."""
+    def update_progress(self, num_images: int) -> None:
+        """Moves the bar to `num_images`."""
         self._progress.update(self._task, completed=num_images)
         if self.metrics is not None:
-            self.metrics.moved(num_images)
+            self.metrics.update_progress(num_images)
 
     def record(self, num_images: int, values: Mapping[str, float]) -> None:
-        """Log `values`, and tell of them: on the bar, or as a line where the last is old enough."""
+        """Logs `values` and shows them on the bar, or as a line every `LINE_EVERY_S`."""
         self._log(num_images, values)
         if self.metrics is not None:
             self.metrics.record(values)
         rate = values["images_per_s"]
         left = duration((self.total_images - num_images) / rate) if rate else "?"
-        told = f"{self._told(values)}  {left} left"
-        self._progress.update(self._task, completed=num_images, told=told)
+        status = f"{self._status(values)}  {left} left"
+        self._progress.update(self._task, completed=num_images, status=status)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
             self._line_at = now
-            self.say(f"{num_images:,}/{self.total_images:,} images  {told}")
+            self.print(f"{num_images:,}/{self.total_images:,} images  {status}")
 
-    def rewound(self, num_images: int) -> None:
-        """The run is back at so many images: drop the records of what came after."""
-        self.moved(num_images)
-        self._record.rewind(num_images)
-        self._board.rewind(num_images)
+    def rewind(self, num_images: int) -> None:
+        """Removes the records of more than `num_images`, after a rollback to that number."""
+        self.update_progress(num_images)
+        self._log_file.rewind(num_images)
+        self._tensorboard.rewind(num_images)
 
-    def scored(self, num_images: int, scores: Mapping[str, float]) -> None:
-        """Log what a snapshot scored; the bar and the lines show it from now on."""
+    def record_scores(self, num_images: int, scores: Mapping[str, float]) -> None:
+        """Logs a snapshot's scores; the bar and the lines show them from now on."""
         if self.metrics is not None:
-            self.metrics.scored(scores)
+            self.metrics.record_scores(scores)
         if scores:
             self._scores = dict(scores)
             self._log(num_images, scores)
             listed = "  ".join(f"{name} {value:.3g}" for name, value in scores.items())
-            self.say(f"{num_images:,} images: {listed}")
+            self.print(f"{num_images:,} images: {listed}")
 
-    def pictures(self, num_images: int, sheets: Mapping[str, Pixels]) -> None:
-        """Keep sheets as PNG files in folders of their names, and in TensorBoard."""
+    def save_sheets(self, num_images: int, sheets: Mapping[str, Pixels]) -> None:
+        """Saves each sheet as a PNG file in a folder of its name, and in TensorBoard."""
         for name, pixels in sheets.items():
             path = self.folder / name / f"{num_images:012d}.png"
             with writing(path):
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(encode_png(pixels))
-            self._board.picture(num_images, name, pixels)
+            self._tensorboard.picture(num_images, name, pixels)
 
-    def say(self, line: str) -> None:
-        """A line above the bar."""
+    def print(self, line: str) -> None:
+        """Prints a line above the bar."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _log(self, num_images: int, values: Mapping[str, float]) -> None:
-        self._record.add(num_images, values)
-        self._board.add(num_images, values)
+        self._log_file.add(num_images, values)
+        self._tensorboard.add(num_images, values)
 
-    def _told(self, values: Mapping[str, float]) -> str:
+    def _status(self, values: Mapping[str, float]) -> str:
         scores = "".join(f"  {name} {value:.3g}" for name, value in self._scores.items())
         gammas = "".join(f"  γ {v:.3f}" for name, v in values.items() if name.startswith("gamma"))
         return (
@@ -145,37 +147,37 @@ class Report:
 
 
 def _right(values: Mapping[str, float]) -> str:
-    """How often D is right: in pairs where those are compared, else on real and on fake images."""
+    """D's accuracy: on pairs where the loss compares them, else on real and on fake images."""
     if "pair_accuracy" in values:
         return f"{values['pair_accuracy']:.0%} of pairs"
     return f"{values['real_accuracy']:.0%}/{values['fake_accuracy']:.0%}"
 
 
 def duration(seconds: float) -> str:
-    """1 h 05 min, 12 min, 40 s."""
+    """Writes a duration for people: 1 h 05 min, 12 min, 40 s."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-LOG_FILE = "log.jsonl"
-
-
 class RunLog:
-    """Appends records; raises RunError where the disk does not take one."""
+    """`log.jsonl`, a line of JSON for each record.
+
+    Raises RunError where the disk refuses a record.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOG_FILE
 
     def add(self, num_images: int, values: Mapping[str, float]) -> None:
-        """Append what was seen after `num_images`."""
+        """Appends `values` as the record at `num_images`."""
         record = {"images": num_images} | {n: _finite_or_none(v) for n, v in values.items()}
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def rewind(self, num_images: int) -> None:
-        """Drop the records of later images, which are to be seen anew, and half a last line."""
+        """Removes the records of more than `num_images`, and a last line that is not complete."""
         if not self.path.exists():
             return
         lines = self.path.read_text("utf-8").splitlines(keepends=True)
@@ -185,7 +187,10 @@ class RunLog:
 
 
 def _images_of(line: str) -> float:
-    """Infinity for what is no record: a power cut can leave such a line."""
+    """The number of images of a record.
+
+    Infinity for a damaged line, which a power cut can leave.
+    """
     try:
         return float(json.loads(line)["images"])
     except (ValueError, KeyError, TypeError):
@@ -193,5 +198,5 @@ def _images_of(line: str) -> float:
 
 
 def _finite_or_none(value: float) -> float | None:
-    """JSON knows no NaN."""
+    """JSON has no NaN and no infinity: they become null."""
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Sheets: pictures of what a generator draws and of what it attends to."""
+"""Sheets: one image each of a generator's samples and of its attention maps."""
 
 import torch
 
@@ -11,19 +11,19 @@ from model.pictures import Pixels, attention_picture, contact_sheet
 SAMPLE_ROWS = 6
 MAX_COLUMNS = 20
 ATTENTION_ROWS = 4
-# As in the paper's figure: a few points of the picture, a map each. In parts of the side.
+# Points of the picture, as in the paper's figure: x and y as fractions of the side.
 QUERY_POINTS = ((0.5, 0.5), (0.3, 0.35), (0.7, 0.35), (0.5, 0.8))
 
 
 def gammas(generator: Generator) -> dict[str, float]:
-    """γ of each attention layer: how much the network has come to use it."""
+    """Returns γ of each attention layer, which says how much the network uses that layer."""
     layers = [(n, m) for n, m in generator.attention.items() if isinstance(m, SelfAttention)]
     return {f"gamma_{at}": float(layer.gamma.detach()) for at, layer in layers}
 
 
 @torch.no_grad()
 def sample_sheet(generator: Generator, seed: int = 0) -> Pixels:
-    """A column a class (at most 20) and a row a seed, the same seeds every time."""
+    """Draws a sheet with a column for each class (at most 20) and a row for each of six seeds."""
     num_classes = min(generator.config.num_classes, MAX_COLUMNS)
     device = generator.linear.weight.device
     seeds = [seed + row for row in range(SAMPLE_ROWS) for _ in range(num_classes)]
@@ -38,10 +38,10 @@ def sample_sheet(generator: Generator, seed: int = 0) -> Pixels:
 
 @torch.no_grad()
 def attention_sheet(generator: Generator) -> Pixels | None:
-    """A row a class (four of them): the picture with its query points, then a map a point.
+    """Draws a sheet with a row for each of four classes: a sample and a map for each query point.
 
-    The maps are those of the last attention layer, as in the paper's figures. None for a generator
-    without attention.
+    The maps are of the last attention layer, as in the paper's figures. Returns None for a
+    generator without attention.
     """
     config, device = generator.config, generator.linear.weight.device
     if not config.attention_layers:

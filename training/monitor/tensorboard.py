@@ -1,7 +1,8 @@
-"""The board: a run's scalars and pictures as TensorBoard reads them.
+"""Writes a run's scalars and pictures for TensorBoard.
 
-tensorboardX writes on a thread of its own, which a full disk ends in silence, and the run with it
-once the thread's queue is full. Its records are written here by the caller, who hears of it.
+tensorboardX has a writer of its own, on a thread. A full disk ends that thread silently, and then
+the run hangs once the thread's queue is full. So this module uses tensorboardX's record writer in
+the caller's thread, where a full disk raises.
 """
 
 import os
@@ -20,11 +21,11 @@ from training.saving.disk import writing
 FOLDER = "tensorboard"
 
 
-class Board:
-    """A file of events in `RUN/tensorboard`; points are on the disk when `add` returns.
+class TensorBoard:
+    """A file of events in `RUN/tensorboard`. `add` returns once its points are on the disk.
 
-    What other files have of more than `num_images` is from before a rollback or a kill and is no
-    longer shown. Raises RunError where the disk does not take it.
+    TensorBoard no longer shows what older files have of more than `num_images`, which comes from
+    before a rollback or a kill. Raises RunError where the disk refuses a record.
     """
 
     def __init__(self, folder: Path, num_images: int) -> None:
@@ -37,23 +38,23 @@ class Board:
         self.rewind(num_images)
 
     def add(self, num_images: int, values: Mapping[str, float]) -> None:
-        """A point of each curve."""
+        """Adds a point to each curve."""
         for name, value in values.items():
             self._write(Event(summary=scalar(name, value)), num_images)
         with writing(self.folder):
             self._file.flush()
 
     def picture(self, num_images: int, name: str, pixels: Pixels) -> None:
-        """A picture of the series `name`."""
+        """Adds a picture to the series `name`."""
         self._write(Event(summary=image(name, pixels, dataformats="HWC")), num_images)
 
     def rewind(self, num_images: int) -> None:
-        """Take back what is of more than `num_images`."""
+        """Makes TensorBoard drop the points of more than `num_images`."""
         start = SessionLog(status=SessionLog.START)
         self._write(Event(session_log=start), num_images + 1)
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         with writing(self.folder):
             self._file.close()
 

@@ -1,4 +1,4 @@
-"""What a run would cost, before it is begun: parameters, arithmetic, memory, time."""
+"""Estimates a run before it starts: parameters, arithmetic, memory and time."""
 
 import time
 from collections.abc import Callable
@@ -19,18 +19,19 @@ from training.run.losses import GradientPenalty
 from training.run.steps import discriminator_step, generator_step
 from training.saving.state import TrainState
 
-# What a parameter needs in float32: itself, its gradient, and Adam's two moments.
+# In float32: the parameter, its gradient and Adam's two moments.
 BYTES_PER_TRAINED, BYTES_PER_AVERAGED = 16, 4
 MEASURED_STEPS = 3
-MAX_MEASURED_BATCH = {"cpu": 16}  # a CPU's rate hardly depends on the batch; its patience does
+MAX_MEASURED_BATCH = {"cpu": 16}  # a CPU's images per second hardly depend on the batch
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the networks of a run are and what a step takes.
+    """The size of a run's networks, and what a step of it needs.
 
     FLOPs count a multiplication and an addition as two. `generator_flops` and `discriminator_flops`
-    are a forward pass on one image, `step_flops` a training step's share of one real image.
+    are those of a forward pass on one image, `step_flops` those of a training step divided by its
+    number of real images.
     """
 
     generator_parameters: int
@@ -43,13 +44,13 @@ class Costs:
 
     @property
     def memory_bytes(self) -> int:
-        """The least that a step needs: the state, and what waits for the backward pass."""
+        """The least memory of a step: the state, and the activations kept for backward."""
         return self.state_bytes + self.activation_bytes
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Real images a second, measured in steps of `batch_size`; `peak_bytes` on a GPU alone."""
+    """Real images a second, measured in steps of `batch_size`. Only a GPU gives `peak_bytes`."""
 
     images_per_s: float
     batch_size: int
@@ -57,17 +58,17 @@ class Speed:
 
 
 def count_costs(config: TrainConfig) -> Costs:
-    """The costs of a run, without doing any of its arithmetic.
+    """Counts the costs of a run without any of its arithmetic.
 
-    The networks run on tensors that have shapes but no content. Activations are the distinct
-    tensors that autograd keeps for the backward pass, in the half of a step that keeps more, as
-    they grow from a batch of 2 to one of 4; of a batch in parts, those of one part. What kernels
-    use for a moment comes on top.
+    The networks run on tensors that have shapes but no content. The activations are the distinct
+    tensors that autograd keeps for the backward pass in that half of a step which keeps more. They
+    are extrapolated from batches of 2 and 4. Where a batch is split into parts, they are those of
+    one part. Temporary memory of kernels is not counted.
     """
-    with FakeTensorMode():  # unlike the meta device it knows autocast
+    with FakeTensorMode():  # unlike the meta device it supports autocast
         state = _shapes(config)
         ones, twos = (_batch(config, n, torch.device("cpu")) for n in (1, 2))
-        # What two images take and one does not: weights are prepared once for any batch.
+        # The difference between two images and one: weights are prepared once for any batch.
         generator_flops = _flops(lambda: state.generator(*twos[:2])) - _flops(
             lambda: state.generator(*ones[:2])
         )
@@ -91,10 +92,10 @@ def count_costs(config: TrainConfig) -> Costs:
 
 
 def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
-    """Time a few steps on `device`, after one to warm up, on random pictures.
+    """Times a few steps with random pictures on `device`, after one step to warm up.
 
-    Steps are of the run's batch; on a CPU of 16 at most. Raises `torch.OutOfMemoryError` where the
-    batch does not fit.
+    The steps have the run's batch size, on a CPU at most 16. Raises `torch.OutOfMemoryError` where
+    the batch does not fit.
     """
     batch_size = min(config.batch_size, MAX_MEASURED_BATCH.get(device.type, config.batch_size))
     state = TrainState.start(config, device)
@@ -104,7 +105,7 @@ def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
 
 
 def _mean_over_steps(config: TrainConfig, cost: Callable[[bool], float]) -> float:
-    """The mean `cost` of a step, given whether the gradient penalty is due in it."""
+    """Averages `cost(penalty_due)` over the steps with and without the gradient penalty."""
     if not GradientPenalty.of_run(config).is_due(0):
         return cost(False)
     share = 1 / config.penalty_interval
@@ -112,14 +113,14 @@ def _mean_over_steps(config: TrainConfig, cost: Callable[[bool], float]) -> floa
 
 
 def _step_flops(config: TrainConfig, state: TrainState, penalty_due: bool) -> float:
-    """FLOPs of a step, a real image."""
+    """The FLOPs of a step divided by its number of real images."""
     images = 2
     flops = _flops(lambda: _step(config, state, images, penalty_due))
     return flops / (images * config.discriminator_steps)
 
 
 def _step_s(config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool) -> float:
-    """Seconds that a step takes, after one to warm up."""
+    """The seconds of a step, measured after one step to warm up."""
     _step(config, state, batch_size, penalty_due)
     _wait_for(state.device)
     begin = time.perf_counter()
@@ -130,7 +131,7 @@ def _step_s(config: TrainConfig, state: TrainState, batch_size: int, penalty_due
 
 
 def _shapes(config: TrainConfig) -> TrainState:
-    """The state of a run as `TrainState.start` makes it, where tensors are fake."""
+    """A state as `TrainState.start` makes it, for fake tensors."""
     generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
     return TrainState(
         generator=generator,
@@ -145,7 +146,7 @@ def _shapes(config: TrainConfig) -> TrainState:
 def _batch(
     config: TrainConfig, batch_size: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, classes and pictures of a batch; what they show does not matter."""
+    """Random latents, classes and images of a batch."""
     side = config.generator.resolution
     z = torch.randn(batch_size, config.generator.z_dim, device=device)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
@@ -156,7 +157,7 @@ def _batch(
 def _halves(
     config: TrainConfig, state: TrainState, batch_size: int, penalty_due: bool
 ) -> list[Callable[[], object]]:
-    """The discriminator's and the generator's step on a batch."""
+    """The update of the discriminator and that of the generator, on a random batch."""
     penalty = GradientPenalty.of_run(config) if penalty_due else None
     generator, discriminator, loss = state.generator, state.discriminator, config.loss
     device, bf16 = state.device, config.runs_in_bf16(state.device)
@@ -188,12 +189,14 @@ def _flops(run: Callable[[], object]) -> int:
 
 
 def _kept_bytes(config: TrainConfig, state: TrainState, batch_size: int) -> int:
-    """Bytes of the distinct storages that the larger half of a step keeps for its backward pass."""
+    """The bytes of the distinct storages that the larger half of a step keeps for backward."""
     trained = (state.generator, state.discriminator)
     own = {p.untyped_storage()._cdata for network in trained for p in network.parameters()}
     sums = []
     for half in _halves(config, state, batch_size, GradientPenalty.of_run(config).is_due(0)):
-        kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address comes again
+        kept: dict[
+            int, torch.UntypedStorage
+        ] = {}  # holds the storages, so that no address is used twice
 
         def keep(tensor: Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> Tensor:
             storage = tensor.untyped_storage()

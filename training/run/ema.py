@@ -1,4 +1,4 @@
-"""The exponential moving average of the generator, which is what samples are drawn from."""
+"""The exponential moving average of the generator, from which samples are drawn."""
 
 import copy
 
@@ -14,12 +14,12 @@ CALIBRATION_BATCH_SIZE = 64
 
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move `average` towards `network` after step number `step` (from 0), in place.
+    """Moves `average` towards `network` after step number `step` (from 0), in place.
 
-    Parameters are averaged. Buffers are copied: u and v belong to the newest weight (their average
-    would underestimate σ). Batch norm's statistics come along but are those of the last few steps'
-    weights: `calibrated` makes the average's own. The decay starts low, so that the random start
-    is soon forgotten.
+    Parameters are averaged and buffers are copied. An average of u and v would underestimate σ.
+    Batch norm's copied statistics belong to the weights of the last few steps, not to the average:
+    `calibrated` computes the right ones. The decay starts low, so that the average soon forgets
+    the random initial weights.
     """
     decay = min(decay, (1 + step) / (WARM_UP_STEPS + step))
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
@@ -29,10 +29,10 @@ def update_ema(average: nn.Module, network: nn.Module, decay: float, step: int) 
 
 @torch.no_grad()
 def calibrated(average: Generator) -> Generator:
-    """A copy of `average`, in eval mode, whose batch norm statistics are its own.
+    """Returns a copy of `average`, in eval mode, with batch norm statistics of its own weights.
 
-    They are the mean over 16 batches of 64 latents, classes in turn, the same at every call
-    ("standing statistics", Brock et al. 2019, appendix).
+    The statistics are means over 16 batches of 64 latents, which take the classes in turn and are
+    the same at every call ("standing statistics", Brock et al. 2019, appendix).
     """
     network = copy.deepcopy(average)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]

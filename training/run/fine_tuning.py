@@ -1,4 +1,4 @@
-"""Fine-tuning: a run that starts from a checkpoint, perhaps with other classes."""
+"""Fine-tuning: starts a run from the weights of a checkpoint, which may have other classes."""
 
 from collections.abc import Sequence
 
@@ -19,23 +19,24 @@ from training.saving.state import TrainState
 def configs_for(
     checkpoint: Checkpoint, num_classes: int
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
-    """The checkpoint's configs for `num_classes` classes.
+    """Returns the checkpoint's network configs, changed to `num_classes` classes.
 
-    A checkpoint without a discriminator gets one like its generator, as far as its width allows.
+    For a checkpoint without a discriminator the second config resembles the generator's.
     """
     generator = checkpoint.config
     if checkpoint.discriminator is not None:
         discriminator = checkpoint.discriminator.config
     else:
-        discriminator = _judge_of(generator)
+        discriminator = _discriminator_like(generator)
     update = {"num_classes": num_classes}
     return generator.model_copy(update=update), discriminator.model_copy(update=update)
 
 
-def _judge_of(generator: GeneratorConfig) -> DiscriminatorConfig:
-    """A discriminator as wide as the generator near the picture, attentive at the same places.
+def _discriminator_like(generator: GeneratorConfig) -> DiscriminatorConfig:
+    """A discriminator that is as wide as the generator at its last block, with attention likewise.
 
-    Those where it has no feature map, or too few channels for attention, are left out.
+    Attention and residual blocks are left out at resolutions where the discriminator has no feature
+    map, or one with too few channels.
     """
     last = GENERATOR_MULTIPLIERS[generator.resolution][-1]
     plain = DiscriminatorConfig(
@@ -57,21 +58,21 @@ def _judge_of(generator: GeneratorConfig) -> DiscriminatorConfig:
 def start_from(
     state: TrainState, checkpoint: Checkpoint, classes: Sequence[ClassInfo]
 ) -> list[str]:
-    """Give the networks of a fresh `state` the checkpoint's weights, in place.
+    """Copies the checkpoint's weights into the networks of a fresh `state`.
 
-    Rows of class embeddings go by WordNet id or name; a class that the checkpoint does not know
-    keeps its fresh row. Returns the names of those classes.
+    A class is found in the checkpoint by its WordNet id, else by its name. A class that is not
+    there keeps its random embedding. Returns the names of those classes.
     """
     rows = known_labels(checkpoint.classes, classes)
-    _take_over(state.generator, checkpoint.generator, rows)
-    _take_over(state.average, checkpoint.generator, rows)
+    _copy_weights(state.generator, checkpoint.generator, rows)
+    _copy_weights(state.average, checkpoint.generator, rows)
     if checkpoint.discriminator is not None:
-        _take_over(state.discriminator, checkpoint.discriminator, rows)
+        _copy_weights(state.discriminator, checkpoint.discriminator, rows)
     return [info.name for label, info in enumerate(classes) if label not in rows]
 
 
 def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
-    """New label -> the label of the same class in the checkpoint."""
+    """Maps each label of `new` to the label of the same class in `old`, where there is one."""
     by_name = {info.name: label for label, info in enumerate(old)}
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}
     rows = {}
@@ -84,21 +85,21 @@ def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int
 
 
 @torch.no_grad()
-def _take_over(network: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
+def _copy_weights(network: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
     embeddings = {name for name, m in source.named_modules() if isinstance(m, Embedding)}
     target = dict(network.state_dict())
     for name, tensor in source.state_dict().items():
         if name.rpartition(".")[0] not in embeddings:
             target[name].copy_(tensor)
     for name in embeddings:
-        _take_rows(network.get_submodule(name), source.get_submodule(name), rows)
+        _copy_rows(network.get_submodule(name), source.get_submodule(name), rows)
 
 
-def _take_rows(embedding: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
-    """Known rows as the source uses them: the old σ is divided out and a new one found.
+def _copy_rows(embedding: nn.Module, source: nn.Module, rows: dict[int, int]) -> None:
+    """Copies rows of class embeddings, divided by the σ of `source`, and estimates the new σ.
 
-    Under spectral norm fresh rows become as long as the known ones are in the mean, so that the new
-    σ is near 1 and the known rows keep their length; where classes are missing σ is what is left.
+    Under spectral norm the fresh rows are scaled to the mean length of the copied ones. The new σ
+    is then near 1, and the copied rows keep about their length.
     """
     if not isinstance(embedding, Embedding) or not isinstance(source, Embedding):
         raise TypeError("not a pair of embeddings")

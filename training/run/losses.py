@@ -1,9 +1,14 @@
-"""What both networks minimise: an adversarial loss, and AC-GAN's classification beside it.
+"""The losses of both networks, and the gradient penalties R1 and R2.
 
 A discriminator gives (B,) logits, or, with an auxiliary classifier, (B, 1 + num_classes): see
 `Discriminator.forward`. The classifier adds the cross-entropy of the right class to both losses, on
 real and fake for the discriminator and on fake for the generator, each with the weight 1 of Odena
-et al. 2017 (section 3). There the adversarial term is a log-likelihood; here it is any of these.
+et al. 2017 (section 3). Their adversarial term is a log-likelihood; here it is any loss of
+`LOSSES`.
+
+R1 is γ/2·E‖∇ₓD(x, y)‖² at real images (Mescheder et al. 2018, equation 9), R2 the same at fakes.
+They are computed only every `interval` steps, and are then `interval` times as strong, so that γ
+means the same whatever the interval ("lazy regularization", Karras et al. 2020, appendix B).
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +27,8 @@ from training.recipes.config import LossName, TrainConfig
 class Loss(NamedTuple):
     """An adversarial loss, as two functions of (B,) float32 logits on real and on fake images.
 
-    With `compares_pairs` each logit means something only beside that of the other kind, so the
-    generator's loss needs real images too, and real and fake of a pair must be of one class.
+    With `compares_pairs` a logit means something only relative to the other logit of its pair: the
+    generator's loss then needs real images, too, and both images of a pair must be of one class.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
@@ -56,16 +61,16 @@ LOSSES: dict[LossName, Loss] = {
 
 
 def discriminator_loss(loss: LossName, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-    """What the discriminator minimises, a float32 scalar.
+    """The discriminator's loss, a float32 scalar.
 
-    `real` and `fake` are its outputs on images of the same (B,) classes `labels`, in this order.
+    `real` and `fake` are its outputs on images of the (B,) classes `labels`.
     """
     adversarial = LOSSES[loss].discriminator(realness(real), realness(fake))
     return adversarial + _class_loss(real, labels) + _class_loss(fake, labels)
 
 
 def generator_loss(loss: LossName, real: Tensor | None, fake: Tensor, labels: Tensor) -> Tensor:
-    """What the generator minimises, a float32 scalar.
+    """The generator's loss, a float32 scalar.
 
     `real` and `fake` are the discriminator's outputs on images of the (B,) classes `labels`; a loss
     that does not compare pairs needs no `real`.
@@ -76,12 +81,12 @@ def generator_loss(loss: LossName, real: Tensor | None, fake: Tensor, labels: Te
 
 
 def realness(output: Tensor) -> Tensor:
-    """The (B,) float32 logits, higher for real, in a discriminator's output of either form."""
+    """Takes the (B,) float32 logits, higher for real, from either form of discriminator output."""
     return (output if output.dim() == 1 else output[:, 0]).float()
 
 
 def _class_loss(output: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of `labels`; 0 for a discriminator without a classifier."""
+    """The cross-entropy of `labels`, or 0 for a discriminator without a classifier."""
     if output.dim() == 1:
         return output.new_zeros(()).float()
     return F.cross_entropy(output[:, 1:].float(), labels)
@@ -89,7 +94,7 @@ def _class_loss(output: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class GradientPenalty:
-    """`r1` and `r2` are the formulas' γ; 0 leaves that penalty out."""
+    """R1 and R2 with the weights γ = `r1` and γ = `r2`; a weight of 0 leaves that penalty out."""
 
     r1: float = 0.0
     r2: float = 0.0
@@ -101,11 +106,11 @@ class GradientPenalty:
         return cls(config.r1, config.r2, config.penalty_interval)
 
     def is_due(self, step: int) -> bool:
-        """Whether step number `step` (from 0) computes it: a function of the step alone."""
+        """Whether step number `step` (from 0) computes the penalty."""
         return (self.r1 > 0 or self.r2 > 0) and step % self.interval == 0
 
     def of(self, real_gradient: Tensor, fake_gradient: Tensor) -> Tensor:
-        """What a step that is due adds to the loss, a scalar, from two (B, 3, H, W) gradients."""
+        """The scalar that a step adds to its loss, from two (B, 3, H, W) gradients."""
         real, fake = (
             gradient.square().sum((1, 2, 3)).mean() for gradient in (real_gradient, fake_gradient)
         )
@@ -115,14 +120,15 @@ class GradientPenalty:
 def outputs_and_gradients(
     discriminator: nn.Module, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The discriminator's outputs on (B, 3, H, W) images, and its logits' gradients with respect to
-    them, (B, 3, H, W), both differentiable.
+    """Returns the discriminator's outputs, and the gradients of its logits by the images.
 
-    A row's gradient is its own logit's alone, since a discriminator has no batch norm.
+    Images and gradients are (B, 3, H, W); both results are differentiable. The logit of an image
+    depends on that image alone, since a discriminator has no batch norm, so each gradient is that
+    of one logit.
     """
     exact = torch.promote_types(images.dtype, torch.float32)
     images = images.detach().to(exact).requires_grad_()
-    images = images.view_as(images)  # no leaf: PyTorch's FLOP counter cannot follow one
+    images = images.view_as(images)  # not a leaf: PyTorch's FLOP counter cannot follow one
     with _twice_differentiable(images.device.type):
         outputs = discriminator(images, labels)
         (gradients,) = torch.autograd.grad(realness(outputs).sum(), images, create_graph=True)
@@ -131,9 +137,9 @@ def outputs_and_gradients(
 
 @contextmanager
 def _twice_differentiable(device_type: str) -> Iterator[None]:
-    """Within, networks run in float32 or better, in forms that have second derivatives.
+    """In the `with` block networks run in float32 or better and have second derivatives.
 
-    Neither PyTorch's fused attention nor a compiled network has any.
+    PyTorch's fused attention and compiled networks have none, so both are switched off.
     """
     with (
         torch.autocast(device_type, enabled=False),

@@ -1,7 +1,8 @@
-"""The processes that train one run together, on one machine or many; one alone needs none of it.
+"""The processes that train one run together, on one machine or on several.
 
-Every process draws the same order, flips and latents for the whole batch and takes its own share,
-so that a run does not depend on how many there are. The first one alone writes and decides.
+Every process draws the order, flips and latents of the whole batch and takes its own shard of it,
+so that the result of a run does not depend on the number of processes. Rank 0 alone writes files
+and makes decisions.
 """
 
 import inspect
@@ -24,14 +25,15 @@ _SYNC_BUFFERS = (
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
 )
-TIMEOUT = timedelta(hours=2)  # what the others wait for the first one to score and save
+TIMEOUT = timedelta(hours=2)  # longer than rank 0 takes to score and save a snapshot
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those of its run. `control` carries decisions, beside the device.
+    """This process's rank among those of its run.
 
-    Raises nothing of its own; a lost process ends the others' calls with a RuntimeError.
+    `control` is a group that carries decisions over the CPU. Where another process has died, every
+    method that communicates raises RuntimeError.
     """
 
     rank: int = 0
@@ -40,23 +42,24 @@ class Processes:
     control: distributed.ProcessGroup | None = None
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
+    def is_rank0(self) -> bool:
+        """Whether this is the process that writes files and makes decisions."""
         return self.rank == 0
 
-    def share(self, whole: Tensor) -> Tensor:
-        """This process's rows of a (B, …) tensor that all of them have, (B / count, …)."""
-        return whole.chunk(self.count)[self.rank]
+    def shard(self, batch: Tensor) -> Tensor:
+        """Takes this process's rows of a (B, …) tensor that every process has: (B / count, …)."""
+        return batch.chunk(self.count)[self.rank]
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """`network`, with gradients averaged over the processes."""
+        """Makes `network` average its gradients over the processes."""
         if self.count == 1:
             return network
-        # Buffers are the same everywhere already: u and v by arithmetic, statistics by their sync.
+        # Buffers need no broadcast: every process computes the same u and v, and the batch norms
+        # synchronise their statistics.
         return DistributedDataParallel(network, **{_SYNC_BUFFERS: False})  # type: ignore[arg-type]
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean of every process's `values`, on the CPU."""
+        """Averages `values` over the processes; the result is on the CPU."""
         values = values.detach().float().cpu()
         if self.count > 1:
             distributed.all_reduce(values, group=self.control)
@@ -67,41 +70,44 @@ class Processes:
         """Whether `flag` is set in any process."""
         return flag if self.count == 1 else bool(self.mean(torch.tensor(float(flag))) > 0)
 
-    def from_first(self, content: bytes) -> bytes:
-        """The first process's `content`, in every process."""
+    def from_rank0(self, content: bytes) -> bytes:
+        """Sends the `content` of rank 0 to every process, which all return it."""
         if self.count == 1:
             return content
         size = torch.tensor([len(content)])
         distributed.broadcast(size, 0, group=self.control)
         buffer = torch.zeros(int(size), dtype=torch.uint8)
-        if self.first and content:
+        if self.is_rank0 and content:
             buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
         distributed.broadcast(buffer, 0, group=self.control)
         return buffer.numpy().tobytes()
 
     @contextmanager
-    def led(self) -> Iterator[None]:
-        """Within, the first process works and the others wait.
+    def rank0_first(self) -> Iterator[None]:
+        """Makes the other processes wait at the end of the `with` block until rank 0 is there.
 
-        What it raises ends them too, without a word of theirs (SystemExit).
+        Where rank 0 raises inside the block, the others end silently with SystemExit.
         """
         try:
             yield
         except BaseException:
-            if self.first:
-                self.from_first(b"failed")
+            if self.is_rank0:
+                self.from_rank0(b"failed")
             raise
-        if self.from_first(b""):
+        if self.from_rank0(b""):
             raise SystemExit(1)
 
     def wait(self) -> None:
-        """Return once every process has come here."""
+        """Waits until every process has called this."""
         if self.count > 1:
             distributed.barrier(group=self.control)
 
     @contextmanager
-    def one_a_machine_first(self) -> Iterator[None]:
-        """Within, one process of each machine goes ahead; the others find what it prepared."""
+    def local_rank0_first(self) -> Iterator[None]:
+        """Lets one process of each machine run the `with` block before the others of that machine.
+
+        The others then find on the disk what it has prepared.
+        """
         if self.local_rank != 0:
             self.wait()
         try:
@@ -111,11 +117,15 @@ class Processes:
                 self.wait()
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
-    """Meet the processes that `torchrun` started with this one; alone without it.
+SINGLE_PROCESS = Processes()
 
-    Yields them and this process's device: with several GPUs to a machine, each takes its own.
+
+@contextmanager
+def join_processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """Connects this process to the others that `torchrun` has started; without it there are none.
+
+    Yields the processes and the device of this one. On a machine with several GPUs each process
+    takes its own.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(), device
@@ -139,8 +149,8 @@ def joined(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
         distributed.destroy_process_group()
 
 
-def require_shares(config: TrainConfig, processes: Processes) -> None:
-    """Raise RunError where a batch does not divide into the processes and their parts of it."""
+def require_divisible_batch(config: TrainConfig, processes: Processes) -> None:
+    """Raises RunError unless a batch divides evenly into the processes and their parts of it."""
     parts = processes.count * config.accumulation
     if config.batch_size % parts:
         raise RunError(

@@ -1,4 +1,4 @@
-"""What happens at a snapshot: the state is looked at, and one that is well saved and exported."""
+"""Snapshots of a run: each is evaluated, saved, scored and exported as a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,18 +31,18 @@ SAMPLES, ATTENTION = "samples", "attention"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The averaged generator, calibrated, with its samples' diversity by class, and a sheet."""
+class EvaluatedSnapshot:
+    """The calibrated average of the generator, the diversity of its samples by class, a sheet."""
 
     generator: Generator
     diversity: Mapping[str, float]
     samples: Pixels
 
 
-class Showing:
-    """Snapshots of one run and what is made of each; the first process alone has one.
+class SnapshotWriter:
+    """Evaluates and writes the snapshots of one run. Rank 0 alone has one.
 
-    `score` takes the averaged generator, calibrated, in eval mode.
+    `score` measures the calibrated average of the generator, which is in eval mode.
     """
 
     def __init__(
@@ -58,47 +58,51 @@ class Showing:
         self.score, self.command = score, command
         self.diversity = Diversity(data)
 
-    def judged(self, state: TrainState) -> Judged:
-        """The averaged generator as it would be exported; its samples are shown, good or bad."""
+    def evaluate(self, state: TrainState) -> EvaluatedSnapshot:
+        """Calibrates the averaged generator, draws its sheets and measures their diversity.
+
+        The sheets go into `RUN/samples` and `RUN/attention`, whether or not the samples are good.
+        """
         generator = calibrated(state.average)
         sheets = {SAMPLES: sample_sheet(generator)}
         if (attention := attention_sheet(generator)) is not None:
             sheets[ATTENTION] = attention
-        self.report.pictures(state.num_images, sheets)
-        return Judged(generator, self.diversity.of(generator), sheets[SAMPLES])
+        self.report.save_sheets(state.num_images, sheets)
+        return EvaluatedSnapshot(generator, self.diversity.of(generator), sheets[SAMPLES])
 
-    def keep(self, state: TrainState, judged: Judged, well_at: int) -> None:
-        """Save `state`, score and export it.
+    def write(self, state: TrainState, evaluated: EvaluatedSnapshot, healthy_at: int) -> None:
+        """Saves `state`, scores it, exports it as a checkpoint and deletes old snapshots.
 
-        Of the older snapshots the newest stay, the best, and one of at most `well_at` images.
+        The newest snapshots and the best one stay. A run that may roll back also keeps the newest
+        snapshot of at most `healthy_at` images.
         """
         save_snapshot(self.folder, state)
-        scores = dict(self.score(judged.generator)) if self.score is not None else {}
-        best = self._best(state.num_images, scores)
-        if judged.diversity:
-            scores["diversity"] = median_diversity(judged.diversity)
-            scores["diversity_least"] = min(judged.diversity.values())
-        self.report.scored(state.num_images, scores)
+        scores = dict(self.score(evaluated.generator)) if self.score is not None else {}
+        best = self._new_best(state.num_images, scores)
+        if evaluated.diversity:
+            scores["diversity"] = median_diversity(evaluated.diversity)
+            scores["diversity_least"] = min(evaluated.diversity.values())
+        self.report.record_scores(state.num_images, scores)
         export_checkpoint(
-            judged.generator, state, self.config, self.data,
+            evaluated.generator, state, self.config, self.data,
             [self.folder / IN_RUN, *([self.folder / BEST] if best else [])],
-            self.command, scores=scores, samples=judged.samples,
+            self.command, scores=scores, samples=evaluated.samples,
         )  # fmt: skip
         if best is not None:
             write_best(self.folder, best)
-        self._drop_old(well_at)
+        self._drop_old(healthy_at)
 
-    def _best(self, num_images: int, scores: Mapping[str, float]) -> Best | None:
-        """This snapshot's score, where it is the best so far."""
+    def _new_best(self, num_images: int, scores: Mapping[str, float]) -> Best | None:
+        """Returns this snapshot's score if no earlier snapshot has a better one."""
         if not scores:
             return None
         metric, value = next(iter(scores.items()))
         found = Best(metric=metric, value=value, images=num_images)
         return found if found.beats(read_best(self.folder)) else None
 
-    def _drop_old(self, well_at: int) -> None:
-        best, well = read_best(self.folder), newest_before(self.folder, well_at)
+    def _drop_old(self, healthy_at: int) -> None:
+        best, healthy = read_best(self.folder), newest_before(self.folder, healthy_at)
         spared = {best.images} if best is not None else set()
-        if well is not None and self.config.on_trouble == "rollback":
-            spared.add(images_of(well))
+        if healthy is not None and self.config.on_trouble == "rollback":
+            spared.add(images_of(healthy))
         drop_snapshots(self.folder, self.config.kept_snapshots, spared)

@@ -1,4 +1,4 @@
-"""One step of each network."""
+"""One update of the discriminator, and one of the generator."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,13 +34,14 @@ def discriminator_step(
     penalty: GradientPenalty | None = None,
     num_parts: int = 1,
 ) -> DiscriminatorStep:
-    """Update the discriminator on (B, 3, H, W) real images and as many fakes of the same classes.
+    """Updates the discriminator on (B, 3, H, W) real images and as many fakes.
 
-    Fakes take the labels of the real images, not labels of their own: a loss that compares pairs
-    needs both of one class, and with any loss both halves of the batch then have the same classes.
-    Real and fake pass the discriminator in one call, so both get the same σ; with `num_parts` in
-    that many calls, whose gradients add up. The power iteration advances once, before. `penalty`
-    is computed where it is given: the caller decides at which steps.
+    The fakes are drawn with the labels of the real images: a loss that compares pairs needs two
+    images of the same class, and with any loss both halves of the batch then have the same classes.
+    Real images and fakes pass the discriminator in one call, so that both see the same σ. With
+    `num_parts` the batch passes in that many calls, whose gradients add up. The power iteration
+    advances once, before them. A `penalty` that is given is computed: the caller decides at which
+    steps.
     """
     advance_power_iteration(discriminator)
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
@@ -51,22 +52,22 @@ def discriminator_step(
     parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
     for i, (real, fake, classes) in enumerate(parts):
         both, both_classes = torch.cat([real, fake]), torch.cat([classes, classes])
-        paid = both.new_zeros(())
-        with _gradients_kept_here(discriminator, i < len(parts) - 1):
+        part_penalty = both.new_zeros(())
+        with _without_averaging(discriminator, i < len(parts) - 1):
             if penalty is None:
                 with autocast:
                     outputs = discriminator(both, both_classes)
             else:
                 outputs, gradients = outputs_and_gradients(discriminator, both, both_classes)
-                paid = penalty.of(*gradients.chunk(2))
+                part_penalty = penalty.of(*gradients.chunk(2))
             on_real, on_fake = outputs.chunk(2)
             part_loss = discriminator_loss(loss, on_real, on_fake, classes)
-            ((part_loss + paid) / len(parts)).backward()
+            ((part_loss + part_penalty) / len(parts)).backward()
         losses.append(part_loss.detach())
-        penalties.append(paid.detach())
+        penalties.append(part_penalty.detach())
         logits.append(realness(outputs.detach()).view(2, -1))
     optimizer.step()
-    return _seen(losses, penalties, torch.cat(logits, 1))
+    return _measurements(losses, penalties, torch.cat(logits, 1))
 
 
 def generator_step(
@@ -81,11 +82,11 @@ def generator_step(
     loss: LossName = "hinge",
     num_parts: int = 1,
 ) -> Tensor:
-    """Update the generator on (B,) classes and (B, z_dim) latents; returns its loss, a scalar.
+    """Updates the generator on (B,) classes and (B, z_dim) latents; returns its loss, a scalar.
 
-    `images` are (B, 3, H, W) real images of those classes, which only a loss that compares pairs
-    looks at. The discriminator takes part without gradients of its own. Each of `num_parts` is a
-    batch of its own to batch norm.
+    `images` are (B, 3, H, W) real images of those classes; only a loss that compares pairs uses
+    them. The discriminator gets no gradients. Each of the `num_parts` parts is normalised as a
+    batch of its own.
     """
     advance_power_iteration(generator)
     optimizer.zero_grad(set_to_none=True)
@@ -98,7 +99,7 @@ def generator_step(
             if LOSSES[loss].compares_pairs:
                 with torch.no_grad(), autocast:
                     on_real = discriminator(real, classes)
-            with _gradients_kept_here(generator, i < len(parts) - 1):
+            with _without_averaging(generator, i < len(parts) - 1):
                 with autocast:
                     on_fake = discriminator(generator(latents, classes), classes)
                 part_loss = generator_loss(loss, on_real, on_fake, classes)
@@ -108,7 +109,9 @@ def generator_step(
     return torch.stack(losses).mean()
 
 
-def _seen(losses: list[Tensor], penalties: list[Tensor], logits: Tensor) -> DiscriminatorStep:
+def _measurements(
+    losses: list[Tensor], penalties: list[Tensor], logits: Tensor
+) -> DiscriminatorStep:
     real, fake = logits  # (B,) each
     return DiscriminatorStep(
         loss=torch.stack(losses).mean(),
@@ -123,7 +126,7 @@ def _seen(losses: list[Tensor], penalties: list[Tensor], logits: Tensor) -> Disc
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Within, gradients pass through `network` and none are kept for its parameters."""
+    """In the `with` block gradients flow through `network`, but not to its parameters."""
     network.requires_grad_(False)
     try:
         yield
@@ -131,8 +134,8 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _gradients_kept_here(network: nn.Module, kept: bool) -> AbstractContextManager[None]:
-    """Within, gradients add up in this process and are not yet averaged over all."""
-    if kept and isinstance(network, DistributedDataParallel):
+def _without_averaging(network: nn.Module, delayed: bool) -> AbstractContextManager[None]:
+    """While `delayed`, gradients add up in this process and are not averaged over processes yet."""
+    if delayed and isinstance(network, DistributedDataParallel):
         return network.no_sync()
     return nullcontext()

@@ -1,7 +1,7 @@
-"""Batch norm over the batch of all processes, on every device.
+"""Batch norm over the batches of all processes, on every device.
 
-PyTorch's own SyncBatchNorm needs CUDA. This one is differentiable sums over the processes, so that
-two processes with half a batch each compute what one computes with the whole.
+PyTorch's SyncBatchNorm needs CUDA. This one uses differentiable sums over the processes, so that
+two processes with half a batch each compute what one process computes with the whole batch.
 """
 
 import torch
@@ -10,11 +10,11 @@ from torch.autograd.function import FunctionCtx
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with the mean and variance of every process's batch together."""
+    """`nn.BatchNorm2d` with the mean and variance over the batches of all processes."""
 
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> "SyncedBatchNorm2d":
-        """The same norm with the same parameters and buffers, synced."""
+        """Makes a synced norm that shares the parameters and buffers of `norm`."""
         affine, momentum = norm.affine, norm.momentum
         synced = cls(norm.num_features, eps=norm.eps, momentum=momentum, affine=affine)
         for name, parameter in norm.named_parameters():
@@ -24,11 +24,11 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         return synced.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W), as many in each process
-        """The normalised `x`; in training mode the running statistics move as usual."""
+        """Normalises `x`; in training mode it updates the running statistics, as usual."""
         if not self.training:
             return super().forward(x)
         exact = x.float()
-        # Two sums and not E[x²] − E[x]²: that cancels where the mean is far from 0.
+        # Two passes: E[x²] − E[x]² would lose all digits where the mean is far from 0.
         mean = _mean(exact.mean((0, 2, 3)))
         centred = exact - mean[:, None, None]
         variance = _mean(centred.square().mean((0, 2, 3)))
@@ -50,7 +50,7 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 
 def sync_batch_norm(network: nn.Module) -> None:
-    """Make every batch norm of `network` a synced one, in place."""
+    """Replaces every batch norm of `network` by a synced one, in place."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:
@@ -58,13 +58,13 @@ def sync_batch_norm(network: nn.Module) -> None:
 
 
 def _mean(values: Tensor) -> Tensor:
-    """The mean of all processes' (C,) values; its gradient reaches every process."""
+    """The mean of the (C,) values of all processes; its gradient reaches every process."""
     total: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
     return total / distributed.get_world_size()
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes, whose gradient is the sum of all processes' gradients."""
+    """The sum over the processes; its gradient is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(_ctx: FunctionCtx, values: Tensor) -> Tensor:

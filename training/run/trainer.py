@@ -1,26 +1,25 @@
-"""The trainer: takes a run's state from one step to the next, on this process's share of it."""
+"""The trainer: one step of a run, on this process's shard of the batch."""
 
 import torch
 from torch import Tensor
 
 from training.data.image_set import ImageSet
-from training.monitor.readings import DiscriminatorStep, Seen
+from training.monitor.readings import DiscriminatorStep, StepMeasurements
 from training.recipes.config import TrainConfig
 from training.run.ema import update_ema
 from training.run.loader import Loader
 from training.run.losses import GradientPenalty
-from training.run.processes import Processes
+from training.run.processes import SINGLE_PROCESS, Processes
 from training.run.steps import discriminator_step, generator_step
 from training.run.synced_batch_norm import sync_batch_norm
 from training.saving.state import TrainState
 
-ALONE = Processes()
-
 
 class Trainer:
-    """Steps both networks and the average; `state` moves on by `images_a_step` a step.
+    """Steps both networks and the averaged generator of `state`.
 
-    With several processes the state's generator gets batch norm that is synced over them.
+    Each step adds `images_a_step` to `state.num_images`. With several processes the batch norms of
+    the generator are replaced by ones that use the batches of all processes.
     """
 
     def __init__(
@@ -28,7 +27,7 @@ class Trainer:
         config: TrainConfig,
         data: ImageSet,
         state: TrainState,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self.config, self.state, self.processes = config, state, processes
         self._penalty = GradientPenalty.of_run(config)
@@ -42,11 +41,11 @@ class Trainer:
         self._generator = processes.wrap(state.generator)
         self._discriminator = processes.wrap(state.discriminator)
 
-    def step(self) -> Seen:
-        """The steps of the discriminator, one of the generator, one of the average.
+    def step(self) -> StepMeasurements:
+        """Updates the discriminator (`discriminator_steps` times), the generator and the average.
 
-        The generator's step takes the classes, and where pairs are compared the real images, of the
-        last discriminator step. What is seen is of that one too.
+        The generator's update uses the classes of the last discriminator update, and its real
+        images where the loss compares pairs. Returns what that last update measured.
         """
         config, state = self.config, self.state
         step = state.num_images // config.images_a_step
@@ -54,7 +53,7 @@ class Trainer:
         penalty = self._penalty if self._penalty.is_due(step) else None
         for _ in range(config.discriminator_steps):
             images, labels = self.loader.batch(state.num_images)
-            seen = self._discriminator_step(images, labels, penalty)
+            measured = self._discriminator_step(images, labels, penalty)
             state.num_images += config.batch_size
         loss = generator_step(
             state.discriminator,
@@ -68,7 +67,7 @@ class Trainer:
             num_parts=config.accumulation,
         )
         update_ema(state.average, state.generator, config.ema_decay, step)
-        return Seen(seen, loss)
+        return StepMeasurements(measured, loss)
 
     def _discriminator_step(
         self, images: Tensor, labels: Tensor, penalty: GradientPenalty | None
@@ -87,10 +86,10 @@ class Trainer:
         )
 
     def weights_finite(self) -> bool:
-        """Whether no weight of either network is NaN or infinite."""
+        """Whether every weight of both networks is finite."""
         networks = (self.state.generator, self.state.discriminator)
         weights = [p.detach() for network in networks for p in network.parameters()]
         return bool(torch.stack(torch._foreach_norm(weights)).isfinite().all())
 
     def _latents(self) -> Tensor:
-        return self.processes.share(self.state.latents(self.config.batch_size))
+        return self.processes.shard(self.state.latents(self.config.batch_size))

@@ -45,7 +45,7 @@ class TrainState:
         state.set_rates(config)
         return state
 
-    def draw_anew(self, seed: int, attempt: int) -> None:
+    def reseed_latents(self, seed: int, attempt: int) -> None:
         """Other latents from here on: a stream of its own for each seed and attempt.
 
         Mixed, since the CPU's generator takes no more than the low 32 bits of a seed.

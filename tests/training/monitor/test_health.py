@@ -1,4 +1,4 @@
-"""Each trouble is driven for real, noticed in time, and met as the run was told to."""
+"""Each problem is provoked for real, noticed in time, and handled as `on_trouble` asks."""
 
 import json
 import re
@@ -16,7 +16,13 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 from training.data.image_set import ImageSet
 from training.data.opening import open_picturebook
 from training.errors import RunError
-from training.monitor.health import CHECK_EVERY_STEPS, COLLAPSED, SATURATED_STEPS, Trouble, Watch
+from training.monitor.health import (
+    CHECK_EVERY_STEPS,
+    COLLAPSED,
+    SATURATED_STEPS,
+    HealthCheck,
+    Problem,
+)
 from training.monitor.readings import Readings
 from training.recipes.config import LossName, TrainConfig
 from training.run.loop import train
@@ -114,7 +120,7 @@ def test_a_rollback_goes_on_from_the_last_good_snapshot_with_other_latents(
     options: dict[str, object] = {"total_images": 160, "snapshot_every_images": 80}
     state, finished = train(config(on_trouble="rollback", **options), data, tmp_path / "a", CPU)
     assert finished
-    assert "back to 80 images (1 of 3)" in capsys.readouterr().out
+    assert "back to 80 images (rollback 1 of 3)" in capsys.readouterr().out
     assert logged(tmp_path / "a") == [40, 80, 80, 120, 160, 160]
     untroubled, _ = train(config(**options), data, tmp_path / "b", CPU)
     assert not torch.equal(state.random.get_state(), untroubled.random.get_state())
@@ -151,7 +157,7 @@ def test_what_is_not_finite_is_never_gone_on_with(
     with pytest.raises(RunError, match="after 40 images; stopped") as error:
         train(config(on_trouble="go-on", precision="bf16"), data, tmp_path, CPU)
     assert str(error.value).endswith(
-        "begin in another folder with --generator-rate 5e-05 --discriminator-rate 0.0002 "
+        "start in another folder with --generator-rate 5e-05 --discriminator-rate 0.0002 "
         "--precision float32"
     )
 
@@ -159,9 +165,11 @@ def test_what_is_not_finite_is_never_gone_on_with(
 def test_going_on_skips_no_snapshot(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is due when a trouble is noticed is made all the same."""
-    trouble = Trouble("saturated", "the discriminator is saturated", 0)
-    monkeypatch.setattr(Watch, "look", lambda *seen: trouble if seen[-1] == 8 else None)
+    """One that is due when a problem is noticed is made all the same."""
+    problem = Problem("saturated", "the discriminator is saturated", 0)
+    monkeypatch.setattr(
+        HealthCheck, "check_steps", lambda *seen: problem if seen[-1] == 8 else None
+    )
     options = {"total_images": 12, "snapshot_every_images": 8}
     train(config(on_trouble="go-on", **options), data, tmp_path, CPU)
     assert [images_of(path) for path in snapshots(tmp_path)] == [8, 12]
@@ -184,7 +192,7 @@ def test_a_collapsed_state_is_neither_saved_nor_exported_and_the_advice_works(
     here = ["--data-dir", str(tmp_path / "data"), "--device", "cpu"]
     result = CliRunner().invoke(sagan.main, [*shlex.split(back), *here])
     assert result.exit_code == 0, result.output
-    assert "back to 80 images (1 of 3)" in result.output
+    assert "back to 80 images (rollback 1 of 3)" in result.output
     assert load_checkpoint(run).facts["images_seen"] == 160, result.output
     result = CliRunner().invoke(sagan.main, [*shlex.split(anew), *here, "--total-images", "4"])
     assert result.exit_code == 0, result.output
@@ -200,7 +208,7 @@ def test_a_rollback_finds_the_snapshot_from_when_all_was_well(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a trouble is suspected, as D's saturation is, that one stays beside the newest."""
-    monkeypatch.setattr(Watch, "well_at", 9)
+    monkeypatch.setattr(HealthCheck, "healthy_at", 9)
     options = {"total_images": 16, "snapshot_every_images": 8, "kept_snapshots": 1}
     train(config(on_trouble="rollback", **options), data, tmp_path, CPU)
     assert [images_of(path) for path in snapshots(tmp_path)] == [8, 16]
@@ -210,12 +218,12 @@ def test_a_rollback_finds_the_snapshot_from_when_all_was_well(
 @pytest.mark.parametrize(("loss", "noticed"), [("hinge", True), ("relativistic", False)])
 def test_only_the_hinge_loss_can_be_saturated(loss: LossName, noticed: bool) -> None:
     """Where pairs are compared a discriminator that is always right still teaches the generator."""
-    watch = Watch(0, loss)
+    watch = HealthCheck(0, loss)
     sure = Readings(
         num_steps=SATURATED_STEPS, discriminator_loss=0.0, generator_loss=9.0, penalty=0.0,
         real_logit=9.0, fake_logit=-9.0, real_accuracy=1.0, fake_accuracy=1.0, pair_accuracy=1.0,
     )  # fmt: skip
-    trouble = watch.look(sure, weights_finite=True, num_images=400)
+    trouble = watch.check_steps(sure, weights_finite=True, num_images=400)
     assert (trouble is not None and trouble.kind == "saturated") == noticed
 
 

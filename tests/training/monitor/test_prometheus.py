@@ -17,10 +17,10 @@ def test_a_resumed_run_begins_where_it_left_off() -> None:
     """Its first value is no 0, which would make a leap in any rate; a rollback is no reset."""
     metrics = TrainingMetrics("first", 1000)
     assert "sagan_training_images_total{" not in shown(metrics)
-    metrics.moved(500)
+    metrics.update_progress(500)
     assert 'sagan_training_images_total{run="first"} 500.0' in shown(metrics)
-    metrics.moved(400)
-    metrics.moved(450)
+    metrics.update_progress(400)
+    metrics.update_progress(450)
     assert 'sagan_training_images_total{run="first"} 550.0' in shown(metrics)
 
 
@@ -28,7 +28,7 @@ def test_what_is_logged_is_shown_under_a_name_for_each_kind() -> None:
     """Readings of the networks, γ of each layer, scores of the snapshot."""
     metrics = TrainingMetrics("first", 1000)
     metrics.record({"generator_loss": 0.5, "gamma_32": 0.1, "loader_wait": 0.02})
-    metrics.scored({"fid_picturebook-64": 30.0})
+    metrics.record_scores({"fid_picturebook-64": 30.0})
     page = shown(metrics)
     assert 'sagan_training_loss{network="generator",run="first"} 0.5' in page
     assert 'sagan_training_gamma{layer="32",run="first"} 0.1' in page

@@ -10,7 +10,7 @@ import pytest
 from tests.training.full_disk import files_up_to
 from training.errors import RunError
 from training.monitor.report import Report
-from training.monitor.tensorboard import Board
+from training.monitor.tensorboard import TensorBoard
 
 VALUES = {
     "images_per_s": 8.0, "discriminator_loss": 1.0, "generator_loss": 1.0, "real_accuracy": 0.5,
@@ -34,7 +34,7 @@ def test_what_comes_after_the_snapshot_gone_on_from_is_dropped(tmp_path: Path) -
     with Report(tmp_path, 100, 16) as report:
         assert logged(tmp_path) == [8, 16]
         report.record(24, VALUES)
-        report.rewound(8)
+        report.rewind(8)
         report.record(16, VALUES)
     assert logged(tmp_path) == [8, 16]
 
@@ -64,7 +64,7 @@ def test_where_pairs_are_compared_the_share_of_right_ones_is_told(
     ("write", "file"),
     [
         (lambda report: report.record(8, VALUES), "log.jsonl"),
-        (lambda report: report.pictures(8, {"samples": SHEET}), "samples/000000000008.png"),
+        (lambda report: report.save_sheets(8, {"samples": SHEET}), "samples/000000000008.png"),
     ],
 )
 def test_a_full_disk_is_one_line_that_names_the_file(
@@ -78,7 +78,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(
 
 def test_a_board_on_a_full_disk_is_an_error_and_no_run_that_hangs(tmp_path: Path) -> None:
     """TensorBoard's file is written by the caller, who hears of it at once."""
-    board = Board(tmp_path, 0)
+    board = TensorBoard(tmp_path, 0)
     names = {f"loss_{i}": 0.0 for i in range(100)}
     with files_up_to(1000), pytest.raises(RunError, match="tensorboard: File too large; what was"):
         board.add(8, names)

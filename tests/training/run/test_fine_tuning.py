@@ -146,7 +146,10 @@ def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     assert isinstance(recipe, dict)
     fingerprint = load_checkpoint(source).fingerprint
     assert recipe["init"] == fingerprint
-    started = f"starts from {fingerprint[:12]} and its discriminator; fresh classes: ship, truck"
+    started = (
+        f"starting from checkpoint {fingerprint[:12]} and its discriminator; classes that start "
+        "fresh: ship, truck"
+    )
     assert started in caplog.text
     shutil.rmtree(source)
     alone = ("train", run, "--data-dir", tmp_path / "data", "--total-images", 16)

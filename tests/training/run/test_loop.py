@@ -169,7 +169,9 @@ def test_a_run_that_began_from_a_checkpoint_asks_for_it_until_its_first_snapshot
     data: ImageSet, tmp_path: Path
 ) -> None:
     """Killed before, it does not silently begin from scratch."""
-    with pytest.raises(RunError, match="starts from 0123456789ab and has no snapshot yet: name"):
+    with pytest.raises(
+        RunError, match="starts from the checkpoint 0123456789ab and has no snapshot yet: name"
+    ):
         train(small(init="0123456789abcdef"), data, tmp_path, CPU)
 
 

@@ -96,7 +96,7 @@ def test_what_ends_the_first_process_is_said_once(tmp_path: Path) -> None:
 def test_shares_are_whole_and_apart() -> None:
     """Each process takes its own rows; together they are the batch."""
     batch = torch.arange(12).view(6, 2)
-    shares = [Processes(rank=rank, count=3).share(batch) for rank in range(3)]
+    shares = [Processes(rank=rank, count=3).shard(batch) for rank in range(3)]
     assert torch.equal(torch.cat(shares), batch)
 
 
@@ -104,7 +104,7 @@ def test_shares_are_whole_and_apart() -> None:
 def test_one_process_agrees_with_itself(content: bytes) -> None:
     """Alone nothing is sent: what it has is what it gets."""
     alone = Processes()
-    assert alone.from_first(content) == content
+    assert alone.from_rank0(content) == content
     assert alone.any(True)
     assert not alone.any(False)
     assert float(alone.mean(torch.tensor(2.0))) == 2.0
