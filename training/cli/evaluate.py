@@ -55,26 +55,26 @@ def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     type=click.IntRange(2, 1_000_000),
     default=10_000,
     show_default=True,
-    help="How many pictures to draw, classes in the data's proportions, seeds from 0.",
+    help="How many samples to draw: seeds 0, 1, …, and classes in the data's proportions.",
 )
 @click.option(
     "--metrics",
     callback=_metrics,
     default=",".join(METRICS),
     show_default=True,
-    help="Any of these, with commas between.",
+    help="Which metrics to compute, separated by commas.",
 )
 @click.option(
     "--features",
     metavar="NAME-or-PATH",
-    help=f"{', '.join(shipped_classifiers())}; {INCEPTION}, fetched once; a folder written by "
-    "`sagan train-classifier`; or a TorchScript file, which is a program that will be run. "
-    "The default is the picturebook's own classifier for its checkpoints, else Inception.",
+    help=f"{', '.join(shipped_classifiers())}; {INCEPTION}, downloaded once; a folder that "
+    "`sagan train-classifier` has made; or a TorchScript file, which is a program and will be run. "
+    "The default is the picturebook's classifier for checkpoints of its classes, else Inception.",
 )
 @click.option(
     "--truncation",
     type=click.FloatRange(0, MAX_TRUNCATION, min_open=True),
-    help="Of the latents; none if not given.",
+    help="Truncate the latents at this value; without it they are not truncated.",
 )
 @num_pictures_option
 @data_dir_option
@@ -83,7 +83,7 @@ def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     "-o",
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the report as JSON too.",
+    help="Also write the report to this file, as JSON.",
 )
 def evaluate_command(
     checkpoint_name: str,
@@ -127,7 +127,7 @@ def evaluate_command(
 
 
 def _require_writable(out: Path) -> None:
-    """Rather now than after all the work."""
+    """Raises a usage error now rather than after all the work."""
     if not out.absolute().parent.is_dir():
         raise click.UsageError(f"there is no folder {out.parent}")
     if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
@@ -148,7 +148,10 @@ def _default_features(checkpoint: Checkpoint) -> str:
 
 
 def _labels(checkpoint: Checkpoint, classes: Sequence[ClassInfo]) -> list[int]:
-    """The checkpoint's label for each class of the data; raises DataError where it has none."""
+    """Returns the checkpoint's label of each class of the data.
+
+    Raises DataError for a missing one.
+    """
     labels = known_labels(checkpoint.classes, classes)
     if unknown := [c.name for label, c in enumerate(classes) if label not in labels]:
         raise DataError(
@@ -167,7 +170,9 @@ def _compare(
 ) -> Evaluation:
     require_enough(data, samples.counts, metrics)
     if "is" in metrics:
-        extractor.features_and_probabilities(data.images[:1])  # rather now than after all data
+        extractor.features_and_probabilities(
+            data.images[:1]
+        )  # raises now rather than after all the data
     by_class = "intra-fid" in metrics
     with _progress(f"{len(data):,} real pictures", len(data)) as advance:
         real = data_statistics(data, extractor, cache, by_class=by_class, advance=advance)
@@ -177,14 +182,14 @@ def _compare(
 
 @contextmanager
 def _progress(description: str, total: int) -> Iterator[Advance]:
-    """A bar in pictures with the time left."""
+    """Shows a progress bar that counts pictures."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress:
         task = progress.add_task(description, total=total)
         yield lambda count: progress.advance(task, count)
 
 
-# metric: (what it is called, which way is better)
+# metric: (its title, which direction is better)
 TITLES: Mapping[str, tuple[str, str]] = {
     "fid": ("FID", "lower"),
     "kid": ("KID", "lower"),
@@ -196,12 +201,12 @@ TITLES: Mapping[str, tuple[str, str]] = {
 
 
 def report_lines(found: Evaluation, features: str) -> Iterator[str]:
-    """A line a metric: its name with the features it is of, its value, which way is better."""
+    """Writes a line for each metric: its title, the features, its value, the better direction."""
     for name, (title, better) in TITLES.items():
         if name in found.metrics:
-            spread = f" ± {found.metrics['is_std']:.2g}" if name == "is" else ""
-            told = f"{title} ({features} features)"
-            yield f"{told:<44} {found.metrics[name]:>10.5g}{spread}  {better} is better"
+            deviation = f" ± {found.metrics['is_std']:.2g}" if name == "is" else ""
+            label = f"{title} ({features} features)"
+            yield f"{label:<44} {found.metrics[name]:>10.5g}{deviation}  {better} is better"
 
 
 def report_as_json(
@@ -211,7 +216,7 @@ def report_as_json(
     extractor: FeatureExtractor,
     samples: DrawnPictures,
 ) -> dict[str, object]:
-    """The report: the metrics and everything that they depend on."""
+    """Makes the JSON report: the metrics and everything that they depend on."""
     num_samples = sum(samples.counts)
     report: dict[str, object] = {
         "metrics": found.metrics,

@@ -1,4 +1,4 @@
-"""Flags made of TrainConfig's fields, and help that puts flags under headings."""
+"""Options that several commands share, flags made of TrainConfig's fields, headings in the help."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.recipes.presets import DEFAULT, preset
 
 F = TypeVar("F", bound=Callable[..., object])
 
-# Every described field of TrainConfig, by the heading of the help that its flag stands under.
+# Heading of the help -> the fields of TrainConfig whose flags stand under it.
 HEADINGS = {
     "Pictures": ("data", "num_pictures", "flip"),
     "Recipe": (
@@ -29,7 +29,7 @@ HEADINGS = {
 
 
 class HeadedOption(click.Option):
-    """An option that stands under a heading."""
+    """An option under a heading of the help."""
 
     def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,7 +40,7 @@ class HeadedCommand(click.Command):
     """A command whose help has a section for each heading, in the order of its options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The sections; options without a heading come last."""
+        """Writes the sections; options without a heading come last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         others = []
         for parameter in self.get_params(ctx):
@@ -56,12 +56,12 @@ class HeadedCommand(click.Command):
 
 
 def option(*names: str, heading: str, **attributes: Any) -> Callable[[F], F]:
-    """`click.option` under a heading."""
+    """Makes a `click.option` under a heading of the help."""
     return click.option(*names, cls=HeadedOption, heading=heading, **attributes)
 
 
 def config_options(command: F) -> F:
-    """Add a flag for each described field of TrainConfig; one that is not given is None."""
+    """Adds a flag for each field of `HEADINGS`; its value is None where it is not given."""
     for heading, names in reversed(HEADINGS.items()):
         for name in reversed(names):
             command = _config_option(name, heading)(command)
@@ -111,7 +111,7 @@ data_option = click.option(
     "--data",
     default=PICTUREBOOK,
     show_default=True,
-    help="A prepared folder, or whatever `sagan prepare` takes.",
+    help="A folder that `sagan prepare` has made, or any source that it reads.",
 )
 num_pictures_option = click.option(
     "--num-pictures",
@@ -125,7 +125,7 @@ data_dir_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
     show_default=True,
-    help="Where decoded pictures and their statistics are kept.",
+    help="Folder for prepared pictures and their statistics.",
 )
 device_option = click.option(
     "--device",

@@ -1,4 +1,4 @@
-"""`sagan train-classifier`: features and logits for data of one's own."""
+"""`sagan train-classifier`: trains a classifier whose features `sagan evaluate` can use."""
 
 import logging
 import shlex
@@ -29,7 +29,7 @@ from training.evaluation.features import FeatureError
     type=click.IntRange(16, 512),
     default=64,
     show_default=True,
-    help="Side in pixels of the pictures that it sees; others are resized to it.",
+    help="Side in pixels to which pictures are resized for the classifier.",
 )
 @click.option(
     "--epochs",
@@ -37,7 +37,7 @@ from training.evaluation.features import FeatureError
     type=click.IntRange(1),
     default=6,
     show_default=True,
-    help="How often each picture is seen.",
+    help="How many times the classifier sees each picture.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @num_pictures_option

@@ -1,4 +1,4 @@
-"""What a training run is: frozen, validated, saved as JSON in the run's folder."""
+"""TrainConfig: everything that defines a training run, saved as JSON in the run's folder."""
 
 from typing import Annotated, Literal, Self
 
@@ -17,15 +17,15 @@ OnTrouble = Literal["stop", "rollback", "go-on"]
 
 
 class TrainConfig(BaseModel):
-    """A run's networks, recipe and length. Progress is counted in real images seen.
+    """The networks, recipe and length of a run. Progress is counted in real images seen.
 
     The defaults are the paper's recipe (Zhang et al. 2018, section 4): the hinge loss, Adam with
     β₁ = 0 and β₂ = 0.9, the discriminator's learning rate four times the generator's (TTUR, Heusel
-    et al. 2017), one discriminator step a generator step. `batch_size` is that of all processes
-    together.
+    et al. 2017), and one discriminator step for each generator step. `batch_size` is that of all
+    processes together.
 
-    A described field is also a key of `--config` files and presets, and a flag of `sagan train`:
-    `training.cli.options` puts it under a heading of the help.
+    A field with a description is also a key of `--config` files and presets and a flag of `sagan
+    train`; `training.cli.options` says under which heading of the help it stands.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,75 +35,81 @@ class TrainConfig(BaseModel):
     init: str | None = None  # the fingerprint of the checkpoint that the run starts from
     data: str = Field(
         "picturebook",
-        description="What to train on: a folder that `sagan prepare` made, or whatever it takes "
-        "(picturebook, a folder of class folders, a CIFAR archive, hf:NAME).",
+        description="What to train on: a folder that `sagan prepare` has made, or any source that "
+        "it reads (picturebook, a folder of class folders, a CIFAR archive, hf:NAME).",
     )
     num_pictures: Positive = Field(
         20_000, description="How many pictures of the picturebook to draw and train on."
     )
-    flip: bool = Field(False, description="Mirror half of the pictures.")
+    flip: bool = Field(False, description="Mirror half of the pictures, chosen at random.")
     loss: LossName = Field(
         "hinge",
-        description="What both networks minimise: the paper's hinge, the logistic loss, or the "
-        "relativistic one, which compares each fake with a real image of its class.",
+        description="The loss of both networks: the paper's hinge loss, the logistic loss, or the "
+        "relativistic loss, which compares each fake with a real image of its class.",
     )
     r1: Weight = Field(
-        0.0, description="γ of R1, the penalty γ/2·‖∇D‖² at real images; 0 leaves it out."
+        0.0, description="Weight γ of R1, the penalty γ/2·‖∇D‖² at real images; 0 switches it off."
     )
-    r2: Weight = Field(0.0, description="The same at fakes.")
+    r2: Weight = Field(
+        0.0, description="Weight γ of R2, the same penalty at fakes; 0 switches it off."
+    )
     penalty_interval: Positive = Field(
-        8, description="R1 and R2 are computed every so many steps, so many times as strong."
+        8, description="Compute R1 and R2 only every N steps, N times as strong."
     )
     discriminator_steps: Positive = Field(
-        1, description="Discriminator steps a generator step, each on a batch of its own."
+        1, description="Discriminator steps for each generator step, each on a batch of its own."
     )
     batch_size: Positive = Field(
-        16, description="Real images a discriminator step; the paper's is 256."
+        16, description="Real images in a discriminator step; the paper uses 256."
     )
-    total_images: Positive = Field(500_000, description="Length of the run in real images seen.")
+    total_images: Positive = Field(500_000, description="Length of the run, in real images seen.")
     generator_rate: Rate = Field(1e-4, description="Adam's learning rate for the generator.")
     discriminator_rate: Rate = Field(
-        4e-4, description="Adam's learning rate for the discriminator; the larger one (TTUR)."
+        4e-4,
+        description="Adam's learning rate for the discriminator; the paper's is four times the "
+        "generator's (TTUR).",
     )
     gamma_rate: Rate = Field(
-        1.0, description="Attention's γ learns at so many times the rate of its network."
+        1.0, description="Attention's γ learns at the rate of its network times this factor."
     )
     cooldown_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="Both rates fall to 0 in a straight line over the last so many images."
+        0, description="Over this many last images both rates fall linearly to 0."
     )
-    adam_beta1: Decay = Field(0.0, description="Adam's β₁: no momentum.")
+    adam_beta1: Decay = Field(0.0, description="Adam's β₁; the paper uses no momentum.")
     adam_beta2: Decay = Field(0.9, description="Adam's β₂; the released code's is 0.999.")
     ema_decay: Decay = Field(
         0.999,
-        description="Decay a step of the averaged generator; the average follows closely at first.",
+        description="Decay of the averaged generator in each step; it is lower in the first steps.",
     )
     precision: Literal["float32", "bf16", "auto"] = Field(
         "float32",
-        description="bf16: convolutions and attention under autocast; auto: that where the device "
-        "has bfloat16 arithmetic, which is far slower than float32 elsewhere.",
+        description="bf16 runs convolutions and attention under autocast. auto takes bf16 on a "
+        "device with bfloat16 arithmetic, and float32 elsewhere, where bf16 is far slower.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        0, description="Of weights, latents and the order of the pictures."
+        0, description="Seed of the weights, the latents and the order of the pictures."
     )
     snapshot_every_images: Positive = Field(
-        20_000, description="How often to save the run and draw samples."
+        20_000, description="Save a snapshot and draw samples every N images."
     )
     kept_snapshots: Positive = Field(2, description="How many of the newest snapshots to keep.")
     accumulation: Positive = Field(
         1,
-        description="Parts that each process runs its share of a batch in, where memory is short.",
+        description="Split each process's shard of a batch into N parts, which saves memory.",
     )
     compile: bool = Field(
-        False, description="Compile both networks first: takes minutes and a C++ compiler."
+        False,
+        description="Compile both networks first, which takes minutes and needs a C++ compiler.",
     )
     on_trouble: OnTrouble = Field(
         "stop",
-        description="What to do when a loss is not finite, D saturated or the samples collapsed.",
+        description="What to do when a loss is not finite, the discriminator is saturated or the "
+        "samples have collapsed: stop, go back to an earlier snapshot, or go on.",
     )
 
     @property
     def images_a_step(self) -> int:
-        """Real images that a step sees: all of its discriminator steps together."""
+        """Real images in a step: those of all its discriminator steps."""
         return self.batch_size * self.discriminator_steps
 
     @property
@@ -112,7 +118,7 @@ class TrainConfig(BaseModel):
         return -(-self.total_images // self.images_a_step)
 
     def rate_factor(self, num_images: int) -> float:
-        """What both learning rates are multiplied by once `num_images` have been seen."""
+        """The factor of both learning rates once the run has seen `num_images`."""
         left = self.total_images - num_images
         return 1.0 if left >= self.cooldown_images else max(0.0, left / self.cooldown_images)
 
@@ -121,7 +127,7 @@ class TrainConfig(BaseModel):
         return self.precision == "bf16" or (self.precision == "auto" and computes_bf16(device))
 
     def with_classes(self, num_classes: int) -> Self:
-        """The same run on data of so many classes."""
+        """Returns the config for data with `num_classes` classes."""
         update = {"num_classes": num_classes}
         return self.model_copy(
             update={

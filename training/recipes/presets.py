@@ -1,4 +1,4 @@
-"""The named recipes of `presets.toml`: a base with variants behind it."""
+"""The presets of `presets.toml`: a preset's name is a base followed by any number of variants."""
 
 import tomllib
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ Values = dict[str, object]
 
 
 class PresetError(ValueError):
-    """A preset that does not exist."""
+    """A preset does not exist."""
 
 
 def preset(name: str) -> Values:
-    """The keys and values of a preset; raises PresetError naming the likeliest ones."""
-    return stages(name)[-1][1]
+    """Returns the keys and values of a preset; raises PresetError suggesting similar names."""
+    return preset_by_variant(name)[-1][1]
 
 
-def stages(name: str) -> list[tuple[str, Values]]:
-    """The base of a preset and its values, then each variant and the values with it.
+def preset_by_variant(name: str) -> list[tuple[str, Values]]:
+    """Returns the base of a preset with its values, then each variant with the values up to it.
 
-    Raises PresetError naming the likeliest presets.
+    Raises PresetError suggesting similar names.
     """
     tables = _tables()
     base, variants = name, list[str]()
@@ -44,12 +44,12 @@ def stages(name: str) -> list[tuple[str, Values]]:
 
 
 def preset_names() -> list[str]:
-    """Every base, and every name for a base with variants."""
+    """Lists the bases, and the names that stand for a base with variants."""
     return [*_tables()["bases"], *_tables()["names"]]
 
 
 def descriptions() -> dict[str, list[tuple[str, str]]]:
-    """What there is under "bases", "variants" and "names": each with what it is."""
+    """Lists the "bases", "variants" and "names", each entry with its description."""
     tables = _tables()
     return {
         "bases": [(name, str(_table("bases", name)["about"])) for name in tables["bases"]],
@@ -59,7 +59,7 @@ def descriptions() -> dict[str, list[tuple[str, str]]]:
 
 
 def merged(values: Mapping[str, object], later: Mapping[str, object]) -> Values:
-    """`values` with those of `later` over them, table by table."""
+    """Returns `values` updated with `later`, where a table in both is merged key by key."""
     result = dict(values)
     for key, value in later.items():
         before = result.get(key)

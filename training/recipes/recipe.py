@@ -1,7 +1,7 @@
-"""From a preset, a TOML file and flags to a run's config: later ones win, key by key.
+"""Makes a run's config from a preset, a TOML file and flags; of two values the later wins.
 
-The keys are the described fields of TrainConfig, `size`, and the switches of both networks; the
-tables `generator` and `discriminator` are for one network alone.
+The keys are the fields of TrainConfig that have a description, `size`, and the options that both
+networks share. The tables `generator` and `discriminator` set options of one network.
 """
 
 import tomllib
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from model.config import DiscriminatorConfig, GeneratorConfig
 from training.errors import did_you_mean
 from training.recipes.config import TrainConfig
-from training.recipes.presets import DEFAULT, Values, merged, preset, stages
+from training.recipes.presets import DEFAULT, Values, merged, preset, preset_by_variant
 
 SHARED = (
     "base_channels", "attention_at", "attention_form", "residual_at", "spectral_norm",
@@ -25,36 +25,36 @@ NETWORKS: dict[str, type[BaseModel]] = {
     "discriminator": DiscriminatorConfig,
 }
 FLAGS_ALONE = ("preset", "config", "init", "fid", "device", "data-dir", "metrics-port", "dry-run")
-GIVEN = ("resolution", "num_classes")  # by `size` and by the data
+NOT_IN_TABLES = ("resolution", "num_classes")  # set by `size` and by the data
 
 
 class RecipeError(ValueError):
-    """A recipe with an unknown key or a bad value; says where."""
+    """A recipe has an unknown key or a bad value. The message says where."""
 
 
 def run_keys() -> list[str]:
-    """The keys that are TrainConfig's."""
+    """Lists the keys that are fields of TrainConfig."""
     return [name for name, field in TrainConfig.model_fields.items() if field.description]
 
 
 def read_recipe(
     name: str | None, file: Path | None, flags: Mapping[str, object], *, networks_given: bool
 ) -> Values:
-    """The preset `name` (the laptop's by default), under the file's values, under the flags.
+    """Merges the preset `name` (by default `laptop-64`), the values of `file`, and `flags`.
 
-    `networks_given`: a checkpoint says what the networks are, so neither file nor flags may. Raises
-    PresetError or RecipeError, also where a variant of the preset does not fit the rest.
+    With `networks_given` a checkpoint determines the networks, and the file and flags may not
+    change them. Raises PresetError or RecipeError, also where a variant does not fit the rest.
     """
-    asked = merged({} if file is None else _read(file), flags)
-    if networks_given and (keys := _network_keys(asked)):
+    given = merged({} if file is None else _read(file), flags)
+    if networks_given and (keys := _network_keys(given)):
         raise RecipeError(f"--init gives the networks: leave out {', '.join(keys)}")
     if name is not None and not networks_given:
-        _require_fitting(name, asked)
-    return merged(preset(name or DEFAULT), asked)
+        _require_fitting(name, given)
+    return merged(preset(name or DEFAULT), given)
 
 
 def config_of(values: Mapping[str, object], num_classes: int) -> TrainConfig:
-    """The config of a run on data of so many classes; raises RecipeError for a bad value."""
+    """Makes the config of a run with new networks; raises RecipeError for a bad value."""
     shared = {key: values[key] for key in SHARED if key in values}
     networks: Values = {}
     for network in NETWORKS:
@@ -65,7 +65,7 @@ def config_of(values: Mapping[str, object], num_classes: int) -> TrainConfig:
 
 
 def config_with(values: Mapping[str, object], networks: Values) -> TrainConfig:
-    """The config of a run of these networks; raises RecipeError for a bad value."""
+    """Makes the config of a run with given networks; raises RecipeError for a bad value."""
     run = {key: values[key] for key in run_keys() if key in values}
     try:
         return TrainConfig.model_validate(run | networks)
@@ -73,9 +73,9 @@ def config_with(values: Mapping[str, object], networks: Values) -> TrainConfig:
         raise RecipeError(_first_complaint(error)) from error
 
 
-def _require_fitting(name: str, asked: Values) -> None:
-    """Raise RecipeError naming the variant with which the preset's recipe fails, if one does."""
-    steps = [(step, _complaint(merged(values, asked))) for step, values in stages(name)]
+def _require_fitting(name: str, given: Values) -> None:
+    """Raises RecipeError naming the first variant that makes the recipe invalid, if any."""
+    steps = [(step, _complaint(merged(values, given))) for step, values in preset_by_variant(name)]
     if steps[-1][1] is None:
         return
     for (_, before), (variant, complaint) in reversed(list(pairwise(steps))):
@@ -84,7 +84,7 @@ def _require_fitting(name: str, asked: Values) -> None:
 
 
 def _complaint(values: Values) -> str | None:
-    """What is wrong with a recipe, if anything; the data's classes are beside the point."""
+    """Returns the error of a recipe, or None; the number of classes does not matter here."""
     try:
         config_of(values, num_classes=1)
     except RecipeError as error:
@@ -104,7 +104,7 @@ def _read(file: Path) -> Values:
         table = values.get(network, {})
         if not isinstance(table, dict):
             raise RecipeError(f"{file}: {network} is a table, not {table!r}")
-        own = [key for key in config.model_fields if key not in GIVEN]
+        own = [key for key in config.model_fields if key not in NOT_IN_TABLES]
         _require_known(table, own, f"{file}, [{network}]")
     return values
 
@@ -123,7 +123,7 @@ def _network_keys(values: Mapping[str, object]) -> list[str]:
 
 
 def _first_complaint(error: ValidationError) -> str:
-    """The first key at fault, what is wrong with it, and the value that it has."""
+    """Names the first bad key, the error and the value."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     key = "size" if place.endswith(".resolution") else place

@@ -1,4 +1,4 @@
-"""The disk: files that are whole or not there, and one clear line where it takes no more."""
+"""Writing files: each is whole or not there, and a full disk is one clear line."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ from training.errors import RunError
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Within, what the disk refuses is a RunError that names `path` and says what is whole."""
+    """In the `with` block an error of the disk becomes a RunError that names `path`."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
         raise RunError(
-            f"{path}: {_reason(error)}; what was saved before is whole. Make room, or make the "
-            "folder writable, and the same command goes on from there"
+            f"{path}: {_reason(error)}; what was saved before is intact. Make room, or make the "
+            "folder writable, and the same command resumes from there"
         ) from error
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in its place, on the disk for good.
+    """Calls `write` with a file beside `path`, syncs that file and renames it to `path`.
 
-    Raises RunError where the disk does not take it; what was there before is untouched then.
+    Raises RunError where the disk refuses it; an older file at `path` is then unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     with writing(path):
@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_whole_bytes(path: Path, content: bytes) -> None:
-    """`write_whole` of what is at hand."""
+    """Writes `content` to `path` as `write_whole` does."""
     write_whole(path, lambda file: file.write(content))
 
 
@@ -59,7 +59,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where the system can open folders."""
+    """Makes a rename in `folder` survive a power cut, where the system can open folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:

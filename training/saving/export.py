@@ -1,4 +1,4 @@
-"""From a run to a checkpoint folder, with a card that tells people what it is."""
+"""Exports a run as a checkpoint folder with a model card."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ def export_checkpoint(
     scores: Mapping[str, float],
     samples: Pixels,
 ) -> Checkpoint:
-    """Save `generator`, the averaged one, calibrated, as folders `paths`, with how it came to be.
+    """Saves `generator`, the calibrated average, to each folder of `paths`.
 
-    The discriminator comes along, for runs that start from it. Beside the weights lie `README.md`,
-    the model card, and `samples.png`. A folder that is there already is replaced when this one is
-    whole. Raises RunError where the disk does not take it.
+    The checkpoint records how it was trained. It contains the discriminator, for runs that start
+    from it, the model card `README.md`, and `samples.png`. An older folder is replaced once the new
+    one is whole. Raises RunError where the disk refuses a file.
     """
     recipe = config.model_dump(mode="json", exclude={"generator", "discriminator"})
     facts: dict[str, object] = {
@@ -54,7 +54,7 @@ def export_checkpoint(
 
 
 def model_card(checkpoint: Checkpoint, facts: Mapping[str, object]) -> str:
-    """Markdown for people: what it draws, how it was made, what it scored, what may be done."""
+    """Writes the model card in Markdown: classes, training, scores, licence and recipe."""
     config, recipe, scores = checkpoint.config, facts["recipe"], facts["scores"]
     names = ", ".join(info.name for info in checkpoint.classes)
     lines = [

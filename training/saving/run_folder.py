@@ -1,4 +1,4 @@
-"""A run's folder: who trains in it, by which recipe, on which classes."""
+"""A run's folder: its lock, its recorded recipe and its classes."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ from training.errors import RunError
 from training.recipes.config import TrainConfig
 from training.saving.disk import write_whole_bytes, writing
 
-BEST = "best"  # the checkpoint of the lowest FID so far, beside the newest one
+BEST = "best"  # the checkpoint with the lowest FID, beside the newest one
 LOCK = ".lock"
 FREE = {
     "total_images", "cooldown_images", "snapshot_every_images", "kept_snapshots", "compile",
@@ -29,9 +29,9 @@ FREE = {
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within, no other process trains in `folder`, which is made where it is not there.
+    """In the `with` block no other process can train in `folder`, which is created if needed.
 
-    Raises RunError saying who does, or why the folder takes nothing.
+    Raises RunError where another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,9 @@ def locked(folder: Path) -> Iterator[None]:
         opened = file.open("a+", encoding="utf-8")
     with opened:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back even after a SIGKILL
+            fcntl.flock(
+                opened, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # the system releases it even after a SIGKILL
         except BlockingIOError as error:
             opened.seek(0)
             holder = opened.read().strip() or "another process"
@@ -57,10 +59,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def claim_run_folder(folder: Path, config: TrainConfig) -> None:
-    """Record `config` in `folder`, or make sure that it is the one recorded there.
+    """Records `config` in `folder`, after checking it against a config that is recorded there.
 
-    Only the fields in `FREE` may differ: a run may be prolonged. What a killed process left half
-    written is removed. Raises RunError naming what differs, or why the folder takes nothing.
+    Only the fields in `FREE` may differ, so that a run can be prolonged. Partial files of a killed
+    process are removed. Raises RunError naming the field that differs, or where the folder cannot
+    be written.
     """
     for left in folder.glob("*.partial"):
         left.unlink(missing_ok=True)
@@ -73,7 +76,7 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
 
 
 def recorded_config(folder: Path) -> TrainConfig | None:
-    """The config of the run in `folder`, if there is one; raises RunError where it is damaged."""
+    """Reads the config of the run in `folder`, or None; raises RunError where it is damaged."""
     file = folder / RUN_FILE
     if not file.exists():
         return None
@@ -84,22 +87,22 @@ def recorded_config(folder: Path) -> TrainConfig | None:
 
 
 def require_same_recipe(folder: Path, recorded: TrainConfig, asked: TrainConfig) -> None:
-    """Raise RunError naming the first field that differs and is not in `FREE`."""
+    """Raises RunError naming the first field that differs and is not in `FREE`."""
     before, now = _flat(recorded.model_dump(exclude=FREE)), _flat(asked.model_dump(exclude=FREE))
     for name, value in before.items():
         if value != now[name]:
             raise RunError(
                 f"{folder} was started with {name}={value!r}, asked is {now[name]!r}: leave the "
-                f"recipe out to go on with the one recorded (sagan train {folder}), or use another "
-                "folder"
+                f"recipe out to resume with the recorded one (sagan train {folder}), or use "
+                "another folder"
             )
 
 
 def require_same_classes(folder: Path, classes: Sequence[ClassInfo]) -> None:
-    """Raise RunError where the run in `folder` has learnt other classes, or in another order."""
+    """Raises RunError where the run in `folder` has other classes, or the same in another order."""
     try:
         learnt = load_checkpoint(folder, discriminator=False).classes
-    except CheckpointError:  # nothing is exported yet
+    except CheckpointError:  # no checkpoint is exported yet
         return
     for label, (before, now) in enumerate(zip(learnt, classes, strict=True)):
         if before.name != now.name:
@@ -110,7 +113,7 @@ def require_same_classes(folder: Path, classes: Sequence[ClassInfo]) -> None:
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """{"generator": {"z_dim": 1}} -> {"generator.z_dim": 1}."""
+    """Flattens nested keys: {"generator": {"z_dim": 1}} becomes {"generator.z_dim": 1}."""
     flat: dict[str, object] = {}
     for name, value in values.items():
         nested = isinstance(value, dict)

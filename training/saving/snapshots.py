@@ -1,4 +1,4 @@
-"""Snapshots: everything that a run needs to go on, a file each, whole or not there."""
+"""Snapshots: files that hold everything a run needs to resume, and the score of the best one."""
 
 import pickle
 import zipfile
@@ -19,19 +19,19 @@ UNREADABLE = (
 
 
 def snapshots(folder: Path) -> list[Path]:
-    """The whole snapshots of `folder`, the newest last."""
+    """Lists the snapshots of `folder`, the newest last."""
     return sorted(folder.glob("snapshot-*.pt"))
 
 
 def images_of(snapshot: Path) -> int:
-    """How many images a snapshot's run had seen."""
+    """The number of images that the run had seen, from the snapshot's name."""
     return int(snapshot.stem.removeprefix("snapshot-"))
 
 
 def save_snapshot(folder: Path, state: TrainState) -> Path:
-    """Write the state beside the older snapshots, whole or not at all.
+    """Writes `state` to a new snapshot, whole or not at all.
 
-    Raises RunError for a state that is not finite, and where the disk does not take it.
+    Raises RunError for weights that are not finite, and where the disk refuses the file.
     """
     _require_finite(state)
     path = folder / f"snapshot-{state.num_images:012d}.pt"
@@ -40,31 +40,31 @@ def save_snapshot(folder: Path, state: TrainState) -> Path:
 
 
 def drop_snapshots(folder: Path, kept: int, spared: Collection[int] = ()) -> None:
-    """Drop all but the newest `kept` snapshots and those of `spared` numbers of images."""
+    """Deletes all but the newest `kept` snapshots and those at the image counts in `spared`."""
     for old in snapshots(folder)[:-kept]:
         if images_of(old) not in spared:
             old.unlink()
 
 
 def newest_before(folder: Path, num_images: int) -> Path | None:
-    """The newest snapshot of at most `num_images`, if there is one."""
+    """Returns the newest snapshot of at most `num_images`, or None."""
     return next((p for p in reversed(snapshots(folder)) if images_of(p) <= num_images), None)
 
 
 def rewind(folder: Path, num_images: int) -> Path | None:
-    """Drop the snapshots of more than `num_images`; the newest that is left, or None.
+    """Deletes the snapshots of more than `num_images` and returns the newest that is left.
 
-    Where none would be left, nothing is dropped.
+    Where none would be left it deletes nothing and returns None.
     """
-    good = newest_before(folder, num_images)
+    kept = newest_before(folder, num_images)
     for path in snapshots(folder):
-        if good is not None and path > good:
+        if kept is not None and path > kept:
             path.unlink()
-    return good
+    return kept
 
 
 def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
-    """Bring `state` to the newest snapshot of `folder`; None where there is none.
+    """Loads the newest snapshot of `folder` into `state`; returns None where there is none.
 
     Raises RunError naming a snapshot that cannot be read.
     """
@@ -76,13 +76,13 @@ def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
 
 
 def load_snapshot(path: Path, state: TrainState) -> None:
-    """Bring `state` to a snapshot; raises RunError naming one that cannot be read."""
+    """Loads a snapshot into `state`; raises RunError naming a file that cannot be read."""
     try:
         _require_intact(path)
         loaded = torch.load(path, map_location=state.device, weights_only=True)
         state.load_state_dict(loaded)
     except UNREADABLE as error:
-        raise RunError(f"{path}: unreadable; delete it to go on from an older one") from error
+        raise RunError(f"{path}: unreadable; delete it to resume from an older snapshot") from error
 
 
 def _require_finite(state: TrainState) -> None:
@@ -91,12 +91,12 @@ def _require_finite(state: TrainState) -> None:
             if not parameter.isfinite().all():
                 raise RunError(
                     f"{type(network).__name__} {name} is no longer finite after "
-                    f"{state.num_images:,} images; not saved, the last snapshot is whole"
+                    f"{state.num_images:,} images; not saved, the last snapshot is intact"
                 )
 
 
 def _require_intact(path: Path) -> None:
-    """Raises BadZipFile where a part's checksum is off, which torch.load does not check."""
+    """Raises BadZipFile where a checksum does not match, which torch.load does not check."""
     with zipfile.ZipFile(path) as archive:
         if (broken := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"{broken} does not match its checksum")
@@ -106,7 +106,7 @@ BEST_FILE = "best.json"
 
 
 class Best(BaseModel):
-    """What the best snapshot of a run scored, and when."""
+    """The score of the best snapshot of a run, as `best.json` holds it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -115,17 +115,17 @@ class Best(BaseModel):
     images: int
 
     def beats(self, other: "Best | None") -> bool:
-        """Whether this is lower than `other`, or there is none by the same metric."""
+        """Whether this is lower than `other`, or `other` is missing or of another metric."""
         return other is None or other.metric != self.metric or self.value < other.value
 
 
 def write_best(folder: Path, best: Best) -> None:
-    """Record the best so far; raises RunError where the disk does not take it."""
+    """Writes `best.json`; raises RunError where the disk refuses it."""
     write_whole_bytes(folder / BEST_FILE, f"{best.model_dump_json()}\n".encode())
 
 
 def read_best(folder: Path) -> Best | None:
-    """What the best snapshot so far scored; None before the first, or where that is not told."""
+    """Reads `best.json`; returns None where it is missing or damaged."""
     try:
         return Best.model_validate_json((folder / BEST_FILE).read_text("utf-8"))
     except (OSError, ValueError):

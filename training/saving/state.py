@@ -1,4 +1,4 @@
-"""Everything a run changes as it goes: networks, optimisers, average, random numbers, progress."""
+"""The state of a run, as a snapshot holds it: networks, optimisers, random numbers, progress."""
 
 import copy
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from training.recipes.config import TrainConfig
 
 @dataclass
 class TrainState:
-    """A run between two steps. `random` draws latents and flips, on the CPU, for all devices."""
+    """A run between two steps. `random` draws the latents, on the CPU whatever the device."""
 
     generator: Generator
     discriminator: Discriminator
@@ -28,7 +28,7 @@ class TrainState:
 
     @classmethod
     def start(cls, config: TrainConfig, device: torch.device) -> Self:
-        """The state before the first step."""
+        """Creates the state before the first step."""
         torch.manual_seed(config.seed)
         generator = Generator(config.generator).to(device)
         discriminator = Discriminator(config.discriminator).to(device)
@@ -46,15 +46,15 @@ class TrainState:
         return state
 
     def reseed_latents(self, seed: int, attempt: int) -> None:
-        """Other latents from here on: a stream of its own for each seed and attempt.
+        """Makes the run draw other latents from here on, different for each seed and attempt.
 
-        Mixed, since the CPU's generator takes no more than the low 32 bits of a seed.
+        Seed and attempt are hashed into 32 bits, since the CPU's generator uses no more of a seed.
         """
         mixed = np.random.SeedSequence((seed, attempt)).generate_state(1)
         self.random.manual_seed(int(mixed[0]))
 
     def set_rates(self, config: TrainConfig) -> None:
-        """Give both optimisers the learning rates of the next step."""
+        """Sets the learning rates of both optimisers for the next step."""
         factor = config.rate_factor(self.num_images)
         for optimizer, rate in (
             (self.generator_optimizer, config.generator_rate),
@@ -64,17 +64,17 @@ class TrainState:
                 group["lr"] = rate * factor * (config.gamma_rate if number == 1 else 1)
 
     def latents(self, count: int) -> Tensor:
-        """The run's next (count, z_dim) latents."""
+        """Draws the next (count, z_dim) latents of the run."""
         z = torch.randn(count, self.generator.config.z_dim, generator=self.random)
         return z.to(self.device, non_blocking=True)
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device of the networks."""
         return self.generator.linear.weight.device
 
     def state_dict(self) -> dict[str, object]:
-        """All of it as tensors, numbers and dicts of them."""
+        """Returns the state as nested dicts of tensors and numbers."""
         return {
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -86,7 +86,7 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Take over what `state_dict` gave, in place."""
+        """Loads what `state_dict` returned, in place."""
         for name in (
             "generator",
             "discriminator",
@@ -103,10 +103,10 @@ class TrainState:
 
 
 def _adam(network: nn.Module, config: TrainConfig) -> Adam:
-    """Adam over the network's parameters; attention's γ are a group of their own where they have a
-    rate of their own. `TrainState.set_rates` gives each group its rate.
+    """Creates Adam for a network; `TrainState.set_rates` sets the rate of each parameter group.
 
-    Without such a rate there is one group, as in snapshots from before there were two.
+    Attention's γ are a second group where `gamma_rate` differs from 1. Otherwise there is one
+    group, as in snapshots of older versions.
     """
     named = list(network.named_parameters())
     apart = config.gamma_rate != 1

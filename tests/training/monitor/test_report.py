@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(
     """Whatever was being written, and closing the rest adds nothing to it."""
     with files_up_to(100), pytest.raises(RunError) as error, Report(tmp_path, 100, 0) as report:
         write(report)
-    assert f"{tmp_path / file}: File too large; what was saved before is whole" in str(error.value)
+    assert f"{tmp_path / file}: File too large; what was saved before is intact" in str(error.value)
 
 
 def test_a_board_on_a_full_disk_is_an_error_and_no_run_that_hangs(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert b"the same command goes on" in output
+    assert b"the same command resumes the run" in output
     seen = int(snapshots(tmp_path / "run")[-1].stem.removeprefix("snapshot-"))
     again = subprocess.run(
         [*command, "--total-images", str(seen + 8)], cwd=tmp_path, env=env, check=True,

@@ -41,7 +41,7 @@ def test_a_disk_that_is_full_is_told_of_and_costs_nothing(
     save_at(tmp_path, state, 4)
     with files_up_to(50_000), pytest.raises(RunError) as error:
         save_at(tmp_path, state, 8)
-    assert "snapshot-000000000008.pt: File too large; what was saved before is whole" in str(
+    assert "snapshot-000000000008.pt: File too large; what was saved before is intact" in str(
         error.value
     )
     assert [path.name for path in tmp_path.iterdir()] == ["snapshot-000000000004.pt"]

@@ -1,4 +1,4 @@
-"""What a call of `sagan train` asks for: a new run's recipe, or the one that a run has recorded."""
+"""RunRequest: the run that a call of `sagan train` asks for, new or recorded in a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,25 +12,28 @@ from training.run.fine_tuning import configs_for
 from training.saving.run_folder import FREE, recorded_config, require_same_recipe
 
 
-class Asked(NamedTuple):
-    """A run's config, of one class where the data is yet to tell, and what it starts from."""
+class RunRequest(NamedTuple):
+    """The config of a run and the checkpoint that it starts from, if any.
+
+    A new run's config has one class, since its data has not been read yet.
+    """
 
     config: TrainConfig
     init: Checkpoint | None
 
 
-def asked_run(
+def read_request(
     run: Path,
     preset_name: str | None,
     config_file: Path | None,
     init: str | None,
     flags: Mapping[str, object],
-) -> Asked:
-    """What is asked for, before any picture is read.
+) -> RunRequest:
+    """Reads the request from the command line and the run's folder, before any picture is read.
 
-    An existing run of which no part of the recipe is named goes on with what it has recorded;
-    where one is named, all of it must be the same. Raises PresetError, RecipeError, RunError or
-    CheckpointError.
+    An existing run resumes with its recorded recipe if the command line names no part of a recipe.
+    If it names one, the whole recipe must equal the recorded one. Raises PresetError, RecipeError,
+    RunError or CheckpointError.
     """
     recorded, given = recorded_config(run), _given(flags)
     nothing_named = preset_name is None and config_file is None and init is None
@@ -40,17 +43,17 @@ def asked_run(
             "generator": recorded.generator, "discriminator": recorded.discriminator,
         }  # fmt: skip
         config = config_with(kept | given, networks)
-        return Asked(config.model_copy(update={"init": recorded.init}), None)
+        return RunRequest(config.model_copy(update={"init": recorded.init}), None)
     source = None if init is None else load_checkpoint(init)
     num_classes = 1 if recorded is None else recorded.generator.num_classes
     config = _config(preset_name, config_file, given, source, num_classes)
     if recorded is not None:
         require_same_recipe(run, recorded, config)
-    return Asked(config, source)
+    return RunRequest(config, source)
 
 
 def _given(flags: Mapping[str, object]) -> Values:
-    """The flags that were given; `size` as a number."""
+    """Returns the flags that were given, with `size` as a number."""
     given = {name: value for name, value in flags.items() if value is not None}
     return given | ({"size": int(str(given["size"]))} if "size" in given else {})
 
@@ -62,7 +65,7 @@ def _config(
     source: Checkpoint | None,
     num_classes: int,
 ) -> TrainConfig:
-    """Its networks are the checkpoint's, or new ones of the recipe."""
+    """Makes a config with the networks of the checkpoint, or with new ones from the recipe."""
     values = read_recipe(preset_name, config_file, given, networks_given=source is not None)
     if source is None:
         return config_of(values, num_classes)
