@@ -1,7 +1,6 @@
-"""Decoding pictures on all cores, straight into an array file.
+"""Decodes pictures on all cores, straight into an array file.
 
-Like `training.data.pictures` this needs no torch, so that its processes start quickly and stay
-small.
+Nothing here imports torch, so that the processes start quickly and stay small.
 """
 
 import multiprocessing
@@ -16,13 +15,13 @@ from pathlib import Path
 
 from training.data.pictures import Picture, UnreadableError
 
-CHUNK = 128  # pictures that a process takes at a time
-CHUNKS_AHEAD = 2  # handed out for each process
+CHUNK = 128  # pictures that a process decodes at a time
+CHUNKS_AHEAD = 2  # chunks that wait for each process
 
 
 @dataclass(frozen=True)
 class ArrayFile:
-    """A file with rows of (size, size, 3) bytes from `offset` on."""
+    """A file that holds rows of (size, size, 3) bytes, starting at byte `offset`."""
 
     path: Path
     offset: int
@@ -30,11 +29,11 @@ class ArrayFile:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a picture."""
+        """The number of bytes of a picture."""
         return 3 * self.size**2
 
     def write(self, start: int, rows: bytes) -> None:
-        """Put whole rows at row `start`; they are on the disk when this returns."""
+        """Writes whole rows from row `start` on; returns once they are on the disk."""
         with self.path.open("r+b") as file:
             file.seek(self.offset + start * self.row_bytes)
             file.write(rows)
@@ -42,7 +41,7 @@ class ArrayFile:
             os.fsync(file.fileno())
 
     def read(self, row: int) -> bytes:
-        """A row."""
+        """Reads a row."""
         with self.path.open("rb") as file:
             file.seek(self.offset + row * self.row_bytes)
             return file.read(self.row_bytes)
@@ -50,7 +49,7 @@ class ArrayFile:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Pictures number `start`, `start` + 1, … and the file that they go into."""
+    """Pictures with the numbers `start`, `start` + 1, … and the file that they are decoded into."""
 
     start: int
     pictures: tuple[Picture, ...]
@@ -59,7 +58,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that is not in the array, by its number and its name, and why."""
+    """A picture that could not be decoded: its number, its name and the reason."""
 
     index: int
     name: str
@@ -68,7 +67,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """`count` pictures from `start` on are in the array file, but for the unreadable ones."""
+    """A chunk whose `count` pictures are in the array file, except for the unreadable ones."""
 
     start: int
     count: int
@@ -76,7 +75,7 @@ class DecodedChunk:
 
 
 def decode(chunk: Chunk) -> DecodedChunk:
-    """Decode a chunk into its file; unreadable pictures leave black rows."""
+    """Decodes a chunk into its file; unreadable pictures become black rows."""
     rows, unreadable = [], []
     for index, picture in enumerate(chunk.pictures, chunk.start):
         try:
@@ -89,16 +88,17 @@ def decode(chunk: Chunk) -> DecodedChunk:
 
 
 def decode_all(chunks: Iterable[Chunk], num_chunks: int) -> Iterator[DecodedChunk]:
-    """Decode chunks on all cores, in any order; few are held at a time.
+    """Decodes chunks on all cores and yields them as they finish, in any order.
 
-    Raises `concurrent.futures.process.BrokenProcessPool` where a process died.
+    Only a few chunks are in memory at a time. Raises
+    `concurrent.futures.process.BrokenProcessPool` where a process has died.
     """
     num_processes = min(num_chunks, _num_cores())
     if num_processes <= 1:
         yield from map(decode, chunks)
         return
     with ProcessPoolExecutor(
-        num_processes, multiprocessing.get_context("spawn"), initializer=_live_as_the_parent_does
+        num_processes, multiprocessing.get_context("spawn"), initializer=_follow_parent
     ) as pool:
         running: set[Future[DecodedChunk]] = set()
         for chunk in chunks:
@@ -112,18 +112,18 @@ def decode_all(chunks: Iterable[Chunk], num_chunks: int) -> Iterator[DecodedChun
 
 
 def _num_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _live_as_the_parent_does() -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, even by SIGKILL."""
+def _follow_parent() -> None:
+    """Ignores Ctrl-C, which the parent handles, and ends the process when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_the_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])

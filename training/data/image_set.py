@@ -1,4 +1,4 @@
-"""Pictures and labels as a run sees them."""
+"""ImageSet: the pictures, labels and classes that a run trains on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from model.checkpoint import ClassInfo
 
 
 class DataError(ValueError):
-    """Training data that is not there, not whole, or not what a run needs."""
+    """Training data is missing, damaged, or not what a run needs."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """(N, H, W, 3) uint8 pictures, memory-mapped, their (N,) labels and what these depict."""
+    """(N, H, W, 3) uint8 pictures, memory-mapped, (N,) labels, and the class of each label."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -26,16 +26,16 @@ class ImageSet:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(num_classes,) how many pictures each class has."""
+        """The number of pictures of each class, (num_classes,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
 
-FEW = 10  # pictures; fewer teach a class badly
-HEAVY = 10  # times as many pictures in the largest class as in the smallest
+FEW = 10  # pictures; a class with fewer is learnt badly
+HEAVY = 10  # the largest class has this many times as many pictures as the smallest
 
 
 def suspicions(names: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """A line for each thing that looks wrong about the pictures that each class has."""
+    """Describes what looks wrong about the number of classes and of their pictures, a line each."""
     total, fewest, most = sum(counts), min(counts), max(counts)
     found = []
     if len(names) == 1:

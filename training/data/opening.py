@@ -1,4 +1,4 @@
-"""Finding out what `--data` means, and opening it for a run."""
+"""Finds the source that `--data` names, and opens it for a run."""
 
 import re
 from pathlib import Path
@@ -20,9 +20,10 @@ PICTUREBOOK = "picturebook"
 
 
 def find_source(text: str, num_pictures: int) -> Source:
-    """What `text` names: the picturebook, hf:NAME, a CIFAR archive or a folder of pictures.
+    """Finds the source that `text` names: picturebook, hf:NAME, a CIFAR archive or a folder.
 
-    `num_pictures` is the picturebook's. Raises DataError where there is no such thing.
+    `num_pictures` is the number of pictures of the picturebook. Raises DataError where `text` names
+    no source.
     """
     if text == PICTUREBOOK:
         return picturebook_source(num_pictures)
@@ -41,16 +42,19 @@ def find_source(text: str, num_pictures: int) -> Source:
 
 
 def classes_of(text: str, num_pictures: int) -> tuple[ClassInfo, ...]:
-    """The classes of what `text` names, without preparing anything; raises DataError."""
+    """Returns the classes of the source that `text` names, without preparing it.
+
+    Raises DataError.
+    """
     if is_prepared(Path(text)):
         return read_description(Path(text)).classes
     return find_source(text, num_pictures).classes
 
 
 def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
-    """The pictures that `text` names, at `size` px.
+    """Opens the pictures that `text` names, at `size` px.
 
-    A prepared folder is opened as it is; anything else is prepared once, into a folder of `cache`.
+    A prepared folder is opened as it is. Any other source is prepared once, in a folder of `cache`.
     Raises DataError as `find_source`, `prepare` and `open_prepared` do.
     """
     if is_prepared(Path(text)):
@@ -63,12 +67,12 @@ def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
 
 
 def open_picturebook(cache: Path, size: int, num_pictures: int) -> ImageSet:
-    """The first `num_pictures` pictures of the picturebook, drawn once into `cache`."""
+    """Opens the first `num_pictures` pictures of the picturebook, which are drawn once."""
     return open_data(PICTUREBOOK, cache, size, num_pictures)
 
 
 def picturebook_source(num_pictures: int) -> Source:
-    """The first `num_pictures` pictures of the picturebook."""
+    """The first `num_pictures` pictures of the picturebook, drawn when they are prepared."""
     return Source(
         name="picturebook",
         digest=f"edition{picturebook.EDITION}-{num_pictures}",

@@ -1,6 +1,6 @@
-"""Pictures where they are kept, and how each becomes (size, size, 3) RGB pixels.
+"""Pictures from files, bytes, arrays or the picturebook, and how each becomes (size, size, 3) RGB.
 
-Nothing here needs torch: the processes that decode start quickly and stay small.
+Nothing here imports torch, so that the processes that decode start quickly and stay small.
 """
 
 import io
@@ -14,86 +14,86 @@ from PIL import Image, ImageOps
 
 from training import picturebook
 
-# The formats that are looked for; others, such as EPS, would run programs of their own.
+# The formats that Pillow may open; others, such as EPS, would run external programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-BACKGROUND = (255, 255, 255)  # what shows through transparent pixels
+BACKGROUND = (255, 255, 255)  # shown through transparent pixels
 
 Pixels = NDArray[np.uint8]
 
 
 class UnreadableError(ValueError):
-    """A picture that cannot be decoded; says why."""
+    """A picture cannot be decoded. The message says why."""
 
 
 class Picture(Protocol):
-    """A picture that any process can read."""
+    """A picture that can be sent to another process and read there."""
 
     @property
     def name(self) -> str:
-        """What a list of unreadable pictures calls it."""
+        """The name of the picture in the list of unreadable pictures."""
 
     def read(self, size: int) -> Pixels:
-        """(size, size, 3) RGB; raises UnreadableError."""
+        """Reads the picture as (size, size, 3) RGB; raises UnreadableError."""
 
 
 @dataclass(frozen=True)
 class FilePicture:
-    """A file of one of `FORMATS`."""
+    """A picture in a file of one of `FORMATS`."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """The path of the file."""
         return str(self.path)
 
     def read(self, size: int) -> Pixels:
-        """Its central square; raises UnreadableError."""
+        """Reads the central square of the picture; raises UnreadableError."""
         return _decoded(self.path, size)
 
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """The content of such a file."""
+    """A picture given as the content of such a file."""
 
     name: str
     content: bytes
 
     def read(self, size: int) -> Pixels:
-        """Its central square; raises UnreadableError."""
+        """Reads the central square of the picture; raises UnreadableError."""
         return _decoded(io.BytesIO(self.content), size)
 
 
 @dataclass(frozen=True)
 class RawPicture:
-    """(H, W, 3) pixels."""
+    """A picture given as (H, W, 3) pixels."""
 
     name: str
     pixels: Pixels
 
     def read(self, size: int) -> Pixels:
-        """Its central square."""
+        """Takes the central square of the picture."""
         return square(Image.fromarray(self.pixels), size)
 
 
 @dataclass(frozen=True)
 class DrawnPicture:
-    """Picture number `index` of the picturebook."""
+    """A picture of the picturebook, given by its number."""
 
     index: int
 
     @property
     def name(self) -> str:
-        """Its number."""
+        """The number of the picture."""
         return f"picturebook {self.index}"
 
     def read(self, size: int) -> Pixels:
-        """Drawn at that size."""
+        """Draws the picture at that size."""
         return picturebook.draw(self.index, size)
 
 
 def square(image: Image.Image, size: int) -> Pixels:
-    """The central square of an upright picture: (size, size, 3) RGB."""
+    """Crops an upright picture to its central square and resizes it: (size, size, 3) RGB."""
     fitted = ImageOps.fit(_rgb(image), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted)
 
@@ -110,7 +110,7 @@ def _decoded(file: Path | io.BytesIO, size: int) -> Pixels:
 
 
 def _require_known_range(image: Image.Image) -> None:
-    """32-bit integers and floats have no range of their own; converting would clip them to 255."""
+    """Raises ValueError for 32-bit pixels, whose range is unknown: they would be clipped."""
     if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
         raise ValueError(f"32-bit pixels (mode {image.mode}): convert it to 8 or 16 bits")
 

@@ -1,4 +1,4 @@
-"""The project's own classifier: small, trained on any data set, a source of features and logits.
+"""Classifier: a small network that can be trained on any data set and gives features and logits.
 
 On disk it is a folder: `config.json` (what the network is, class names, how it was trained) and
 `classifier.safetensors`.
@@ -34,7 +34,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class ClassifierConfig(BaseModel):
-    """The side of the pictures that it sees, in pixels, and the width of each stage."""
+    """The side of the pictures in pixels, the number of classes, and the width of each block."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,18 +44,18 @@ class ClassifierConfig(BaseModel):
 
 
 class Classifier(nn.Module):
-    """A convolutional network of stages that each halve the resolution.
+    """A convolutional network of blocks that each halve the resolution.
 
-    Its features are the means of every stage's maps, one after another, and its logits a linear map
-    of them: so colour and sharpness, which the first stages see, count in a distance of features
-    beside what is depicted.
+    The features are the means of the maps of every block, and the logits a linear map of them. The
+    first blocks see colour and sharpness, so a distance of features measures these beside what is
+    depicted.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
         self.stages = nn.ModuleList(
-            _stage(w_in, w_out) for w_in, w_out in pairwise((3, *config.widths))
+            _block(w_in, w_out) for w_in, w_out in pairwise((3, *config.widths))
         )
         self.linear = nn.Linear(sum(config.widths), config.num_classes)
 
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
         return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
+def _block(in_channels: int, out_channels: int) -> nn.Sequential:
     """(N, C, H, W) -> (N, C', H/2, W/2)."""
     layers: list[nn.Module] = []
     for channels, stride in ((in_channels, 2), (out_channels, 1)):
@@ -98,7 +98,7 @@ class _Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """A classifier in eval mode, what its labels depict and how it was trained."""
+    """A classifier in eval mode, with the class of each label and facts on its training."""
 
     network: Classifier
     classes: Sequence[ClassInfo]
@@ -106,7 +106,7 @@ class TrainedClassifier:
 
     @property
     def key(self) -> str:
-        """What names its network and weights: the beginning of a sha256."""
+        """Identifies the network and its weights: the first digits of a sha256."""
         digest = hashlib.sha256(self.network.config.model_dump_json().encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())

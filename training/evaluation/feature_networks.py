@@ -1,4 +1,8 @@
-"""Which features a name means: a classifier, Inception, or a TorchScript file."""
+"""The feature networks that `--features` names: classifiers, Inception, TorchScript files.
+
+A TorchScript file is a program. This module only loads a file that the user named, or one whose
+sha256 this project knows.
+"""
 
 import warnings
 from pathlib import Path
@@ -19,10 +23,10 @@ INCEPTION = "inception"
 
 
 def open_features(source: str, device: torch.device) -> FeatureExtractor:
-    """The extractor of a shipped classifier's name, "inception", a classifier's folder or a file.
+    """Opens a shipped classifier by its name, "inception", a classifier's folder, or a file.
 
-    Inception is fetched once into the user's cache and checked. Raises FeatureError or
-    DownloadError, both naming what is wrong.
+    Inception is downloaded once into the user's cache, and its hash is checked. Raises FeatureError
+    or DownloadError, which say what is wrong.
     """
     if source in shipped_classifiers():
         return classifier_features(load_classifier(SHIPPED / source), source, device)
@@ -41,14 +45,14 @@ def open_features(source: str, device: torch.device) -> FeatureExtractor:
 
 
 def shipped_classifiers() -> list[str]:
-    """The names of the classifiers that come with the project."""
+    """Lists the classifiers that come with the project."""
     return sorted(p.parent.name for p in SHIPPED.glob(f"*/{CONFIG_FILE}"))
 
 
 def classifier_features(
     trained: TrainedClassifier, name: str, device: torch.device
 ) -> FeatureExtractor:
-    """The extractor of one of the project's own classifiers."""
+    """Makes an extractor from one of the project's own classifiers."""
     network = trained.network.to(device).requires_grad_(False)
 
     def forward(images: Tensor, _classify: bool) -> tuple[Tensor, Tensor | None]:
@@ -59,7 +63,7 @@ def classifier_features(
 
 
 def fetch_inception() -> Path:
-    """Inception as StyleGAN's metrics use it, from its own site or from the user's cache.
+    """Returns StyleGAN's Inception file from the user's cache, or downloads it from its site.
 
     Raises DownloadError, which says what to do without internet.
     """
@@ -87,18 +91,18 @@ INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e9
 
 
 def open_torchscript(file: Path, device: torch.device) -> FeatureExtractor:
-    """The extractor of a TorchScript file. Raises FeatureError where it is none.
+    """Opens a TorchScript file as an extractor; raises FeatureError for any other file.
 
-    The module takes (N, 3, H, W) uint8 RGB of any size and returns (N, D) features, or a pair of
-    features and (N, classes) logits. A module whose `forward` has a `return_features` argument is
-    taken to be laid out as StyleGAN's Inception: features with `return_features=True`, else
-    probabilities, which `no_output_bias=True` makes those of the original Inception score.
+    The module must take (N, 3, H, W) uint8 RGB of any size and return (N, D) features, or a pair of
+    features and (N, classes) logits. A module whose `forward` has an argument `return_features` is
+    called like StyleGAN's Inception: it returns features with `return_features=True`, else
+    probabilities, and with `no_output_bias=True` those of the original Inception score.
     """
     if not file.is_file():
         raise FeatureError(f"{file}: no such file")
     try:
         with warnings.catch_warnings():
-            # Published networks are in this format, whatever PyTorch would rather be given.
+            # Published networks are in this format, although PyTorch has deprecated it.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(file, map_location=device).eval()
     except (RuntimeError, ValueError) as error:
@@ -127,7 +131,7 @@ def _stylegan(module: torch.jit.ScriptModule) -> Forward:
 
 
 def _explained(forward: Forward, file: Path) -> Forward:
-    """`forward`, whose failures are one line: the file is somebody else's program."""
+    """Turns failures of `forward` into a FeatureError of one line: the file is a foreign program."""
 
     def explained(images: Tensor, classify: bool) -> tuple[Tensor, Tensor | None]:
         try:

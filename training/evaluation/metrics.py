@@ -1,4 +1,4 @@
-"""The metrics: FID, Inception score, KID, precision and recall, on features that others compute."""
+"""The metrics, computed from features: FID, Inception score, KID, precision and recall."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ Floats = NDArray[np.float64]
 
 
 class Moments:
-    """How many D-dimensional features were seen, their mean and their scatter, in float64.
+    """The count, mean and scatter matrix of D-dimensional features, in float64.
 
-    Memory is D², whatever the count. Batches and parts are combined by the pairwise update of Chan,
-    Golub & LeVeque (1983), which keeps its precision where the mean is far from 0.
+    The memory is D², whatever the count. Batches are combined by the pairwise update of Chan, Golub
+    & LeVeque (1983), which stays precise where the mean is far from 0.
     """
 
     def __init__(self, count: int = 0, mean: Floats | None = None, scatter: Floats | None = None):
@@ -27,13 +27,13 @@ class Moments:
 
     @property
     def covariance(self) -> Floats:
-        """(D, D), unbiased. Raises ValueError where fewer than two features were seen."""
+        """The unbiased (D, D) covariance. Raises ValueError for fewer than two features."""
         if self.count < 2:
             raise ValueError(f"a covariance takes at least 2 pictures, there are {self.count}")
         return self.scatter / (self.count - 1)
 
     def add(self, features: NDArray[np.floating]) -> None:
-        """Count (N, D) more features."""
+        """Adds (N, D) features."""
         batch = np.asarray(features, np.float64)
         if len(batch):
             mean = batch.mean(0)
@@ -41,7 +41,7 @@ class Moments:
             self.merge(Moments(len(batch), mean, centred.T @ centred))
 
     def merge(self, other: "Moments") -> None:
-        """Count all that `other` has seen."""
+        """Adds the features of `other`."""
         if not other.count:
             return
         if not self.count:
@@ -55,18 +55,18 @@ class Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|μa − μb|² + tr(Σa + Σb − 2(Σa Σb)^½), the distance of two Gaussians with these moments.
+    """The Fréchet distance |μa − μb|² + tr(Σa + Σb − 2(Σa Σb)^½) of two Gaussians.
 
-    Dowson & Landau (1982); as FID of Inception features, Heusel et al. (2017), equation 6. The last
-    trace is that of (Σa^½ Σb Σa^½)^½, which is symmetric: its eigenvalues are real and stable.
-    Raises ValueError where either has seen fewer than two features.
+    Dowson & Landau (1982); of Inception features it is the FID, Heusel et al. (2017), equation 6.
+    The trace of (Σa Σb)^½ is computed as that of (Σa^½ Σb Σa^½)^½, which is symmetric, so that its
+    eigenvalues are real and stable. Raises ValueError where either has fewer than two features.
     """
     covariance_a, covariance_b = a.covariance, b.covariance
     root = _square_root(covariance_a)
     eigenvalues = np.linalg.eigvalsh(root @ covariance_b @ root)
-    overlap = np.sqrt(eigenvalues.clip(min=0)).sum()  # rounding makes some a little negative
-    spread = np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
-    return float(np.square(a.mean - b.mean).sum() + spread)
+    overlap = np.sqrt(eigenvalues.clip(min=0)).sum()  # rounding makes some slightly negative
+    trace = np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    return float(np.square(a.mean - b.mean).sum() + trace)
 
 
 def _square_root(covariance: Floats) -> Floats:
@@ -76,10 +76,10 @@ def _square_root(covariance: Floats) -> Floats:
 
 
 class InceptionScore:
-    """exp(E KL(p(y|x) ‖ p(y))) of pictures seen in batches (Salimans et al. 2016, section 4).
+    """The Inception score exp(E KL(p(y|x) ‖ p(y))) (Salimans et al. 2016, section 4), in batches.
 
-    As there, it is the mean over ten parts; picture number i counts in part i mod 10. Only sums are
-    kept.
+    As in the paper it is the mean over ten parts of the pictures; picture number i belongs to part
+    i mod 10. Only sums are kept.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class InceptionScore:
         self.mass: Floats | float = 0.0  # Σ_x p(y|x): (SPLITS, classes)
 
     def add(self, probabilities: NDArray[np.floating]) -> None:
-        """Count (N, classes) more rows, each of which sums to 1."""
+        """Adds (N, classes) probabilities; each row sums to 1."""
         p = np.asarray(probabilities, np.float64)
         parts = (int(self.counts.sum()) + np.arange(len(p))) % SPLITS
         member = np.eye(SPLITS)[parts]  # (N, SPLITS)
@@ -97,7 +97,10 @@ class InceptionScore:
         self.mass = self.mass + member.T @ p
 
     def result(self) -> tuple[float, float]:
-        """Mean and standard deviation over the parts. Raises ValueError before ten pictures."""
+        """Returns mean and standard deviation over the parts.
+
+        Raises ValueError below ten pictures.
+        """
         if not self.counts.all():
             raise ValueError(
                 f"an Inception score takes at least {SPLITS} pictures, got {self.counts.sum():.0f}"
@@ -113,11 +116,11 @@ def _plogp(p: Floats) -> Floats:
 
 
 def kernel_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """The unbiased squared MMD of (N, D) and (M, D) features under k(x, y) = (x·y/D + 1)³.
+    """KID: the unbiased squared MMD of (N, D) and (M, D) features with k(x, y) = (x·y/D + 1)³.
 
-    Bińkowski et al. (2018), section 4 and equation 4, over all pairs instead of random subsets: the
-    same expectation with less spread. Memory is `BLOCK` rows of one kernel. Raises ValueError where
-    either set has fewer than two rows.
+    Bińkowski et al. (2018), section 4 and equation 4. It is computed over all pairs instead of
+    random subsets, which gives the same expectation with less variance. The memory is `BLOCK` rows
+    of a kernel matrix. Raises ValueError where either set has fewer than two rows.
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"KID takes at least 2 pictures a set, got {len(a)} and {len(b)}")
@@ -153,19 +156,19 @@ def _blocks(features: NDArray[np.floating]) -> Iterator[Floats]:
 def precision_recall(
     real: NDArray[np.floating], drawn: NDArray[np.floating]
 ) -> tuple[float, float]:
-    """Of (N, D) real and (M, D) drawn features (Kynkäänniemi et al. 2019, section 2).
+    """Precision and recall of (N, D) real and (M, D) drawn features.
 
-    A set's manifold is the union of balls around its features, each as large as the distance to its
-    third nearest neighbour. Precision is the share of what is drawn that lies in the real manifold,
-    recall the share of the real in the drawn one. Both depend on N and M. Raises ValueError
-    where a set has no third neighbour.
+    Kynkäänniemi et al. (2019), section 2. The manifold of a set is the union of balls around its
+    features; the radius of each ball is the distance to the third nearest neighbour. Precision is
+    the share of drawn features inside the real manifold, recall the share of real features inside
+    the drawn one. Both depend on N and M. Raises ValueError for a set without third neighbours.
     """
     if min(len(real), len(drawn)) <= NEIGHBOURS:
         raise ValueError(
             f"precision and recall take more than {NEIGHBOURS} pictures a set, "
             f"got {len(real)} and {len(drawn)}"
         )
-    # float64: the difference of large squares leaves nothing in float32
+    # float64: in float32 the difference of large squares would lose all digits
     a, b = real.astype(np.float64), drawn.astype(np.float64)
     return _share_within(b, a), _share_within(a, b)
 
@@ -181,7 +184,7 @@ def _share_within(points: Floats, centres: Floats) -> float:
 
 
 def _squared_radii(centres: Floats) -> Floats:
-    """(N,) squared distances to the third nearest other feature."""
+    """Returns the (N,) squared distances to the third nearest other feature."""
     radii = np.empty(len(centres))
     for start in range(0, len(centres), BLOCK):
         distances = _squared_distances(centres[start : start + BLOCK], centres)
@@ -191,7 +194,7 @@ def _squared_radii(centres: Floats) -> Floats:
 
 
 def _squared_distances(a: Floats, b: Floats) -> Floats:
-    """(N, M) of (N, D) and (M, D)."""
+    """Returns the (N, M) squared distances of (N, D) and (M, D) features."""
     squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)
     distances: Floats = np.maximum(squares - 2 * a @ b.T, 0)
     return distances
