@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import GeneratorConfig
-from model.resampling import spread, upsample
+from model.resampling import summed_shifts, upsample
 
 INITIAL_POWER_ITERATIONS = 15
 LATENT_START = 0.5  # beside a class gain of 1: z moves every block from the start
@@ -105,12 +105,12 @@ class Conv2d(nn.Conv2d, SpectralNorm):
         """`forward(upsample(x))` for a 3×3 kernel: (B, C, H, W) -> (B, C', 2H, 2W)."""
         if mode == "bilinear" or not self.training:  # in eval as published, to its very rounding
             return self.forward(upsample(x, mode))
-        kernel = spread(self.normalized_weight().flip(2, 3)).transpose(0, 1)
+        kernel = summed_shifts(self.normalized_weight().flip(2, 3)).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """`avg_pool2d(forward(x), 2)` for a 3×3 kernel: (B, C, H, W) -> (B, C', H/2, W/2)."""
-        kernel = spread(self.normalized_weight()) / 4
+        kernel = summed_shifts(self.normalized_weight()) / 4
         return F.conv2d(x, kernel, self.bias, stride=2, padding=1)
 
 

@@ -1,9 +1,10 @@
-"""Batches of a few fixed sizes, in which a picture's numbers do not depend on its company.
+"""Batches of a few fixed sizes, in which a picture does not depend on the rest of its batch.
 
-A layer may run another kernel at another batch size, and round otherwise. Warm-up finds for each
-stage the smallest batch from which on it gives the very numbers of the largest (its floor); smaller
-batches are padded to it for that stage alone. Padding the few cheap stages that need it is what
-lets a lone picture cost one picture.
+At another batch size a layer may run another kernel, which rounds differently. So warm-up finds the
+minimum batch of each stage: the smallest size from which on the stage gives exactly the numbers
+that it gives in the largest batch. Smaller batches are padded to that size, for that stage alone.
+Few stages need it and they are cheap, so a single picture takes hardly longer than one picture
+should.
 """
 
 import logging
@@ -23,24 +24,25 @@ logger = logging.getLogger(__name__)
 
 
 class FixedBatches:
-    """Runs `network` in batches of `sizes`; until `prove` has run, all stages run at the largest.
+    """Runs `network` in batches of `sizes`.
 
-    `costs_s` has the seconds that a batch of each usable size takes.
+    Until `find_exact_batch_sizes` has run, every stage is padded to the largest size. `costs_s` has
+    the seconds that a batch takes, for each size that gives exact results.
     """
 
     def __init__(self, network: FoldedGenerator, sizes: Sequence[int]) -> None:
         self.network = network
         self.sizes = tuple(sorted(sizes))
-        self.floors = [self.sizes[-1]] * len(network.stages)
-        self.affines_floor = self.sizes[-1]
+        self.min_batch_by_stage = [self.sizes[-1]] * len(network.stages)
+        self.min_batch_of_affines = self.sizes[-1]
         self.costs_s: dict[int, float] = dict.fromkeys(self.sizes, 1.0)
 
     @torch.inference_mode()
     def run(self, z: Tensor, classes: Tensor, size: int) -> Tensor:
-        """(N, 3, H, W) pictures of N ≤ `size` latents and classes, drawn as a batch of `size`."""
+        """Draws (N, 3, H, W) pictures from N ≤ `size` latents and classes, as a batch of `size`."""
         x = padded(z, size)
         condition = self._condition(x, padded(classes, size))
-        for stage in range(len(self.floors)):
+        for stage in range(len(self.min_batch_by_stage)):
             x = self._stage(stage, x, condition)
         return x[: len(z)]
 
@@ -48,10 +50,10 @@ class FixedBatches:
     def run_with_attention(
         self, z: Tensor, classes: Tensor, layer: int, positions: Tensor | None, *, picture: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """One picture (1, 3, H, W) and its (1, Q, h, w) attention weights, in one pass.
+        """Draws one picture (1, 3, H, W) and its (1, Q, h, w) attention weights, in one pass.
 
-        `positions` are (Q,) indices into the layer's grid, or None for all. Without `picture` the
-        pass ends at that layer, and the first part is None.
+        `positions` are (Q,) indices into the layer's grid, or None for all of them. Without
+        `picture` the pass ends at the layer and the picture is None.
         """
         size, at = min(self.costs_s), self.network.attention_stage(layer)
         x = padded(z, size)
@@ -64,65 +66,72 @@ class FixedBatches:
         weights = attention.weights(x[:1], positions)
         if not picture:
             return None, weights
-        for stage in range(at, len(self.floors)):
+        for stage in range(at, len(self.min_batch_by_stage)):
             x = self._stage(stage, x, condition)
         return x[:1], weights
 
     @torch.inference_mode()
-    def prove(self, z: Tensor, classes: Tensor, synchronize: Callable[[], None]) -> None:
-        """Find the floors with the largest batch of latents and classes; then check and time.
+    def find_exact_batch_sizes(
+        self, z: Tensor, classes: Tensor, synchronize: Callable[[], None]
+    ) -> None:
+        """Finds the minimum batch of each stage, then checks and times every size.
 
-        Each size must give every one of these pictures to the last bit, wherever it stands; one
-        that does not is not used. Where none does, pictures are drawn one by one. `synchronize`
-        waits for the device.
+        `z` and `classes` are the largest batch. A size is used only if it draws each of these
+        pictures to the last bit, at another place of the batch. Where no size does, pictures are
+        drawn one by one. `synchronize` waits for the device.
         """
-        self.affines_floor = self._floor(
+        self.min_batch_of_affines = self._min_batch(
             lambda rows, _: self.network.latent_affines(rows), z, Condition(classes, z[:, :0])
         )
-        self.floors = self._floors(z, classes)
+        self.min_batch_by_stage = self._min_batch_by_stage(z, classes)
         expected = self.run(z, classes, len(z))
         self.costs_s = {}
         for size in self.sizes:
             if not self._agrees(z, classes, expected, size):
-                logger.warning("batches of %d round otherwise on this device: not used", size)
+                logger.warning(
+                    "batches of %d round differently on this device and are not used", size
+                )
                 continue
             self.costs_s[size] = self._time(z[:size], classes[:size], synchronize)
-        if not self.costs_s:  # a picture alone has no company that could change it
-            self.floors, self.affines_floor = [1] * len(self.floors), 1
+        if not self.costs_s:  # a single picture shares its batch with no other
+            self.min_batch_by_stage, self.min_batch_of_affines = (
+                [1] * len(self.min_batch_by_stage),
+                1,
+            )
             self.costs_s[1] = self._time(z[:1], classes[:1], synchronize)
 
     def _condition(self, z: Tensor, classes: Tensor) -> Condition:
-        """The condition of a batch, found in one that is not below its floor."""
-        rows = padded(z, max(len(z), self.affines_floor))
+        """Computes the condition of a batch, padded to the minimum batch of the latent affines."""
+        rows = padded(z, max(len(z), self.min_batch_of_affines))
         return Condition(classes, self.network.latent_affines(rows)[: len(z)])
 
     def _stage(self, stage: int, x: Tensor, condition: Condition) -> Tensor:
-        """The output of one stage for the rows of x, in a batch that is not below its floor."""
-        rows = max(len(x), self.floors[stage])
+        """Runs one stage on the rows of x, padded to the minimum batch of the stage."""
+        rows = max(len(x), self.min_batch_by_stage[stage])
         rest = Condition(*(padded(part, rows) for part in condition))
         out: Tensor = self.network.stages[stage](padded(x, rows), rest)
         return out[: len(x)]
 
-    def _floors(self, z: Tensor, classes: Tensor) -> list[int]:
-        floors, x, condition = [], z, self.network.condition(z, classes)
+    def _min_batch_by_stage(self, z: Tensor, classes: Tensor) -> list[int]:
+        sizes, x, condition = [], z, self.network.condition(z, classes)
         for stage in self.network.stages:
-            floors.append(self._floor(stage, x, condition))
+            sizes.append(self._min_batch(stage, x, condition))
             x = stage(x, condition)
-        return floors
+        return sizes
 
-    def _floor(
+    def _min_batch(
         self, layer: Callable[[Tensor, Condition], Tensor], x: Tensor, condition: Condition
     ) -> int:
-        """The smallest size from which on `layer` gives the numbers of the largest batch, `x`."""
+        """Finds the smallest size from which on `layer` gives the numbers of the batch `x`."""
         backwards, expected = _reversed(x), _reversed(layer(x, condition))
         conditions = [part.flip(0) for part in condition]
-        floor = self.sizes[-1]
+        smallest = self.sizes[-1]
         for size in self.sizes[::-1]:
             rows = layer(backwards[:size], Condition(*(part[:size] for part in conditions)))
             if not torch.equal(rows, expected[:size]):
                 break
-            floor = size
-        return floor
+            smallest = size
+        return smallest
 
     def _agrees(self, z: Tensor, classes: Tensor, expected: Tensor, size: int) -> bool:
         parts = zip(z.flip(0).split(size), classes.flip(0).split(size), strict=True)
@@ -140,17 +149,17 @@ class FixedBatches:
 
 
 def padded(rows: Tensor, count: int) -> Tensor:
-    """`rows` with zero rows appended up to `count`, in the same memory format."""
+    """Appends zero rows to `rows` up to `count`, in the same memory format."""
     missing = count - len(rows)
     return rows if missing == 0 else F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing))
 
 
 @lru_cache(maxsize=4096)
-def plan(count: int, costs_s: tuple[tuple[int, float], ...]) -> tuple[int, ...]:
-    """The sizes, largest first, of the batches that draw `count` pictures in the least time.
+def plan_batches(count: int, costs_s: tuple[tuple[int, float], ...]) -> tuple[int, ...]:
+    """Chooses the batch sizes, largest first, that draw `count` pictures in the least time.
 
-    `costs_s` has (size, seconds of a batch) for each size there is. Only the last batch may have
-    room left.
+    `costs_s` has (size, seconds of a batch) for each usable size. Only the last batch may be
+    padded.
     """
     largest = max(size for size, _ in costs_s)
     bulk_size = min(costs_s, key=lambda cost: cost[1] / cost[0])[0]
@@ -163,8 +172,8 @@ def plan(count: int, costs_s: tuple[tuple[int, float], ...]) -> tuple[int, ...]:
     return tuple(sorted(best[rest][1] + (bulk_size,) * num_bulk, reverse=True))
 
 
-def spans(count: int, sizes: Iterable[int]) -> Iterator[tuple[slice, int]]:
-    """The rows that each batch of `plan` draws, and its size."""
+def batch_rows(count: int, sizes: Iterable[int]) -> Iterator[tuple[slice, int]]:
+    """Yields the rows and the size of each batch of `plan_batches`."""
     start = 0
     for size in sizes:
         yield slice(start, min(start + size, count)), size
@@ -172,6 +181,6 @@ def spans(count: int, sizes: Iterable[int]) -> Iterator[tuple[slice, int]]:
 
 
 def _reversed(x: Tensor) -> Tensor:
-    """The rows of x, last first, in memory as a batch has them."""
+    """Returns the rows of x in reverse order, in the memory format of a batch."""
     rows = x.flip(0)
     return rows.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else rows

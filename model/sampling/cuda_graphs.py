@@ -1,4 +1,4 @@
-"""Batches as CUDA graphs: replayed without launch overhead, copied out while the next one runs."""
+"""Batches as CUDA graphs: no launch overhead, and one is copied out while the next one runs."""
 
 import time
 from collections.abc import Iterable
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.levels import to_levels
-from model.sampling.batching import TIMED_RUNS, FixedBatches, spans
+from model.sampling.batching import TIMED_RUNS, FixedBatches, batch_rows
 
 WARM_UP_RUNS = 3  # before a capture, as PyTorch asks: libraries set themselves up
 
 
 class GraphedBatches:
-    """Each proved size of `batches` as a graph that ends in uint8 pixels, for class indices.
+    """A graph for each usable size of `batches`, from latents and class indices to uint8 pixels.
 
-    `costs_s` has the seconds that a replay of each takes. `z` and `labels` are the largest batch.
+    `costs_s` has the seconds of a replay for each size. `z` and `labels` are the largest batch.
     """
 
     def __init__(self, batches: FixedBatches, z: Tensor, labels: Tensor) -> None:
@@ -26,12 +26,12 @@ class GraphedBatches:
         self.costs_s = {n: graph.time() for n, graph in self._graphs.items()}
 
     def render(self, z: Tensor, labels: Tensor, sizes: Iterable[int]) -> NDArray[np.uint8]:
-        """(N, H, W, 3) pixels of (N, z_dim) latents and (N,) labels, in batches of `sizes`.
+        """Draws (N, H, W, 3) pixels of (N, z_dim) latents and (N,) labels, in batches of `sizes`.
 
-        A batch's pixels cross to pinned memory on a stream of their own, beside the next batch.
+        A batch is copied to pinned memory on a stream of its own while the next batch runs.
         """
         drawn = []
-        for rows, size in spans(len(z), sizes):
+        for rows, size in batch_rows(len(z), sizes):
             levels = self._graphs[size].replay(z[rows], labels[rows])
             drawn.append(self._copy_out(levels[: rows.stop - rows.start].clone()))
         self._copies.synchronize()
@@ -47,7 +47,7 @@ class GraphedBatches:
 
 
 class _Graph:
-    """One batch size, captured."""
+    """The captured graph of one batch size."""
 
     def __init__(self, batches: FixedBatches, z: Tensor, labels: Tensor) -> None:
         self._z, self._labels = z.clone(), labels.clone()
@@ -62,14 +62,17 @@ class _Graph:
             self._levels = to_levels(batches.run(self._z, self._labels, len(z)))
 
     def replay(self, z: Tensor, labels: Tensor) -> Tensor:
-        """(size, H, W, 3) pixels, the first of them those asked for; overwritten by the next."""
+        """Draws (size, H, W, 3) pixels, the requested ones first.
+
+        The next replay overwrites them.
+        """
         self._z[: len(z)].copy_(z)
         self._labels[: len(z)].copy_(labels)
         self._graph.replay()
         return self._levels
 
     def time(self) -> float:
-        """Seconds that a replay takes."""
+        """Measures the seconds of a replay."""
         spans_s = []
         for _ in range(TIMED_RUNS):
             torch.cuda.synchronize(self._z.device)

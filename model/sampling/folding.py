@@ -1,7 +1,17 @@
-"""Folding: a trained generator becomes an equal network without norms, σ or upsampling.
+"""Folding: replaces a trained generator by an equal network without norms, σ or upsampling.
 
-Exact algebra (`model.sampling.folding` says which): in float64 the pictures agree to 1e-10. The
-folding runs in float64, also where the result is float32.
+The stages of a folded generator are convolutions, affines and attention with constant weights. Each
+is built from the part of the generator that it replaces and computes the same, by exact algebra:
+
+- σ is divided out of its weight.
+- Batch norm's statistics and the class's gain and bias become one affine for each class.
+- Nearest-neighbour upsampling and the 3×3 convolution after it become one 4×4 transposed
+  convolution of stride 2 (four 2×2 convolutions, instead of reading each input four times).
+- γ moves into attention's output.
+- What the latent adds to the affines is linear in it; `LatentAffines` computes it for all blocks.
+
+The folding runs in float64, also where the result is float32. In float64 the pictures agree to
+1e-10.
 """
 
 import copy
@@ -17,17 +27,17 @@ from model.attention import SelfAttention, fused_attention
 from model.config import START_RESOLUTION
 from model.generator import Generator
 from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock
-from model.resampling import spread, upsample
+from model.resampling import summed_shifts, upsample
 from model.residual import ResidualBlock
 
 Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
 
 
 class Condition(NamedTuple):
-    """What a batch is drawn of beside its features.
+    """What a stage gets beside the features.
 
-    `classes` is (B,) class indices or (B, num_classes) class weights, `affines` the (B, N) that
-    `LatentAffines` gives, with N = 0 for a network whose norms do not see the latent.
+    `classes` are (B,) class indices or (B, num_classes) class weights. `affines` are the (B, N) of
+    `LatentAffines`, with N = 0 for a network whose norms do not depend on the latent.
     """
 
     classes: Tensor
@@ -35,19 +45,20 @@ class Condition(NamedTuple):
 
 
 class Stage(nn.Module):
-    """A part of the folded network: (B, …) features and the `Condition` of the same B in."""
+    """A part of the folded network, called with (B, …) features and a `Condition` of the same B."""
 
     def __call__(self, x: Tensor, condition: Condition) -> Tensor:
-        """The features that the next stage gets, of the same B."""
+        """Returns the features for the next stage, of the same B."""
         out: Tensor = super().__call__(x, condition)
         return out
 
 
 class LatentAffines(nn.Module):
-    """(B, z_dim) latents -> what they add to the gains and biases of all conditional norms.
+    """Computes from (B, z_dim) latents what they add to all gains and biases of conditional norms.
 
-    One matrix product for the whole network: (B, N). `columns` has, for each of `norms`, where its
-    gains begin, where its biases begin and where they end. N is 0 if no norm sees the latent.
+    It is one matrix product for the whole network, with a (B, N) result. For each of `norms`
+    `columns` has the places where its gains begin, where its biases begin and where they end. N is
+    0 if no norm depends on the latent.
     """
 
     weight: Tensor
@@ -66,7 +77,7 @@ class LatentAffines(nn.Module):
 
 
 class FoldedStart(Stage):
-    """The first linear layer, whose rows are put in the order of a channels-last feature map."""
+    """The first linear layer, with its rows in the order of a channels-last feature map."""
 
     weight: Tensor
     bias: Tensor
@@ -88,7 +99,7 @@ class FoldedStart(Stage):
 class FoldedUpBlock(Stage):
     """An up block: affine-ReLU-up·conv-affine-ReLU-conv, beside a 1×1 convolution and up.
 
-    `after` is a gain and a bias that follow the block and are folded into its two ends.
+    `after` is a gain and a bias that follow the block and are folded into its last convolutions.
     """
 
     upsampling: Literal["nearest", "bilinear"]
@@ -101,10 +112,10 @@ class FoldedUpBlock(Stage):
         gain, offset = after if after is not None else (None, None)
         weight1 = block.conv1.normalized_weight()
         if self.upsampling == "nearest":
-            weight1 = spread(weight1.flip(2, 3)).transpose(0, 1)
+            weight1 = summed_shifts(weight1.flip(2, 3)).transpose(0, 1)
         weight2, bias2 = _scaled(block.conv2, gain)
         skip_weight, skip_bias = _scaled(block.shortcut, gain)
-        # One addition for both ends: a constant is the same before and after upsampling.
+        # Both biases in one addition: a constant is the same before and after upsampling.
         bias2 = bias2 + skip_bias if offset is None else bias2 + skip_bias + offset
         self.conv1 = Weights(weight1, block.conv1.bias)
         self.conv2 = Weights(weight2, bias2)
@@ -145,7 +156,7 @@ class FoldedAttention(Stage):
         return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
 
     def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """What query positions attend to, as `SelfAttention.weights`: (B, Q, h, w)."""
+        """The attention weights of query positions, as `SelfAttention.weights`: (B, Q, h, w)."""
         query, key, _ = self._projected(x)
         rows = query.flatten(2) if positions is None else query.flatten(2)[:, :, positions]
         dtype = torch.promote_types(rows.dtype, torch.float32)
@@ -161,7 +172,7 @@ class FoldedAttention(Stage):
 
 
 class FoldedResidual(Stage):
-    """The residual block that stands where attention would."""
+    """The residual block that can replace attention."""
 
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
@@ -178,7 +189,7 @@ class FoldedResidual(Stage):
 class FoldedOutput(Stage):
     """ReLU, the convolution to RGB and tanh, the last in float32 or better.
 
-    `before` is the last batch norm, where it could not be folded into what comes before.
+    `before` is the last batch norm, where it could not be folded into the previous stage.
     """
 
     gain: Tensor | None
@@ -201,8 +212,9 @@ class FoldedOutput(Stage):
 class ClassAffine(nn.Module):
     """A conditional batch norm in eval mode: a gain and a bias a channel, from the class's row.
 
-    For a mix of classes the rows mix in the same proportions; these must sum to 1. Where the norm
-    sees the latent, `columns` says where its gains and biases stand in `Condition.affines`.
+    For a mix of classes the rows are mixed in the same proportions, which must sum to 1. Where the
+    norm depends on the latent, `columns` are the places of its gains and biases in
+    `Condition.affines`.
     """
 
     gains: Tensor
@@ -253,7 +265,7 @@ def affine_of(norm: nn.BatchNorm2d) -> Affine:
 
 
 def _latent_rows(norm: ConditionalBatchNorm2d) -> Affine | None:
-    """The two (C, z_dim) matrices whose products with z add to the folded gain and bias."""
+    """The two (C, z_dim) matrices whose products with z are added to the folded gain and bias."""
     if norm.latent_gain is None or norm.latent_bias is None:
         return None
     gain, bias = affine_of(norm.norm)
@@ -262,7 +274,7 @@ def _latent_rows(norm: ConditionalBatchNorm2d) -> Affine | None:
 
 
 def _scaled(conv: Conv2d, gain: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias with σ, and a gain for each output, folded in."""
+    """A convolution's weight and bias, with σ and a gain for each output folded in."""
     weight, bias = conv.normalized_weight(), conv.bias
     if bias is None:
         raise ValueError("a convolution without a bias cannot be folded here")
@@ -273,10 +285,10 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class FoldedGenerator(nn.Module):
-    """`generator` for inference: `stages`, run one after the other, from latents to pictures.
+    """A generator for inference: `stages` that run one after the other, from latents to pictures.
 
-    In the dtype and on the device of `generator`, which is left as it is; `.to()` moves it like any
-    module. It runs in eval mode only, and every floating tensor of it may be cast to bfloat16.
+    It has the dtype and the device of `generator`, which stays unchanged. It computes what
+    `generator` does in eval mode, and may be cast to bfloat16.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -287,7 +299,9 @@ class FoldedGenerator(nn.Module):
         stages: list[Stage] = [FoldedStart(source.linear)]
         last = affine_of(source.norm)
         places = {*self.config.attention_at, *self.config.residual_at}
-        foldable = self.config.resolution not in places  # the last norm, into the last block
+        foldable = (
+            self.config.resolution not in places
+        )  # the last norm can be folded into the last block
         for resolution, block in zip(self.config.block_resolutions, source.blocks, strict=True):
             final = resolution == self.config.resolution and foldable
             stages.append(FoldedUpBlock(_typed(block, UpBlock), after=last if final else None))
@@ -304,7 +318,7 @@ class FoldedGenerator(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """The dtype of the arithmetic."""
         return next(self.buffers()).dtype
 
     def forward(self, z: Tensor, classes: Tensor) -> Tensor:
@@ -315,17 +329,17 @@ class FoldedGenerator(nn.Module):
         return x
 
     def condition(self, z: Tensor, classes: Tensor) -> Condition:
-        """What every stage gets beside its features, of (B, z_dim) and (B,) or (B, num_classes)."""
+        """Makes the condition of (B, z_dim) latents and (B,) or (B, num_classes) classes."""
         return Condition(classes, self.latent_affines(z))
 
     def attention_stage(self, layer: int) -> int:
-        """The place of attention layer `layer` among the stages; the layer must be there."""
+        """The index of the stage that is attention layer `layer`, which must exist."""
         places = [i for i, stage in enumerate(self.stages) if isinstance(stage, FoldedAttention)]
         return places[layer]
 
 
 def _latent_affines(source: Generator, stages: Sequence[Stage]) -> LatentAffines:
-    """The matrix of all norms of `source`; gives the affines of `stages` their columns of it."""
+    """Makes the matrix for all norms of `source`; sets the columns of the affines."""
     blocks = [_typed(block, UpBlock) for block in source.blocks]
     norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
     latent_affines = LatentAffines(norms, source.config.z_dim)
@@ -337,7 +351,7 @@ def _latent_affines(source: Generator, stages: Sequence[Stage]) -> LatentAffines
 
 
 def _typed(module: nn.Module, kind: type[Module]) -> Module:
-    """`module`, whose type torch's containers forget."""
+    """Returns `module` with its type, which torch's containers lose."""
     if not isinstance(module, kind):
         raise TypeError(f"cannot fold a {type(module).__name__}")
     return module

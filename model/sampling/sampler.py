@@ -1,7 +1,7 @@
-"""The sampler: labels and seeds in, pixels out, the same bytes in whatever company.
+"""Sampler: draws pictures from labels and seeds, with the same bytes in any batch.
 
-The generator is folded (`model.sampling.folding`) and run in batches of a few fixed sizes that
-warm-up proved to give the same numbers (`model.sampling.batching`).
+The generator is folded (`model.sampling.folding`) and runs in batches of a few fixed sizes, which
+the warm-up has found to give exactly the same numbers (`model.sampling.batching`).
 """
 
 import copy
@@ -19,7 +19,7 @@ from model.checkpoint import Checkpoint
 from model.devices import computes_bf16, exact_kernels, kernels_of, pick_device
 from model.latents import latents
 from model.levels import to_pixels
-from model.sampling.batching import FixedBatches, plan, spans
+from model.sampling.batching import FixedBatches, batch_rows, plan_batches
 from model.sampling.cuda_graphs import GraphedBatches
 from model.sampling.folding import FoldedGenerator
 
@@ -28,11 +28,15 @@ Truncation = Sequence[float | None] | float | None
 
 BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64)}
 MAX_MIXTURE_ERROR = 1e-3
-ARITHMETIC = "folded1"  # part of the renderer's name: other arithmetic, other name
+MIN_BF16_PSNR_DB = 40.0
+RANGE = 2.0  # pictures lie in [-1, 1]
+ARITHMETIC = "folded1"  # part of the renderer's name; changes whenever the arithmetic does
+
+logger = logging.getLogger(__name__)
 
 
 class WholeAttention(NamedTuple):
-    """What every query attends to, small enough to send: about a byte a weight.
+    """The attention of every query, quantised to about a byte for each weight.
 
     `grid` is (H, W, h, w): H×W queries, each with h×w weights. `maxima` (H·W,) float32 has the
     largest weight of each query, `levels` (H·W, h·w) uint8 the weights with that one at 255.
@@ -44,12 +48,12 @@ class WholeAttention(NamedTuple):
 
 
 class Sampler:
-    """Draws from a checkpoint on one device. Not for several threads at once.
+    """Draws pictures from a checkpoint on one device. Only one thread may use it at a time.
 
-    `device` is "auto" or what `torch.device` takes. `precision` "auto" takes bf16 where the device
-    has arithmetic for it and the pictures stay within 40 dB PSNR of float32's. Raises ValueError
-    for an unknown precision or a device that is not there. The first call warms up unless
-    `warm_up` was called.
+    `device` is "auto" or what `torch.device` takes. The precision "auto" chooses bf16 if the device
+    has arithmetic for it and its pictures are within 40 dB PSNR of those in float32. Raises
+    ValueError for an unknown precision or a device that cannot be used. The first call warms up
+    unless `warm_up` was called before.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Sampler:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = pick_device(device)
-        self._asked = precision
+        self._requested_precision = precision
         self._network = FoldedGenerator(checkpoint.generator).to(self.device)
         if precision == "bf16":
             self._network.to(torch.bfloat16)
@@ -70,31 +74,31 @@ class Sampler:
 
     @property
     def precision(self) -> Literal["float32", "bf16"]:
-        """What it computes in; settled by `warm_up` where "auto" was asked for."""
+        """The precision of the arithmetic; for "auto" `warm_up` chooses it."""
         return "bf16" if self._network.dtype == torch.bfloat16 else "float32"
 
     @property
     def renderer(self) -> str:
-        """What the bytes of a picture depend on besides the picture: device, precision, kernels."""
+        """Names everything that a picture's bytes depend on besides the picture itself."""
         torch_version = torch.__version__.split("+")[0]
         computed = f"{self.device.type}-{self.precision}-{ARITHMETIC}"
         return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
 
     @property
     def costs_s(self) -> dict[int, float]:
-        """Seconds a batch takes, for each batch size that warm-up proved to give the same bytes."""
+        """The seconds of a batch, for each size that warm-up has found to give the same bytes."""
         return dict((self._graphs or self._batches).costs_s)
 
     def warm_up(self) -> None:
-        """Settle the precision, prove the batch sizes against one another, and time them."""
+        """Chooses the precision, finds the batch sizes that give the same bytes, and times them."""
         count = max(self._sizes())
         z = torch.from_numpy(latents(range(count), self.config.z_dim)).to(self.device)
         labels = torch.arange(count, device=self.device) % self.config.num_classes
         with exact_kernels():
-            if self._asked == "auto" and computes_bf16(self.device):
-                self._network = settled(self._network, z, labels)
+            if self._requested_precision == "auto" and computes_bf16(self.device):
+                self._network = bf16_if_close_enough(self._network, z, labels)
                 self._batches = FixedBatches(self._network, self._sizes())
-            self._batches.prove(z, labels, self._synchronize)
+            self._batches.find_exact_batch_sizes(z, labels, self._synchronize)
             if self.device.type == "cuda":
                 self._graphs = GraphedBatches(self._batches, z, labels)
         self._warm = True
@@ -102,10 +106,11 @@ class Sampler:
     def sample(
         self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
     ) -> NDArray[np.uint8]:
-        """(B, H, W, 3) uint8 RGB pictures of `labels` and `seeds`, both of length B.
+        """Draws (B, H, W, 3) uint8 RGB pictures of B `labels` and B `seeds`.
 
-        `truncation` is one for all or one a picture, see `latents`. A picture's bytes do not depend
-        on the others in the call. Raises ValueError for a label, seed or truncation out of range.
+        `truncation` is one for all pictures or one for each, see `latents`. The bytes of a picture
+        do not depend on the other pictures of the call. Raises ValueError for a label, seed or
+        truncation out of range.
         """
         if len(labels) != len(seeds):
             raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
@@ -115,10 +120,10 @@ class Sampler:
     def render(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """(B, H, W, 3) uint8 pictures of (B, z_dim) latents and (B, num_classes) class weights.
+        """Draws (B, H, W, 3) uint8 pictures of (B, z_dim) latents and (B, num_classes) weights.
 
-        A row with a single 1 is that class, halves are a mix of two: walks between pictures are
-        rows in between. Raises ValueError for shapes that do not fit.
+        A row of class weights with a single 1 is a class; two halves are a mix of two classes.
+        Raises ValueError for shapes that do not fit.
         """
         rows = torch.from_numpy(np.ascontiguousarray(z, np.float32)).to(self.device)
         weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32)).to(self.device)
@@ -134,7 +139,7 @@ class Sampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> NDArray[np.float32]:
-        """What the picture attended to when it drew the pixels `queries`: (Q, h, w) float32.
+        """The attention weights of the pixels `queries` of a picture: (Q, h, w) float32.
 
         Each query (x, y) is a pixel of the picture, floored to the layer's grid; each (h, w) sums
         to 1. `layer` counts attention layers from the input; -1 is the last, as in the paper's
@@ -152,7 +157,7 @@ class Sampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The (H, W, 3) picture that `sample` gives and its `attention`, in one pass."""
+        """Draws the (H, W, 3) picture of `sample` and its `attention`, in one pass."""
         positions = self._positions(queries, layer)
         image, weights = self._attend(label, seed, truncation, layer, positions, picture=True)
         if image is None:
@@ -162,7 +167,7 @@ class Sampler:
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> WholeAttention:
-        """What every pixel attended to, for pages that follow the pointer; see `attention`."""
+        """The attention weights of every pixel, for pages that show them at the pointer."""
         side = self._side(layer)
         _, weights = self._attend(label, seed, truncation, layer, None, picture=False)
         maxima = weights[0].amax((1, 2))
@@ -191,12 +196,12 @@ class Sampler:
 
     def _render(self, z: Tensor, classes: Tensor) -> NDArray[np.uint8]:
         self._warm_up_once()
-        sizes = plan(len(z), tuple(self.costs_s.items()))
+        sizes = plan_batches(len(z), tuple(self.costs_s.items()))
         with exact_kernels():
             if self._graphs is not None and classes.dim() == 1:
                 return self._graphs.render(z, classes, sizes)
             pixels = np.empty((len(z), *[self.config.resolution] * 2, 3), np.uint8)
-            for rows, size in spans(len(z), sizes):
+            for rows, size in batch_rows(len(z), sizes):
                 pixels[rows] = to_pixels(self._batches.run(z[rows], classes[rows], size))
             return pixels
 
@@ -246,27 +251,26 @@ def _as_array(weights: Tensor) -> NDArray[np.float32]:
     return np.asarray(weights.float().cpu().numpy())
 
 
-MIN_BF16_PSNR_DB = 40.0
-RANGE = 2.0  # pictures lie in [-1, 1]
-
-logger = logging.getLogger(__name__)
-
-
 @torch.inference_mode()
-def settled(network: FoldedGenerator, z: Tensor, classes: Tensor) -> FoldedGenerator:
-    """`network` in bfloat16 where its pictures of these latents stay within 40 dB PSNR, else as is.
+def bf16_if_close_enough(network: FoldedGenerator, z: Tensor, classes: Tensor) -> FoldedGenerator:
+    """Returns `network` in bfloat16 if its pictures are within 40 dB PSNR, else unchanged.
 
-    (B, z_dim) latents and (B,) classes. Says in the log what was chosen and why.
+    It compares the pictures of (B, z_dim) latents and (B,) classes, and logs the choice.
     """
     rounded = copy.deepcopy(network).to(torch.bfloat16)
     psnr_db = psnr(rounded(z, classes), network(z, classes))
     close = psnr_db >= MIN_BF16_PSNR_DB
     chosen = "bf16" if close else "float32"
-    logger.info("%s: bf16 gives %.1f dB PSNR, %.0f are asked", chosen, psnr_db, MIN_BF16_PSNR_DB)
+    logger.info(
+        "precision %s: bf16 gives %.1f dB PSNR, %.0f are required",
+        chosen,
+        psnr_db,
+        MIN_BF16_PSNR_DB,
+    )
     return rounded if close else network
 
 
 def psnr(images: Tensor, reference: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [-1, 1], in dB; 120 where they are equal."""
+    """The peak signal-to-noise ratio of pictures in [-1, 1], in dB; 120 for equal pictures."""
     error = float((images.double() - reference.double()).square().mean())
     return 10 * float(torch.log10(torch.tensor(RANGE**2 / max(error, RANGE**2 * 1e-12))))

@@ -131,7 +131,7 @@ def _stylegan(module: torch.jit.ScriptModule) -> Forward:
 
 
 def _explained(forward: Forward, file: Path) -> Forward:
-    """Turns failures of `forward` into a FeatureError of one line: the file is a foreign program."""
+    """Turns a failure of `forward`, a foreign program, into a FeatureError of one line."""
 
     def explained(images: Tensor, classify: bool) -> tuple[Tensor, Tensor | None]:
         try:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.config import GeneratorConfig
 from model.generator import Generator
-from model.sampling.batching import FixedBatches, padded, plan, spans
+from model.sampling.batching import FixedBatches, batch_rows, padded, plan_batches
 from model.sampling.folding import Condition, FoldedGenerator, LatentAffines, Stage
 
 SIZES = (1, 2, 4, 8)
@@ -57,8 +57,8 @@ def test_a_stage_that_rounds_otherwise_in_small_batches_is_padded_alone() -> Non
     """Its floor rises to the smallest batch that agrees; every size stays usable."""
     made = batches("small")
     z, labels = latents_and_labels()
-    made.prove(z, labels, lambda: None)
-    assert made.floors[2] == 4
+    made.find_exact_batch_sizes(z, labels, lambda: None)
+    assert made.min_batch_by_stage[2] == 4
     assert set(made.costs_s) == set(SIZES)
     whole = made.run(z, labels, 8)
     for i in range(8):
@@ -68,9 +68,9 @@ def test_a_stage_that_rounds_otherwise_in_small_batches_is_padded_alone() -> Non
 def test_where_a_picture_depends_on_its_place_pictures_are_drawn_one_by_one() -> None:
     """Every second row is off: no size can be trusted with company, so none has any."""
     made = batches("position")
-    made.prove(*latents_and_labels(), lambda: None)
+    made.find_exact_batch_sizes(*latents_and_labels(), lambda: None)
     assert set(made.costs_s) == {1}
-    assert set(made.floors) == {1}
+    assert set(made.min_batch_by_stage) == {1}
 
 
 class RoundsOtherwiseWhenAlone(LatentAffines):
@@ -92,8 +92,8 @@ def test_what_the_latent_adds_to_the_norms_is_proved_like_a_stage() -> None:
     network.latent_affines.__class__ = RoundsOtherwiseWhenAlone
     made = FixedBatches(network, SIZES)
     z, labels = latents_and_labels()
-    made.prove(z, labels, lambda: None)
-    assert made.affines_floor >= 2
+    made.find_exact_batch_sizes(z, labels, lambda: None)
+    assert made.min_batch_of_affines >= 2
     assert set(made.costs_s) == set(SIZES)
     whole = made.run(z, labels, 8)
     for i in range(8):
@@ -102,7 +102,7 @@ def test_what_the_latent_adds_to_the_norms_is_proved_like_a_stage() -> None:
 
 def test_before_the_proof_every_stage_runs_at_the_largest_size() -> None:
     """No floor is assumed: what was not proved is padded."""
-    assert set(batches().floors) == {8}
+    assert set(batches().min_batch_by_stage) == {8}
 
 
 def test_padding_appends_zero_rows_and_keeps_the_memory_format() -> None:
@@ -118,10 +118,10 @@ def test_padding_appends_zero_rows_and_keeps_the_memory_format() -> None:
 
 def test_the_plan_takes_what_is_quickest() -> None:
     """Three pictures: a padded batch of four where that costs less than two batches."""
-    assert plan(3, ((1, 1.0), (2, 1.9), (4, 2.5))) == (4,)
-    assert plan(3, ((1, 1.0), (2, 1.2), (4, 2.5))) == (2, 1)
-    assert plan(37, ((1, 1.0), (4, 3.0), (16, 10.0))) == (16, 16, 4, 1)
-    assert plan(0, ((1, 1.0),)) == ()
+    assert plan_batches(3, ((1, 1.0), (2, 1.9), (4, 2.5))) == (4,)
+    assert plan_batches(3, ((1, 1.0), (2, 1.2), (4, 2.5))) == (2, 1)
+    assert plan_batches(37, ((1, 1.0), (4, 3.0), (16, 10.0))) == (16, 16, 4, 1)
+    assert plan_batches(0, ((1, 1.0),)) == ()
 
 
 @given(st.integers(1, 40), sizes_and_costs)
@@ -129,7 +129,7 @@ def test_no_other_batches_cover_the_pictures_in_less_time(
     count: int, costs: dict[int, float]
 ) -> None:
     """Against every combination of up to three batches, where three can do."""
-    sizes = plan(count, tuple(costs.items()))
+    sizes = plan_batches(count, tuple(costs.items()))
     assert sum(sizes) >= count
     assert sum(sizes[:-1]) < count
     others = [
@@ -144,14 +144,14 @@ def test_no_other_batches_cover_the_pictures_in_less_time(
 
 def test_spans_cover_the_rows_in_order() -> None:
     """Only the last batch has room left."""
-    assert list(spans(21, (16, 8))) == [(slice(0, 16), 16), (slice(16, 21), 8)]
+    assert list(batch_rows(21, (16, 8))) == [(slice(0, 16), 16), (slice(16, 21), 8)]
 
 
 def test_attention_and_picture_come_from_one_pass() -> None:
     """The picture is that of `run`, to the bit, and the weights sum to one."""
     made = batches()
     z, labels = latents_and_labels()
-    made.prove(z, labels, lambda: None)
+    made.find_exact_batch_sizes(z, labels, lambda: None)
     image, weights = made.run_with_attention(z[:1], labels[:1], -1, None, picture=True)
     assert image is not None
     assert torch.equal(image, made.run(z[:1], labels[:1], 1))
