@@ -86,7 +86,7 @@ def serve(**given: object) -> NoReturn:
     sagan serve --redis-url redis://db     share the queue with other machines
     curl -o dog.png -X POST 'localhost:8000/generate?class=golden_retriever'
     """
-    _run("app.supervisor", "serve", given)
+    _run("app.local.supervisor", "serve", given)
 
 
 @main.command(epilog=ENVIRONMENT)

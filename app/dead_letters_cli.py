@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 import click
 from redis.asyncio import Redis
 
-from app.dead_letters import DeadLetter, DeadLetters
 from app.errors import AppError
-from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.model_cards import ModelCards
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient
+from app.queue.connection import connect, connect_blocking
+from app.queue.dead_letters import DeadLetter, DeadLetters
+from app.queue.registry import ModelCards
+from app.queue.reply_stream import ReplyStream
 from app.settings import CONFIGURATION_EXIT, SettingsError, load_settings, require_redis_url
 from app.telemetry import Metrics
 

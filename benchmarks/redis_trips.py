@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.embedded_redis import EmbeddedRedis
-from app.job_claims import JobClaims
-from app.job_queue import JobQueue
-from app.jobs import Job, Reply
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
+from app.local.private_redis import EmbeddedRedis
+from app.queue.admission import JobQueue
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.messages import Job, Reply
+from app.queue.reply_stream import ReplyStream
 from benchmarks.servers.contenders import Running
 
 FINGERPRINT = "ab" * 32

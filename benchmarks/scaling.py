@@ -26,7 +26,7 @@ from pathlib import Path
 
 import uvloop
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import EmbeddedRedis
 from benchmarks.load import Address, Measurement, closed_loop
 from benchmarks.redis_trips import PICTURES_BYTES, redis_trips
 from benchmarks.servers.contenders import Running, answers, free_port, run, sagan

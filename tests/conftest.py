@@ -8,8 +8,8 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from app.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from app.redis_clients import connect, connect_blocking
+from app.local.private_redis import EmbeddedRedis, EmbeddedRedisError
+from app.queue.connection import connect, connect_blocking
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.jobs import Job, ModelCard, ModelClass
+from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from app.errors import UnknownClassError
-from app.jobs import ModelCard, ModelClass
+from app.queue.messages import ModelCard, ModelClass
 
 MAX_SUGGESTIONS = 3
 MAX_NAME_LENGTH = 100  # longer ones are nobody's misspelling

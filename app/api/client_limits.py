@@ -20,8 +20,8 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
-from app.ids import new_id
-from app.redis_clients import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.queue.connection import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.queue.ids import new_id
 from app.settings import Rate, Settings
 
 NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent

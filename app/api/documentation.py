@@ -14,7 +14,7 @@ from app.api.authentication import is_open
 from app.api.openai_errors import FOLDER
 from app.api.openai_schemas import OpenAIError
 from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
-from app.api.request_fields import RequestFields
+from app.api.requests import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, Problem
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 

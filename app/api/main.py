@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.api import attention, classes, generate, health, interpolate, openai
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
+from app.api.endpoints import attention, classes, generate, health, interpolate, openai
 from app.api.middleware import Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol

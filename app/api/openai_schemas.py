@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.api.request_fields import RequestFields
+from app.api.requests import RequestFields
 from app.api.schemas import MAX_IMAGES, ClassKey, ModelName, Seed, Whole
-from app.jobs import FileFormat
+from app.queue.messages import FileFormat
 
 
 class OpenAIFields(RequestFields):

@@ -21,9 +21,9 @@ from app.errors import (
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
-from app.ids import new_id
-from app.image_ids import MAX_SEED, ImageId
-from app.jobs import Job, ModelCard, Output, Priority
+from app.queue.ids import new_id
+from app.queue.image_ids import MAX_SEED, ImageId
+from app.queue.messages import Job, ModelCard, Output, Priority
 from app.telemetry import request_id
 
 MAX_PIXELS = 2**24  # of all pictures of one request

@@ -18,7 +18,7 @@ from app.api.image_cache import Picture
 from app.api.negotiation import client_has
 from app.api.retry_after import WHILE_QUEUED, tell_when
 from app.api.services import Services
-from app.jobs import Job, ModelCard, Timings
+from app.queue.messages import Job, ModelCard, Timings
 
 IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
 # Class and seed name no checkpoint, so what they show changes with the model that is served.

@@ -13,8 +13,8 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
-from app.job_client import retry_after_s
-from app.jobs import Job
+from app.queue.client import retry_after_s
+from app.queue.messages import Job
 
 LOOK_TIMEOUT_S = 1.0
 MAX_OUTAGE_S = 30

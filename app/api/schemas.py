@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
-from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import FileFormat, Priority, View
+from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
+from app.queue.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
+from app.queue.messages import FileFormat, Priority, View
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[

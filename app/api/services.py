@@ -14,12 +14,12 @@ from app.api.class_lookup import ClassLookup, ClassLookups
 from app.api.client_limits import ClientLimits, open_limits
 from app.api.image_cache import ImageCache
 from app.errors import InvalidValueError, NotFoundError
-from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.jobs import ModelCard
-from app.model_cards import ModelCards
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient
+from app.queue.connection import connect, connect_blocking
+from app.queue.messages import ModelCard
+from app.queue.registry import ModelCards
+from app.queue.reply_stream import ReplyStream
 from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics
 from app.tracing import Tracing

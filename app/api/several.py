@@ -12,11 +12,11 @@ from typing import Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.combined_files import MAKER, Named
 from app.api.rendering import picture_headers, render, server_timing
 from app.api.services import Services
-from app.api.sheets import MAKER, Named
 from app.errors import DeadlineExceededError
-from app.jobs import Job, ModelCard, Timings
+from app.queue.messages import Job, ModelCard, Timings
 
 
 class Together(Protocol):

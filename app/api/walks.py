@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from app.api.combined_files import GUTTER_PX, PNG_LEVEL, QUALITY, Named
 from app.api.schemas import WalkFormat
-from app.api.sheets import GUTTER_PX, PNG_LEVEL, QUALITY, Named
 
 WALK_TYPES: dict[WalkFormat, str] = {
     "webp": "image/webp",

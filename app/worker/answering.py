@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from app.batches import Claimed
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
-from app.job_claims import SENT, JobClaims
-from app.jobs import MEDIA_TYPES, Reply, Timings, told_of
+from app.queue.consumer import SENT, JobClaims
+from app.queue.messages import MEDIA_TYPES, Reply, Timings, told_of
+from app.queue.scheduling import Claimed
 from app.telemetry import Metrics, cancelled_launched
 from app.tracing import Tracing
 from app.worker.renderer import Drawing, Renderer

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from app.batches import Claimed
-from app.jobs import Job, told_of
+from app.queue.messages import Job, told_of
+from app.queue.scheduling import Claimed
 from app.worker.answering import Answer, Drawn, draw
 from app.worker.renderer import Renderer
 from app.worker.watchdog import Watchdog

@@ -9,17 +9,17 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 
-from app.batches import Claimed
 from app.errors import QueueTooOldError, QueueUnavailableError
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims, Launch
-from app.jobs import told_of
-from app.redis_clients import check_version
+from app.queue.backlog import Backlog
+from app.queue.connection import check_version
+from app.queue.consumer import JobClaims, Launch
+from app.queue.heartbeats import Heartbeats
+from app.queue.messages import told_of
+from app.queue.scheduling import Claimed
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
 from app.tracing import Tracing
 from app.worker.answering import Answering
-from app.worker.backlog import Backlog
 from app.worker.batch_limit import BatchLimit, is_out_of_memory
 from app.worker.device import Device, DeviceLostError
 from app.worker.presence import Presence

@@ -18,10 +18,10 @@ import uvloop
 
 from app.background import background
 from app.errors import QueueTooOldError
-from app.heartbeats import Heartbeats, RendererMismatchError
-from app.job_claims import JobClaims
-from app.jobs import told_of
-from app.redis_clients import connect, connect_blocking
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats, RendererMismatchError
+from app.queue.messages import told_of
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,

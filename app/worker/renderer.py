@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.jobs import FileFormat, Job, ModelCard, ModelClass, View
+from app.queue.messages import FileFormat, Job, ModelCard, ModelClass, View
 from app.settings import ModelSource, Settings
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB

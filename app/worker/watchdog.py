@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from app.batches import Claimed
-from app.jobs import told_of
+from app.queue.messages import told_of
+from app.queue.scheduling import Claimed
 
 logger = logging.getLogger(__name__)
 WATCHDOG_EXIT = 70  # EX_SOFTWARE of sysexits.h

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import EmbeddedRedis
 from benchmarks.load import Address, Write, ask_once
 
 START_S = 120.0

@@ -9,7 +9,7 @@ import sys
 
 import uvloop
 
-from app.jobs import ModelCard, ModelClass
+from app.queue.messages import ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from app.api.main import create_app
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.redis_clients import connect_blocking
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.tracing import Tracing, tracing_of
@@ -100,7 +100,7 @@ def test_tracing_is_off_unless_an_endpoint_is_set(monkeypatch: pytest.MonkeyPatc
 def test_what_is_off_is_not_even_loaded() -> None:
     """Importing the exporter would cost every start of an API."""
     code = (
-        "import sys, app.api.main, app.job_claims\n"
+        "import sys, app.api.main, app.queue.consumer\n"
         "print([n for n in sys.modules if n.startswith(('opentelemetry.exporter', "
         "'opentelemetry.instrumentation'))])"
     )

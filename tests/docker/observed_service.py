@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import EmbeddedRedis
 from tests.docker.dashboards import DOCKER
 from tests.integration.service import Service
 

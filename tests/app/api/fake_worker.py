@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 from PIL import Image
 
-from app.batches import Claimed
-from app.heartbeats import Heartbeats, WorkerStatus
-from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
-from app.redis_clients import connect, connect_blocking
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats, WorkerStatus
+from app.queue.messages import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
+from app.queue.scheduling import Claimed
 
 CARD = ModelCard(
     name="animals",

@@ -16,9 +16,9 @@ from starlette.requests import Request
 
 from app.api.client_limits import ClientLimits, client_of
 from app.api.main import create_app
-from app.embedded_redis import EmbeddedRedis
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
-from app.redis_clients import connect
+from app.local.private_redis import EmbeddedRedis
+from app.queue.connection import connect
 from app.settings import Rate, Settings
 from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from app.api.main import create_app
 from app.api.retry_after import MAX_OUTAGE_S
 from app.errors import QueueUnavailableError
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.redis_clients import connect_blocking
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop

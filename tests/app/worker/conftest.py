@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.model_cards import ModelCards
-from app.redis_clients import connect_blocking
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats
+from app.queue.registry import ModelCards
+from app.queue.reply_stream import ReplyStream
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop

@@ -8,7 +8,7 @@ from dataclasses import replace
 from redis.asyncio import Redis
 
 from app.errors import JobFailedError
-from app.job_client import JobClient
+from app.queue.client import JobClient
 from app.worker.answering import NUM_ENCODERS
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import SHAPELESS_SEED, FakeRenderer

@@ -10,9 +10,9 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from app.dead_letters import DeadLetters
 from app.errors import JobFailedError
-from app.job_client import JobClient
+from app.queue.client import JobClient
+from app.queue.dead_letters import DeadLetters
 from app.worker.device import DEVICE_LOST_EXIT, KNOWN_SEED, DeviceLostError
 from app.worker.loop import WorkerLoop
 from tests.app.worker.started_worker import Build, job, running

@@ -8,14 +8,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueTooOldError
-from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
-from app.job_claims import JobClaims
-from app.job_client import JobClient
-from app.model_cards import ModelCards
-from app.redis_clients import connect
+from app.queue.client import JobClient
+from app.queue.connection import connect
+from app.queue.consumer import JobClaims
+from app.queue.heartbeats import Heartbeats, RendererMismatchError, renderer_key
+from app.queue.registry import ModelCards
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
-from tests.app.old_redis import redis_of_version
+from tests.app.queue.old_redis import redis_of_version
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 

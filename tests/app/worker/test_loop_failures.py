@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from app.batches import Claimed
-from app.dead_letters import DeadLetters
 from app.errors import DeadlineExceededError, JobFailedError, QueueUnavailableError
-from app.job_claims import Launch
-from app.job_client import JobClient
+from app.queue.client import JobClient
+from app.queue.consumer import Launch
+from app.queue.dead_letters import DeadLetters
+from app.queue.scheduling import Claimed
 from app.worker.device import KNOWN_SEED
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, POISON_SEED, SHAPELESS_SEED, FakeRenderer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.job_client import JobClient
+from app.queue.client import JobClient
 from app.settings import ModelSource, Settings
 from app.worker.loop import WorkerLoop
 from app.worker.reloading import MAX_RETIRING, Reloading

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.jobs import Job, Output
+from app.queue.messages import Job, Output
 from app.worker.renderer import Pixels, SamplerRenderer, Weights
 from model import pictures
 from tests.fake_renderer import FINGERPRINT, FakeRenderer

@@ -11,8 +11,8 @@ from app.worker.watchdog import WATCHDOG_EXIT
 
 CODE = """
 import ctypes, time
-from app.batches import Claimed
-from app.jobs import Job
+from app.queue.scheduling import Claimed
+from app.queue.messages import Job
 from app.telemetry import configure_logging
 from app.worker.watchdog import Watchdog
 

@@ -21,9 +21,9 @@ from unittest.mock import patch
 
 import numpy as np
 
-from app.batches import Claimed
-from app.job_claims import JobClaims
-from app.jobs import Job, Reply
+from app.queue.consumer import JobClaims
+from app.queue.messages import Job, Reply
+from app.queue.scheduling import Claimed
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker import main as worker_main

@@ -13,9 +13,9 @@ from types import MappingProxyType
 import httpx
 from redis.asyncio import Redis
 
-from app.embedded_redis import EmbeddedRedis
-from app.job_queue import GROUP
-from app.redis_clients import KEY_PREFIX, connect
+from app.local.private_redis import EmbeddedRedis
+from app.queue.admission import GROUP
+from app.queue.connection import KEY_PREFIX, connect
 from tests.integration.faults.connection import Address
 from tests.integration.faults.load import Load
 from tests.integration.faults.process import Process

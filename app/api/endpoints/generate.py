@@ -1,0 +1,150 @@
+"""POST /generate and GET /images/{image_id}: pictures."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from fastapi import APIRouter
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.combined_files import SHEET_TYPES, Sheet
+from app.api.documentation import (
+    NOT_MODIFIED,
+    json_body,
+    pictures,
+    problems,
+    query_parameters,
+)
+from app.api.negotiation import negotiated
+from app.api.picture_jobs import (
+    DRAWING_ERRORS,
+    FIELDS_ERRORS,
+    card_of_image,
+    picture_jobs,
+    required_class,
+)
+from app.api.rendering import NO_STORE, REVALIDATE, respond
+from app.api.requests import all_fields, query_fields
+from app.api.routes import PlainRoute
+from app.api.schemas import (
+    FILE_FORMATS,
+    GeneratedOut,
+    GenerateFields,
+    ImageFields,
+    ImageName,
+    Layout,
+)
+from app.api.services import services_of
+from app.api.several import respond_together
+from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
+from app.queue.image_ids import parse_image_id
+from app.queue.messages import MEDIA_TYPES, FileFormat, Job
+from app.telemetry import request_id
+
+router = APIRouter(tags=["pictures"], route_class=PlainRoute)
+PICTURES: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
+LAYOUTS: dict[str, Layout] = {media: layout for layout, media in SHEET_TYPES.items()}
+IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
+
+
+@router.post(
+    "/generate",
+    summary="Pictures of a class",
+    response_class=Response,
+    responses=pictures(ALL_TYPES, document=GeneratedOut)
+    | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
+    openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
+)
+async def generate(request: Request) -> Response:
+    """Draws a picture, or `n` of them: as a contact sheet, a zip or a JSON document.
+
+    Fields come as query parameters or as a JSON body. The same class, seed and truncation give
+    the same bytes, whatever else is drawn at the time. Without a seed the server picks one and
+    tells it in `X-Seed`.
+    """
+    services = services_of(request)
+    fields = await all_fields(request, GenerateFields)
+    sheet = sheet_for(fields.format, fields.layout, request.headers)
+    timeout_ms = services.timeout_ms(fields.timeout_ms)
+    key = required_class(fields.class_key)
+    card = services.model(fields.model)
+    several = fields.n > 1 or sheet.layout != "grid"
+    jobs = picture_jobs(
+        services,
+        card,
+        key,
+        num_images=fields.n,
+        seed=fields.seed,
+        truncation_thousandths=fields.truncation_thousandths,
+        output=sheet.unit_format if several else sheet.file_format,
+        priority=fields.priority,
+    )
+    cache_control = NO_STORE if fields.seed is None else REVALIDATE
+    if several:
+        sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
+        return await respond_together(
+            request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
+        )
+    return await respond(
+        request,
+        services,
+        card,
+        jobs[0],
+        timeout_ms=timeout_ms,
+        cache_control=cache_control,
+        conditional=False,
+    )
+
+
+@router.get(
+    "/images/{image_id}",
+    summary="The picture of this id",
+    response_class=Response,
+    responses=pictures(IMAGE_TYPES)
+    | NOT_MODIFIED
+    | problems(
+        InvalidValueError,
+        NotAcceptableError,
+        NotFoundError,
+        RetiredCheckpointError,
+        *DRAWING_ERRORS,
+    ),
+    openapi_extra=query_parameters(ImageFields),
+)
+async def image(request: Request, image_id: ImageName) -> Response:
+    """That very picture, cacheable for ever; the id may end in `.png`, `.webp` or `.jpeg`.
+
+    `If-None-Match` with its ETag is answered 304 at once.
+    """
+    services = services_of(request)
+    fields = query_fields(request, ImageFields)
+    timeout_ms = services.timeout_ms(fields.timeout_ms)
+    name, _, suffix = image_id.partition(".")
+    named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
+    output = FILE_FORMATS.get(suffix) or PICTURES[negotiated(request.headers, IMAGE_TYPES)]
+    card = card_of_image(services, named)
+    job = Job(
+        fingerprint=card.fingerprint,
+        label=named.label,
+        seed=named.seed,
+        truncation_thousandths=named.truncation_thousandths,
+        output=output,
+        request_id=request_id.get(),
+    )
+    return await respond(request, services, card, job, timeout_ms=timeout_ms)
+
+
+def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Sheet:
+    """How pictures are laid out and in which format; raises NotAcceptableError.
+
+    What the fields say beats the Accept header. A zip or a document has PNG files if not told
+    otherwise.
+    """
+    if layout is None and file_format is None:
+        accepted = negotiated(headers, ALL_TYPES)
+        return Sheet(LAYOUTS.get(accepted, "grid"), PICTURES.get(accepted, "png"))
+    if file_format is None and layout == "grid":
+        file_format = PICTURES[negotiated(headers, IMAGE_TYPES)]
+    return Sheet(layout or "grid", file_format or "png")

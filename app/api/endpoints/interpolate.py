@@ -1,0 +1,97 @@
+"""POST /interpolate: a walk between two pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.documentation import json_body, pictures, problems, query_parameters
+from app.api.negotiation import negotiated
+from app.api.picture_jobs import DRAWING_ERRORS, FIELDS_ERRORS, refuse_too_many, required_class
+from app.api.rendering import REVALIDATE
+from app.api.requests import all_fields
+from app.api.routes import PlainRoute
+from app.api.schemas import InterpolateFields, WalkFormat
+from app.api.services import Services, services_of
+from app.api.several import respond_together
+from app.api.walks import WALK_TYPES, Walk
+from app.errors import InvalidValueError
+from app.queue.ids import new_id
+from app.queue.messages import Job, ModelCard
+from app.telemetry import request_id
+
+router = APIRouter(tags=["pictures"], route_class=PlainRoute)
+FORMATS: dict[str, WalkFormat] = {media: name for name, media in WALK_TYPES.items()}
+WHOLE = 1000  # thousandths of the way
+
+
+@router.post(
+    "/interpolate",
+    summary="A walk between two pictures",
+    response_class=Response,
+    responses=pictures(FORMATS) | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
+    openapi_extra=query_parameters(InterpolateFields) | json_body(InterpolateFields),
+)
+async def interpolate(request: Request) -> Response:
+    """From `class` and `seed` to `to_class` and `to_seed`, of which one may be left out.
+
+    The latents go along an arc, the classes are mixed. The first and the last frame are the
+    pictures themselves.
+    """
+    services = services_of(request)
+    fields = await all_fields(request, InterpolateFields)
+    walk_format = fields.format or FORMATS[negotiated(request.headers, tuple(FORMATS))]
+    timeout_ms = services.timeout_ms(fields.timeout_ms)
+    card = services.model(fields.model)
+    jobs = frame_jobs(services, card, fields)
+    return await respond_together(
+        request,
+        services,
+        card,
+        jobs,
+        Walk(walk_format, fields.frame_ms),
+        timeout_ms=timeout_ms,
+        cache_control=REVALIDATE,
+        counted_by="frames",
+    )
+
+
+def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -> list[Job]:
+    """The ends, as any request draws them, and the frames between.
+
+    Raises UnknownClassError, InvalidValueError.
+    """
+    key = required_class(fields.class_key)
+    if fields.seed is None:
+        raise InvalidValueError("seed is missing", extra={"fields": ["seed"]})
+    if fields.to_class is None and fields.to_seed is None:
+        raise InvalidValueError(
+            "give to_class, to_seed or both: a walk leads somewhere",
+            extra={"fields": ["to_class", "to_seed"]},
+        )
+    lookup = services.classes(card)
+    start = Job(
+        fingerprint=card.fingerprint,
+        label=lookup.label(key),
+        seed=fields.seed,
+        truncation_thousandths=fields.truncation_thousandths,
+        priority=fields.priority,
+        request_id=request_id.get(),
+    )
+    to_label = start.label if fields.to_class is None else lookup.label(fields.to_class, "to_class")
+    to_seed = start.seed if fields.to_seed is None else fields.to_seed
+    refuse_too_many(services, card, fields.frames, fields.priority, "frames")
+    way = replace(start, kind="frame", to_label=to_label, to_seed=to_seed)
+    between = [
+        replace(
+            way,
+            part_thousandths=round(WHOLE * i / (fields.frames - 1)),
+            job_id=new_id(),
+        )
+        for i in range(1, fields.frames - 1)
+    ]
+    end = replace(start, label=to_label, seed=to_seed, job_id=new_id())
+    return [start, *between, end]

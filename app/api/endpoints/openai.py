@@ -1,0 +1,147 @@
+"""POST /v1/images/generations and GET /v1/models: the shape that OpenAI's clients know."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from app.api.combined_files import json_with
+from app.api.documentation import json_body, openai_errors
+from app.api.middleware import header
+from app.api.openai_schemas import OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
+from app.api.picture_jobs import DRAWING_ERRORS, picture_jobs
+from app.api.rendering import NO_STORE, Rendering, render
+from app.api.requests import all_fields, query_fields
+from app.api.routes import PlainRoute
+from app.api.schemas import NoFields
+from app.api.services import services_of
+from app.api.several import put_together
+from app.errors import (
+    InvalidValueError,
+    NotFoundError,
+    NotReadyError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
+)
+from app.queue.messages import Job, ModelCard
+
+router = APIRouter(prefix="/v1", tags=["OpenAI's shape"], route_class=PlainRoute)
+OWNER = "sagan"
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+
+@router.post(
+    "/images/generations",
+    summary="Pictures, as OpenAI's clients ask for them",
+    response_model=OpenAIImages,
+    responses=openai_errors(
+        InvalidValueError,
+        UnknownClassError,
+        RequestTimeoutError,
+        RetiredCheckpointError,
+        UnsupportedMediaTypeError,
+        *DRAWING_ERRORS,
+    ),
+    openapi_extra=json_body(OpenAIFields, required=("prompt",)),
+)
+async def generations(request: Request) -> Response:
+    """`prompt` is the class. `size` is the model's own; quality, style and such are passed over."""
+    services = services_of(request)
+    fields = await all_fields(request, OpenAIFields)
+    if fields.prompt is None:
+        raise InvalidValueError(
+            "prompt is missing: give a class; GET /classes lists them", extra={"fields": ["prompt"]}
+        )
+    card = services.model(fields.model)
+    refuse_other_size(card, fields.size)
+    jobs = picture_jobs(
+        services,
+        card,
+        fields.prompt,
+        num_images=fields.n or 1,
+        seed=fields.seed,
+        class_field="prompt",
+        output=fields.output_format or "png",
+    )
+    timeout_ms = services.timeout_ms(None)
+    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+    base = base_address(request) if fields.response_format == "url" else None
+    renderings, told = await render(request, services, card, jobs, timeout_ms)
+    made = {"created": int(time.time())}
+    make = partial(json_with, made, "data", described(jobs, renderings, base))
+    body = await put_together(services, make, deadline_s)
+    return Response(body, 200, {"Cache-Control": NO_STORE, **told}, "application/json")
+
+
+@router.get(
+    "/models",
+    summary="The checkpoints that are served, as OpenAI's clients list them",
+    response_model=OpenAIModels,
+    responses=openai_errors(InvalidValueError, NotReadyError),
+)
+async def models(request: Request) -> Response:
+    """Their names are the ids."""
+    query_fields(request, NoFields)
+    services = services_of(request)
+    services.cards.named()
+    listed = [_model(card) for card in services.cards.current()]
+    return JSONResponse({"object": "list", "data": listed})
+
+
+@router.get(
+    "/models/{model}",
+    summary="One of them",
+    response_model=OpenAIModel,
+    responses=openai_errors(
+        InvalidValueError,
+        NotFoundError,
+        NotReadyError,
+        RetiredCheckpointError,
+    ),
+)
+async def one_model(request: Request, model: str) -> Response:
+    """By its name, or its fingerprint."""
+    query_fields(request, NoFields)
+    return JSONResponse(_model(services_of(request).cards.named(model)))
+
+
+def refuse_other_size(card: ModelCard, size: str | None) -> None:
+    """Raises InvalidValueError for a size that the model does not draw."""
+    own = f"{card.resolution}x{card.resolution}"
+    if size not in (None, "auto", own):
+        raise InvalidValueError(
+            f"size={size[:80]!r}: model {card.name} draws {own}", extra={"fields": ["size"]}
+        )
+
+
+def described(
+    jobs: Sequence[Job], renderings: Sequence[Rendering], base: str | None
+) -> Iterator[dict[str, str]]:
+    """Each picture in Base64 or, with the address of this server, by its own."""
+    for job, rendering in zip(jobs, renderings, strict=True):
+        if base is None:
+            yield {"b64_json": b64encode(rendering.picture.body).decode()}
+        else:
+            yield {"url": f"{base}/images/{job.image_id}.{job.output}"}
+
+
+def base_address(request: Request) -> str:
+    """Where the client reached this server, or so it says; raises InvalidValueError."""
+    host = header(request.scope, b"host")
+    if not _HOST.fullmatch(host):
+        raise InvalidValueError(f"Host: {host[:80]!r} is no host, so that no url can be given")
+    return f"{request.scope['scheme']}://{host}"
+
+
+def _model(card: ModelCard) -> dict[str, str | int]:
+    return {"id": card.name, "object": "model", "created": 0, "owned_by": OWNER}

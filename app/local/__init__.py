@@ -1,0 +1,1 @@
+"""`sagan serve`: the processes of one machine."""

@@ -1,0 +1,219 @@
+"""JobClaims: a worker's side of the job streams (claim, launch, finish, reclaim)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from redis.asyncio import Redis
+
+from app.errors import JobFailedError
+from app.queue.admission import DEAD_LETTERS, GROUP, MAX_DEAD_LETTERS, seen_key
+from app.queue.connection import KEY_PREFIX, Calls, Part, Script, redis_errors_told
+from app.queue.messages import DecodeError, Reply, decode_job
+from app.queue.scheduling import Claimed
+from app.queue.stream_reads import Found, StreamReads
+
+logger = logging.getLogger(__name__)
+LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
+
+SENT = 1  # an answer of finish.lua
+CANCELLED = -2  # a verdict of launch.lua
+
+
+def body_key(job_id: str) -> str:
+    """Holds the body of a reply that is too large for the reply stream."""
+    return f"{KEY_PREFIX}:body:{job_id}"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What may run, what is too late to, what nobody wants, and Redis's clock at that moment."""
+
+    ready: list[Claimed]
+    expired: list[Claimed]
+    cancelled: list[Claimed]  # and removed
+    now_us: int
+
+
+class JobClaims:
+    """The jobs of some models as one consumer of the group `workers`.
+
+    `client` answers at once, `blocking` is for the blocking read. Every method raises
+    QueueUnavailableError; none loses a job, since an unanswered entry stays pending.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        blocking: Redis,
+        *,
+        consumer: str,
+        fingerprints: Sequence[str],
+        reply_max_bytes: int = 256_000,
+        reply_ttl_s: float = 60.0,
+    ) -> None:
+        self.client = client
+        self.blocking = blocking
+        self.consumer = consumer
+        self.reads = StreamReads(client, blocking, consumer=consumer, fingerprints=fingerprints)
+        self.reply_max_bytes = reply_max_bytes
+        self.reply_ttl_ms = int(reply_ttl_s * 1000)
+        calls = Calls(client)
+        self._launch = Script(calls, "launch")
+        self._finish = Script(calls, "finish")
+        self._refresh = Script(calls, "refresh")
+
+    @property
+    def streams(self) -> list[str]:
+        """Those it claims from."""
+        return self.reads.shares.streams
+
+    async def join(self) -> None:
+        """Makes the streams and the group where they are missing."""
+        await self.reads.join()
+
+    async def add(self, fingerprint: str) -> None:
+        """Claims jobs of this model too."""
+        self.reads.shares.add(fingerprint)
+        await self.reads.join()
+
+    def remove(self, fingerprint: str) -> None:
+        """Claims no more jobs of this model; those that are claimed stay so."""
+        self.reads.shares.remove(fingerprint)
+
+    async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
+        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first.
+
+        See StreamReads.new for the one moment in which there may be so many of each stream.
+        """
+        return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
+
+    async def take_over(self) -> list[Claimed]:
+        """What this consumer's predecessor, a process of the same slot, left unanswered."""
+        return await self._with_launches(await self._claimed(await self.reads.own()))
+
+    async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
+        """Jobs, at most `max_images`, that their worker has not shown to hold for `idle_s`."""
+        found = await self.reads.idle(idle_s, max_images=max_images)
+        return await self._with_launches(await self._claimed(found))
+
+    async def launch(self, batch: Sequence[Claimed]) -> Launch:
+        """Says, right before the forward pass, what may run; counts a launch of each.
+
+        A job that is launched again by the worker that launched it is not counted again: what is
+        counted are workers that did not come back. Nor is one that is asked about again, with
+        `launch_lost`, since the answer did not come.
+        Jobs that another worker has taken meanwhile are in none of the lists.
+        """
+        keys: list[Part] = [LAUNCHES]
+        told: list[Part] = [GROUP, self.consumer]
+        for claimed in batch:
+            keys += (claimed.stream, seen_key(claimed.job.job_id))
+            told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            told.append(_nth_launch(claimed))
+        with redis_errors_told():
+            now_us, *verdicts = await self._launch(keys, told)
+        judged = list(zip(batch, verdicts, strict=True))
+        to_local_s = time.monotonic() - int(now_us) / 1e6
+        return Launch(
+            ready=[
+                replace(
+                    c,
+                    launches=nth,
+                    launched_us=int(now_us),
+                    give_up_s=c.deadline_ms / 1e3 + to_local_s,
+                )
+                for c, nth in judged
+                if nth > 0
+            ],
+            expired=[claimed for claimed, nth in judged if nth == 0],
+            cancelled=[claimed for claimed, nth in judged if nth == CANCELLED],
+            now_us=int(now_us),
+        )
+
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
+        """Answers jobs in one round trip, each in one step.
+
+        1 for each that was answered; 0 where somebody else did; where the job was cancelled
+        meanwhile, when that was (µs by Redis's clock). Only in the first case is anything sent.
+        A job that failed leaves a dead letter.
+        """
+        return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
+
+    async def refresh(self, held: Iterable[Claimed]) -> None:
+        """Shows that this worker still holds these jobs."""
+        entries: dict[str, list[str]] = {}
+        for claimed in held:
+            entries.setdefault(claimed.stream, []).append(claimed.entry_id)
+        for stream, ids in entries.items():
+            with redis_errors_told():
+                await self._refresh(keys=[stream], args=[GROUP, self.consumer, *ids])
+
+    async def forget_dead(self, *, idle_s: float) -> int:
+        """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
+        return await self.reads.forget_dead(idle_s=idle_s)
+
+    async def _claimed(self, found: Found) -> list[Claimed]:
+        now_s = time.monotonic()
+        jobs = []
+        for stream, entries in found:
+            for entry_id, fields in entries:
+                try:
+                    jobs.append(_claimed(stream.decode(), entry_id.decode(), fields or {}, now_s))
+                except (DecodeError, KeyError, ValueError):
+                    logger.exception("gave up an entry that cannot be read")
+                    await self._give_up(stream, entry_id, fields or {})
+        return jobs
+
+    async def _give_up(self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+        """Answers a job that this version cannot read, if the entry tells whom to answer."""
+        if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
+            detail = "the worker cannot read this job: it is of another version"
+            reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
+            await self._answer([(stream, entry_id, reply_to, reply)])
+            return
+        with redis_errors_told():
+            await self.client.xack(stream, GROUP, entry_id)
+            await self.client.xdel(stream, entry_id)
+
+    async def _answer(
+        self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
+    ) -> list[int]:
+        """Answers what has this stream, entry id and reply stream."""
+        keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
+        told: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
+        for stream, entry_id, reply_to, reply in answers:
+            keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
+            given_up = reply.detail if reply.error == JobFailedError.slug else ""
+            told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
+        with redis_errors_told():
+            return list(await self._finish(keys=keys, args=told))
+
+    async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
+        if not jobs:
+            return []
+        with redis_errors_told():
+            counts = await self.client.hmget(LAUNCHES, [c.job.job_id for c in jobs])
+        return [replace(c, launches=int(n or 0)) for c, n in zip(jobs, counts, strict=True)]
+
+
+def _nth_launch(claimed: Claimed) -> int:
+    """Which launch this is, where it may be counted already; else 0."""
+    if claimed.launched_us:
+        return claimed.launches
+    return claimed.launches + 1 if claimed.launch_lost else 0
+
+
+def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: float) -> Claimed:
+    return Claimed(
+        job=decode_job(fields[b"job"]),
+        stream=stream,
+        entry_id=entry_id,
+        reply_to=fields[b"reply_to"].decode(),
+        deadline_ms=int(fields[b"deadline_ms"]),
+        admitted_us=int(fields[b"admitted_us"]),
+        claimed_s=now_s,
+    )

@@ -1,0 +1,85 @@
+"""DeadLetters: jobs that workers gave up, kept for who wants to know why; `sagan dead-letters`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from redis.asyncio import Redis
+
+from app.errors import AppError, JobFailedError
+from app.queue.admission import DEAD_LETTERS, MAX_DEAD_LETTERS
+from app.queue.client import JobClient
+from app.queue.connection import Entry, redis_errors_told
+from app.queue.ids import new_id
+from app.queue.messages import DecodeError, Job, decode_job
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A job that was given up; `job` is None where this version cannot read it."""
+
+    letter_id: str
+    job_id: str
+    why: str
+    launches: int  # workers that took it to their device, who gave it up included
+    job: Job | None
+
+    @property
+    def given_up_at(self) -> datetime:
+        """When, by Redis's clock."""
+        return datetime.fromtimestamp(int(self.letter_id.partition("-")[0]) / 1000, UTC)
+
+
+class DeadLetters:
+    """The last MAX_DEAD_LETTERS or a few more. Every method raises QueueUnavailableError."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+
+    async def all(self) -> list[DeadLetter]:
+        """Oldest first."""
+        with redis_errors_told():
+            found = await self.client.xrange(DEAD_LETTERS, count=2 * MAX_DEAD_LETTERS)
+        return [_letter(entry) for entry in cast(list[Entry], found)]
+
+    async def drop(self, letters: Sequence[DeadLetter]) -> int:
+        """Deletes these; returns how many were there."""
+        if not letters:
+            return 0
+        with redis_errors_told():
+            return int(await self.client.xdel(DEAD_LETTERS, *(one.letter_id for one in letters)))
+
+    async def retry(self, letter: DeadLetter, jobs: JobClient, timeout_ms: int) -> None:
+        """Has the job done once more, as a bulk job of a new id, and deletes the letter then.
+
+        A job that is given up again leaves a letter of its own. Raises AppError when it is not
+        done, and ValueError when it cannot be read.
+        """
+        if letter.job is None:
+            raise ValueError("this version cannot read it: drop it, or retry it with the other one")
+        again = replace(letter.job, job_id=new_id(), priority="bulk")
+        try:
+            await jobs.submit(again, timeout_ms)
+        except AppError as error:
+            if isinstance(error, JobFailedError):
+                await self.drop([letter])
+            raise
+        await self.drop([letter])
+
+
+def _letter(entry: Entry) -> DeadLetter:
+    letter_id, fields = entry
+    try:
+        job = decode_job(fields.get(b"job", b""))
+    except DecodeError:
+        job = None
+    return DeadLetter(
+        letter_id=letter_id.decode(),
+        job_id=fields.get(b"job_id", b"").decode(errors="replace"),
+        why=fields.get(b"why", b"").decode(errors="replace"),
+        launches=int(fields.get(b"launches", b"0")),
+        job=job,
+    )

@@ -1,0 +1,231 @@
+"""Job, Reply and ModelCard: what travels through Redis, and how it is spelt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Literal, TypeVar, get_args
+
+from app.queue.ids import new_id
+from app.queue.image_ids import format_image_id
+
+Kind = Literal["sample", "attention", "attention-all", "frame"]
+View = Literal["overlay", "heatmap", "pair"]
+FileFormat = Literal["png", "webp", "jpeg"]  # of a picture
+Output = FileFormat | Literal["raw", "json", "npy", "bin"]
+Priority = Literal["interactive", "bulk"]
+Point = tuple[int, int]
+
+OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
+    "sample": ("png", "webp", "jpeg", "raw"),
+    "attention": ("png", "json", "npy"),
+    "attention-all": ("bin",),
+    "frame": ("png",),
+}
+MEDIA_TYPES: Mapping[Output, str] = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "raw": "application/octet-stream",  # H×W×3 uint8, row by row, RGB
+    "json": "application/json",
+    "npy": "application/x-npy",  # (Q, h, w) float32
+    "bin": "application/octet-stream",  # H·W float32 maxima, then H·W×h·w uint8, little-endian
+}
+VIEWS: frozenset[View] = frozenset(get_args(View))
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+T = TypeVar("T")
+_spell = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class DecodeError(ValueError):
+    """What came out of Redis is not what this version writes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image, or an image's attention, to make; the unit that is queued, claimed and answered.
+
+    `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
+    `size_px` is the side of the picture (None: the image's own). A frame is `part_thousandths` of
+    the way from the image to that of `to_label` and `to_seed`.
+    """
+
+    fingerprint: str
+    label: int
+    seed: int
+    truncation_thousandths: int | None = None
+    kind: Kind = "sample"
+    output: Output = "png"
+    queries: tuple[Point, ...] = ()
+    layer: int = -1
+    view: View = "overlay"
+    size_px: int | None = None
+    to_label: int = 0
+    to_seed: int = 0
+    part_thousandths: int = 0
+    priority: Priority = "interactive"
+    request_id: str | None = None
+    traceparent: str | None = None  # the span that asked, where requests are traced
+    job_id: str = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS.get(self.kind, ()):
+            raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
+        if (self.kind == "attention") != bool(self.queries):
+            raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
+        if self.view not in VIEWS or self.priority not in PRIORITIES:
+            raise ValueError(f"no view {self.view!r} or no priority {self.priority!r}")
+
+    @property
+    def truncation(self) -> float | None:
+        """The truncation as the sampler takes it."""
+        thousandths = self.truncation_thousandths
+        return None if thousandths is None else thousandths / 1000
+
+    @property
+    def image_id(self) -> str:
+        """The name of the image that this job makes or looks into."""
+        return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_job` reads back to an equal job: what is not as the class has it.
+
+        So a default is part of how a job is spelt: a version that changed one would read another
+        job than an older one wrote.
+        """
+        own = {name: value for name, value in vars(self).items() if value != JOB_DEFAULTS[name]}
+        return _spell(own).encode()
+
+
+JOB_DEFAULTS = {member.name: member.default for member in fields(Job)}  # MISSING: there is none
+
+
+def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    """What a log line about `jobs` says of them, as the `extra` of a logger."""
+    jobs = list(jobs)
+    return {
+        "jobs": [job.job_id for job in jobs],
+        "request_ids": sorted({job.request_id for job in jobs if job.request_id is not None}),
+    }
+
+
+def decode_job(data: bytes) -> Job:
+    """The job that `Job.encode` wrote; raises DecodeError for anything else."""
+
+    def build(members: dict[str, object]) -> Job:
+        queries = members.pop("queries", [])
+        if not isinstance(queries, list):
+            raise TypeError("queries is not a list")
+        return Job(**members, queries=tuple((int(x), int(y)) for x, y in queries))  # type: ignore[arg-type]
+
+    return decode(data, "job", build)
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that a job spent in each stage."""
+
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    model_s: float = 0.0
+    encode_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The one answer to a job: a body, or the slug and detail of an error."""
+
+    job_id: str
+    media_type: str = "image/png"
+    body: bytes = b""
+    error: str | None = None  # a slug of app.errors
+    detail: str = ""
+    timings: Timings = Timings()
+    batch_size: int = 1
+    renderer: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the body is what was asked for."""
+        return self.error is None
+
+    def encode_head(self) -> bytes:
+        """Everything but the body, as JSON; the body travels beside it as it is."""
+        members = {**vars(self), "timings": vars(self.timings)}
+        del members["body"]
+        return _spell(members).encode()
+
+
+def decode_reply(head: bytes, body: bytes) -> Reply:
+    """The reply with this head and body; raises DecodeError when the head is not one."""
+
+    def build(members: dict[str, object]) -> Reply:
+        timings = members.pop("timings")
+        if not isinstance(timings, dict):
+            raise TypeError("timings is not an object")
+        seconds = {stage: float(value) for stage, value in timings.items()}
+        reply = Reply(**members, timings=Timings(**seconds), body=body)  # type: ignore[arg-type]
+        if not isinstance(reply.job_id, str) or not isinstance(reply.batch_size, int):
+            raise TypeError("job_id is not a text or batch_size is not a number")
+        return reply
+
+    return decode(head, "reply", build)
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """One class of a model; its place in `ModelCard.classes` is its label."""
+
+    name: str
+    wnid: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the API knows of a checkpoint; workers publish it with their heartbeats.
+
+    `attention_grids` has (h, w) for each attention layer, first to last.
+    """
+
+    name: str
+    fingerprint: str
+    resolution: int
+    classes: tuple[ModelClass, ...]
+    attention_grids: tuple[tuple[int, int], ...]
+    renderer: str
+    z_dim: int
+    licence: str | None = None
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_card` reads back to an equal card."""
+        return _spell(asdict(self)).encode()
+
+
+def decode_card(data: bytes) -> ModelCard:
+    """The card that `ModelCard.encode` wrote; raises DecodeError for anything else."""
+
+    def build(members: dict[str, object]) -> ModelCard:
+        classes, grids = members.pop("classes"), members.pop("attention_grids")
+        if not isinstance(classes, list) or not isinstance(grids, list):
+            raise TypeError("classes or attention_grids is not a list")
+        return ModelCard(
+            **members,  # type: ignore[arg-type]
+            classes=tuple(ModelClass(c["name"], c["wnid"], tuple(c["aliases"])) for c in classes),
+            attention_grids=tuple((int(h), int(w)) for h, w in grids),
+        )
+
+    return decode(data, "model card", build)
+
+
+def decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T:
+    """What `build` makes of a JSON object's members; raises DecodeError when that fails."""
+    try:
+        members = json.loads(data)
+        if not isinstance(members, dict):
+            raise TypeError(f"{type(members).__name__} instead of an object")
+        return build(members)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DecodeError(f"not a {what}: {error!r} in {data[:200]!r}") from error

@@ -1,0 +1,219 @@
+"""ModelCards: which models are served and by how many live workers, learnt from heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Self, TypeVar
+
+from redis.asyncio import Redis
+
+from app.background import background
+from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, RetiredCheckpointError
+from app.queue.connection import redis_errors_told
+from app.queue.heartbeats import CARDS, CARDS_SEEN, WORKERS, WorkerStatus, decode_status
+from app.queue.messages import ModelCard, decode_card
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+FIRST_LOOK_S = 1.0  # that a replica which starts waits for Redis
+
+
+class _Snapshot:
+    """What one look found; lookups between two looks only read what was worked out here."""
+
+    def __init__(
+        self,
+        cards: Mapping[str, ModelCard],
+        unseen_s: Mapping[str, float],
+        workers: Mapping[str, WorkerStatus],
+        retire_after_s: float,
+    ) -> None:
+        self.cards = cards  # by fingerprint, in no order
+        self.workers = workers  # the live ones, by id
+        self.live = {f for status in workers.values() for f in status.fingerprints}
+        latest_s = min(unseen_s.values(), default=0.0)
+        # Not seen for long while another one was: with no worker at all nothing retires.
+        self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
+
+        def rank(card: ModelCard) -> tuple[str, bool, float, str]:
+            is_live = card.fingerprint in self.live
+            card_unseen_s = 0.0 if is_live else unseen_s.get(card.fingerprint, 0.0)
+            return card.name, not is_live, card_unseen_s, card.fingerprint
+
+        served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
+        self.current = tuple(sorted(served, key=rank))
+        first = self.current[0] if self.current else None
+        self.default = next((c for c in self.current if c.fingerprint in self.live), first)
+
+
+class ModelCards:
+    """A copy of the cards and live workers, refreshed in the background while `running`.
+
+    Lookups touch no Redis. When Redis is away the last copy stays, and `fresh` turns false.
+    """
+
+    def __init__(
+        self, client: Redis, *, heartbeat_s: float = 1.0, retire_after_s: float = 300.0
+    ) -> None:
+        self.client = client
+        self.refresh_s = heartbeat_s / 2
+        self.alive_s = 3 * heartbeat_s
+        self.retire_after_s = retire_after_s
+        self._snapshot = _Snapshot({}, {}, {}, retire_after_s)
+        self._read_cards: dict[bytes, ModelCard] = {}  # by what they were read from
+        self._refreshed_s = float("-inf")
+        self._began_s = time.monotonic()
+        self._ready_s = self._began_s  # when a live worker was known last
+        self._live_s: dict[str, float] = {}  # the same, by fingerprint
+        self._looked = asyncio.Event()
+        self._failing = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Keeps the copy fresh inside the block, which begins when Redis was asked once.
+
+        A proxy may send requests to a replica that restarts before it sees that it was gone: one
+        that has not looked would refuse them all. A Redis that hangs is not waited for.
+        """
+        async with background(self._refresh_soon, "model cards"):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_LOOK_S):
+                    await self._looked.wait()
+            yield self
+
+    @property
+    def fresh(self) -> bool:
+        """Whether Redis answered lately."""
+        return time.monotonic() - self._refreshed_s < self.alive_s
+
+    @property
+    def ready(self) -> bool:
+        """Whether Redis answered lately and a warm worker lives."""
+        return self.fresh and bool(self._snapshot.workers)
+
+    def unready_s(self, fingerprint: str | None = None) -> float:
+        """For how long no live worker of this model (none: any) has been known.
+
+        Since Redis is away, or they are.
+        """
+        known_s = self._ready_s if fingerprint is None else self._live_s.get(fingerprint)
+        return time.monotonic() - (self._began_s if known_s is None else known_s)
+
+    def current(self) -> tuple[ModelCard, ...]:
+        """The cards of models that are served; a dead worker's stay a while.
+
+        By name; of one name first those with a live worker, then the last seen.
+        """
+        return self._snapshot.current
+
+    def workers_ready(self, fingerprint: str | None = None) -> int:
+        """How many live workers serve this model (none: any)."""
+        workers = self._snapshot.workers.values()
+        return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
+
+    def images_per_s(self, fingerprint: str) -> float:
+        """What the live workers of this model make together when busy; 0 when not known."""
+        workers = self._snapshot.workers.values()
+        return sum(w.images_per_s for w in workers if fingerprint in w.fingerprints)
+
+    def named(self, name: str | None = None) -> ModelCard:
+        """The card of this name, or fingerprint or its first digits.
+
+        No name means the first by name that has a live worker, or the first of all.
+
+        Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
+        """
+        if (default := self._snapshot.default) is None:
+            raise NotReadyError("no worker has shown a model yet")
+        if name is None:
+            return default
+        for card in self.current():
+            if card.name == name:
+                return card
+        return self.of_fingerprint(name)
+
+    def of_fingerprint(self, prefix: str) -> ModelCard:
+        """The card whose fingerprint starts with `prefix` (12 digits or more).
+
+        Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
+        """
+        if not self._snapshot.cards:
+            raise NotReadyError("no worker has shown a model yet")
+        for fingerprint, card in self._snapshot.cards.items():
+            if len(prefix) >= 12 and fingerprint.startswith(prefix):
+                if fingerprint in self._snapshot.retired:
+                    raise RetiredCheckpointError(f"checkpoint {prefix} is no longer served")
+                return card
+        names = ", ".join(card.name for card in self.current())
+        raise NotFoundError(f"no model is called {prefix!r}; there is {names}")
+
+    async def refresh(self) -> None:
+        """Reads the cards and workers now; raises QueueUnavailableError."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(WORKERS)
+        pipe.hgetall(CARDS)
+        pipe.hgetall(CARDS_SEEN)
+        with redis_errors_told():
+            (seconds, micros), workers, cards, seen = await pipe.execute()
+        now_ms = seconds * 1000 + micros // 1000
+        self._snapshot = _Snapshot(
+            cards=self._readable_cards(cards),
+            unseen_s={f: (now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
+            workers=self._readable_workers(workers, now_ms),
+            retire_after_s=self.retire_after_s,
+        )
+        self._refreshed_s = time.monotonic()
+        if self.ready:
+            self._ready_s = self._refreshed_s
+        known = self._snapshot.cards
+        self._live_s = {f: since_s for f, since_s in self._live_s.items() if f in known}
+        self._live_s |= dict.fromkeys(self._snapshot.live, self._refreshed_s)
+
+    def _readable_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
+        """By fingerprint; a card that is spelt as at the last look is the same object."""
+
+        def read(value: bytes) -> ModelCard:
+            return self._read_cards.get(value) or decode_card(value)
+
+        cards = _readable(found, read)
+        self._read_cards = {found[name.encode()]: card for name, card in cards.items()}
+        return cards
+
+    def _readable_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
+        beats = _readable(found, _read_beat)
+        alive_ms = self.alive_s * 1000
+        return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}
+
+    async def _refresh_soon(self) -> None:
+        try:
+            await self.refresh()
+            self._failing = False
+        except QueueUnavailableError as error:
+            if not self._failing:
+                logger.warning("cannot refresh the model cards: %s", error.with_cause)
+            self._failing = True
+        finally:
+            self._looked.set()
+        await asyncio.sleep(self.refresh_s)
+
+
+def _readable(found: Mapping[bytes, bytes], read: Callable[[bytes], T]) -> dict[str, T]:
+    """The members of a hash that can be read; what a foreign or newer worker wrote is skipped."""
+    members = {}
+    for name, value in found.items():
+        try:
+            members[name.decode()] = read(value)
+        except ValueError as error:
+            logger.warning("ignored what a worker tells of itself: %s", error)
+    return members
+
+
+def _read_beat(value: bytes) -> tuple[int, WorkerStatus]:
+    """When a worker was last seen, in ms by Redis's clock, and what it said; raises ValueError."""
+    seen_ms, _, status = value.partition(b" ")
+    return int(seen_ms), decode_status(status)

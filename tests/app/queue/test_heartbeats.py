@@ -1,0 +1,80 @@
+"""What a worker tells of itself, and how a renderer is agreed on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from app.queue.heartbeats import (
+    Heartbeats,
+    RendererMismatchError,
+    WorkerStatus,
+    decode_status,
+    renderer_key,
+)
+from app.queue.messages import DecodeError
+from app.queue.registry import ModelCards
+from tests.fake_renderer import FakeRenderer
+
+CARD = FakeRenderer().card
+OTHER = replace(CARD, name="other", fingerprint="0b" * 32, renderer="fake-bf16")
+STATUS = WorkerStatus((CARD.fingerprint, OTHER.fingerprint), "cpu", 1, 7, 2.5)
+
+
+@pytest.fixture
+def heartbeats(client: Redis) -> Heartbeats:
+    return Heartbeats(client, "one", renderer_ttl_s=30)
+
+
+def test_a_status_survives_its_encoding_and_a_newer_workers_is_read() -> None:
+    """Members that are not known are passed over, so that versions may meet."""
+    assert decode_status(STATUS.encode()) == STATUS
+    newer = json.loads(STATUS.encode()) | {"temperature": 70}
+    assert decode_status(json.dumps(newer).encode()) == STATUS
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"fingerprints": 3, "device": "cpu", "pid": 1}',
+        b'{"fingerprints": []}',
+        b'{"fingerprints": [], "device": "cpu", "pid": 1, "images_per_s": "fast"}',
+    ],
+)
+def test_what_is_no_status_is_a_decode_error(data: bytes) -> None:
+    """Nothing else."""
+    with pytest.raises(DecodeError):
+        decode_status(data)
+
+
+async def test_each_model_of_a_worker_has_its_own_renderer(
+    heartbeats: Heartbeats, client: Redis
+) -> None:
+    """They may differ, in what a model allows for; the error names the one in dispute."""
+    await heartbeats.beat(STATUS, [CARD, OTHER])
+    assert await client.get(renderer_key(CARD.fingerprint)) == b"fake-float32"
+    assert await client.get(renderer_key(OTHER.fingerprint)) == b"fake-bf16"
+    changed = replace(OTHER, renderer="fake-tf32")
+    with pytest.raises(RendererMismatchError, match=r"0b0b.* fake-bf16 and this .* is fake-tf32"):
+        await heartbeats.beat(STATUS, [CARD, changed])
+
+
+async def test_a_live_worker_shows_in_a_redis_at_its_memory_limit(
+    heartbeats: Heartbeats, client: Redis
+) -> None:
+    """The first time and the next: a full queue is worked off by those who live."""
+    cards = ModelCards(client)
+    try:
+        await client.config_set("maxmemory", 1)
+        for _ in range(2):
+            await heartbeats.beat(STATUS, [CARD, OTHER])
+            await cards.refresh()
+            assert cards.workers_ready(OTHER.fingerprint) == 1
+    finally:
+        await client.config_set("maxmemory", 0)

@@ -1,0 +1,103 @@
+"""Encoding of jobs, replies and cards."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.queue.messages import (
+    PRIORITIES,
+    DecodeError,
+    Job,
+    ModelCard,
+    ModelClass,
+    Reply,
+    Timings,
+    decode_card,
+    decode_job,
+    decode_reply,
+)
+
+FINGERPRINT = "ab" * 32
+points = st.tuples(st.integers(0, 511), st.integers(0, 511))
+jobs = st.one_of(
+    st.builds(
+        Job,
+        fingerprint=st.just(FINGERPRINT),
+        label=st.integers(0, 999),
+        seed=st.integers(0, 2**32 - 1),
+        truncation_thousandths=st.none() | st.integers(1, 4000),
+        output=st.sampled_from(["png", "raw"]),
+        priority=st.sampled_from(PRIORITIES),
+        request_id=st.none() | st.text(max_size=20),
+    ),
+    st.builds(
+        Job,
+        kind=st.just("attention"),
+        fingerprint=st.just(FINGERPRINT),
+        label=st.integers(0, 999),
+        seed=st.integers(0, 2**32 - 1),
+        output=st.sampled_from(["png", "json", "npy"]),
+        queries=st.lists(points, min_size=1, max_size=8).map(tuple),
+        view=st.sampled_from(["overlay", "heatmap", "pair"]),
+        size_px=st.none() | st.integers(16, 1024),
+    ),
+)
+
+
+@given(jobs)
+def test_a_job_survives_its_encoding(job: Job) -> None:
+    """What a worker reads equals what an API wrote."""
+    assert decode_job(job.encode()) == job
+
+
+@given(st.binary(max_size=200))
+def test_a_reply_survives_its_encoding(body: bytes) -> None:
+    """The body is carried as it is."""
+    reply = Reply("id", "image/png", body, timings=Timings(0.1, 0.2, 0.3, 0.4), batch_size=3)
+    assert decode_reply(reply.encode_head(), body) == reply
+    refusal = Reply("id", error="job-failed", detail="why")
+    assert decode_reply(refusal.encode_head(), b"") == refusal
+    assert not refusal.ok
+
+
+def test_a_model_card_survives_its_encoding() -> None:
+    """Tuples come back as tuples."""
+    card = ModelCard(
+        name="dogs",
+        fingerprint=FINGERPRINT,
+        resolution=128,
+        classes=(ModelClass("cat"), ModelClass("dog", "n02084071", ("hound", "cur"))),
+        attention_grids=((16, 16), (32, 32)),
+        renderer="cpu-float32-png1",
+        z_dim=128,
+        licence="CC0-1.0",
+        facts={"num_images": 1000, "fid": 20.5},
+    )
+    assert decode_card(card.encode()) == card
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"queries": 1}',
+        Job("f", 0, 0, output="webp").encode().replace(b"webp", b"x"),
+    ],
+)
+def test_what_is_not_a_job_is_an_error(data: bytes) -> None:
+    """Of one class, whatever is wrong with it."""
+    with pytest.raises(DecodeError, match="not a job"):
+        decode_job(data)
+
+
+def test_a_job_with_a_wrong_combination_cannot_be_made() -> None:
+    """The mistake shows where it is made, not in a worker."""
+    with pytest.raises(ValueError, match="no output 'json'"):
+        Job(FINGERPRINT, 0, 0, output="json")
+    with pytest.raises(ValueError, match="0 queries"):
+        Job(FINGERPRINT, 0, 0, kind="attention")
