@@ -21,7 +21,7 @@ from app.errors import (
     RateLimitedError,
 )
 from app.queue.connection import KEY_PREFIX, Calls, Script, redis_errors_told
-from app.queue.ids import new_id
+from app.queue.messages import new_id
 from app.settings import Rate, Settings
 
 NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import openai_errors
 from app.api.problems import crash_response, problem_response
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
-from app.queue.ids import new_id
+from app.queue.messages import new_id
 from app.telemetry import Metrics, request_id
 
 logger = logging.getLogger(__name__)

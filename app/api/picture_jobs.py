@@ -21,9 +21,7 @@ from app.errors import (
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
-from app.queue.ids import new_id
-from app.queue.image_ids import MAX_SEED, ImageId
-from app.queue.messages import Job, ModelCard, Output, Priority
+from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, new_id
 from app.telemetry import request_id
 
 MAX_PIXELS = 2**24  # of all pictures of one request

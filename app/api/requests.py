@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
 from app.errors import InvalidValueError, RequestTimeoutError, UnsupportedMediaTypeError
-from app.queue.image_ids import MAX_TRUNCATION_THOUSANDTHS
+from app.queue.messages import MAX_TRUNCATION_THOUSANDTHS
 
 SHOWN = 80  # characters of a bad value that an error repeats
 MAX_MESSAGES = 5

@@ -8,8 +8,14 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
-from app.queue.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.queue.messages import FileFormat, Priority, View
+from app.queue.messages import (
+    IMAGE_ID_PATTERN,
+    MAX_SEED,
+    MAX_TRUNCATION_THOUSANDTHS,
+    FileFormat,
+    Priority,
+    View,
+)
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
@@ -51,7 +57,7 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
     "jpeg": "jpeg",
     "jpg": "jpeg",
 }
-ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
+ImageName = Annotated[str, Path(pattern=rf"^{IMAGE_ID_PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
 MAX_QUERIES = 8
 Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
@@ -113,7 +119,7 @@ class AttentionFields(RequestFields):
         None,
         max_length=200,
         description="Image id; or give class and seed",
-        json_schema_extra={"pattern": f"^{PATTERN}$"},
+        json_schema_extra={"pattern": f"^{IMAGE_ID_PATTERN}$"},
     )
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None

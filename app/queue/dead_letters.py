@@ -13,8 +13,7 @@ from app.errors import AppError, JobFailedError
 from app.queue.admission import DEAD_LETTERS, MAX_DEAD_LETTERS
 from app.queue.client import JobClient
 from app.queue.connection import Entry, redis_errors_told
-from app.queue.ids import new_id
-from app.queue.messages import DecodeError, Job, decode_job
+from app.queue.messages import DecodeError, Job, decode_job, new_id
 
 
 @dataclass(frozen=True)

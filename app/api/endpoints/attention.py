@@ -23,8 +23,7 @@ from app.errors import (
     RetiredCheckpointError,
     UnknownClassError,
 )
-from app.queue.image_ids import ImageId, parse_image_id
-from app.queue.messages import MEDIA_TYPES, Job, ModelCard, Point
+from app.queue.messages import MEDIA_TYPES, ImageId, Job, ModelCard, Point, parse_image_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["attention"], route_class=PlainRoute)

@@ -39,8 +39,7 @@ from app.api.schemas import (
 from app.api.services import services_of
 from app.api.several import respond_together
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
-from app.queue.image_ids import parse_image_id
-from app.queue.messages import MEDIA_TYPES, FileFormat, Job
+from app.queue.messages import MEDIA_TYPES, FileFormat, Job, parse_image_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)

@@ -19,8 +19,7 @@ from app.api.services import Services, services_of
 from app.api.several import respond_together
 from app.api.walks import WALK_TYPES, Walk
 from app.errors import InvalidValueError
-from app.queue.ids import new_id
-from app.queue.messages import Job, ModelCard
+from app.queue.messages import Job, ModelCard, new_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
