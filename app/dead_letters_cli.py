@@ -11,11 +11,10 @@ from redis.asyncio import Redis
 
 from app.errors import AppError
 from app.queue.admission import JobQueue
-from app.queue.client import JobClient
+from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.dead_letters import DeadLetter, DeadLetters
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.settings import CONFIGURATION_EXIT, SettingsError, load_settings, require_redis_url
 from app.telemetry import Metrics
 

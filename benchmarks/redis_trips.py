@@ -15,10 +15,10 @@ import uvloop
 
 from app.local.private_redis import EmbeddedRedis
 from app.queue.admission import JobQueue
+from app.queue.client import ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
-from app.queue.reply_stream import ReplyStream
 from benchmarks.servers.contenders import Running
 
 FINGERPRINT = "ab" * 32

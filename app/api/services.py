@@ -15,11 +15,10 @@ from app.api.client_limits import ClientLimits, open_limits
 from app.api.image_cache import ImageCache
 from app.errors import InvalidValueError, NotFoundError
 from app.queue.admission import JobQueue
-from app.queue.client import JobClient
+from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.messages import ModelCard
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics
 from app.tracing import Tracing

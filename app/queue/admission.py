@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from app.errors import QueueFullError
+from app.errors import QueueFullError, QueueUnavailableError
 from app.queue.connection import KEY_PREFIX, Calls, Part, Script, redis_errors_told
-from app.queue.messages import Job, Priority
+from app.queue.messages import Job, Priority, told_of
+from app.telemetry import Metrics
 
 GROUP = "workers"
 DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"  # stream: jobs that were given up
@@ -22,6 +26,12 @@ MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has 
 TURNS = 3  # of the loop that a round leaves to requests which have arrived and are not read yet
 MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
 Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
+logger = logging.getLogger(__name__)
+MAX_CANCELLED_JOBS = 256  # that are taken back in one round trip
+CANCEL_CLOSE_S = 1.0  # that a replica which stops waits for the last of them
+CANCEL_RETRY_S = 0.1
+CANCEL_FOR_S = 60.0  # that a job is kept while Redis is away
+MAX_CANCELLATIONS = 4096  # the newest
 
 
 def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
@@ -206,3 +216,65 @@ def _stream_of(jobs: Sequence[Job]) -> str:
     if len(streams) != 1:
         raise ValueError(f"one admission is for one stream, not {len(streams)}")
     return streams.pop()
+
+
+class Cancellations:
+    """What a replica takes back: one round trip at a time, and no caller waits for it.
+
+    Jobs that come while it is under way share the next one. Where Redis is away they are kept for
+    CANCEL_FOR_S: an admission that got no answer may lie before a Redis that hangs. After that, and
+    beyond MAX_CANCELLATIONS, their deadlines end them.
+    """
+
+    def __init__(self, queue: JobQueue, metrics: Metrics) -> None:
+        self.queue = queue
+        self.metrics = metrics
+        self._waiting: dict[str, tuple[Job, float]] = {}  # by id, with when it is let go
+        self._failing = False
+        self._sending: asyncio.Task[None] | None = None
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Takes `jobs` back soon."""
+        until_s = time.monotonic() + CANCEL_FOR_S
+        self._waiting |= {job.job_id: (job, until_s) for job in jobs}
+        self._bound()
+        if self._waiting and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.create_task(self._send(), name="cancellations")
+
+    async def close(self) -> None:
+        """Waits a moment for what is under way, and lets go what is left."""
+        if self._sending is not None:
+            _, sending = await asyncio.wait([self._sending], timeout=CANCEL_CLOSE_S)
+            for task in sending:
+                task.cancel()
+                await asyncio.wait(sending)
+
+    async def _send(self) -> None:
+        while self._waiting:
+            taken = dict(islice(self._waiting.items(), MAX_CANCELLED_JOBS))
+            for job_id in taken:
+                del self._waiting[job_id]
+            jobs = [job for job, _ in taken.values()]
+            try:
+                removed = await self.queue.cancel(jobs)
+            except QueueUnavailableError as error:
+                if not self._failing:
+                    told = told_of(jobs)
+                    logger.warning("jobs are not taken back yet: %s", error.with_cause, extra=told)
+                self._failing = True
+                self._keep(taken)
+                await asyncio.sleep(CANCEL_RETRY_S)
+            else:
+                self._failing = False
+                self.metrics.cancelled_jobs.labels("queue").inc(removed)
+
+    def _keep(self, taken: dict[str, tuple[Job, float]]) -> None:
+        """Puts back, before those that came later, what is not to be let go yet."""
+        now_s = time.monotonic()
+        kept = {job_id: entry for job_id, entry in taken.items() if entry[1] > now_s}
+        self._waiting = kept | self._waiting
+        self._bound()
+
+    def _bound(self) -> None:
+        for job_id in list(islice(self._waiting, max(0, len(self._waiting) - MAX_CANCELLATIONS))):
+            del self._waiting[job_id]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from typing import Self
+from dataclasses import dataclass, field, replace
+from typing import Self, cast
+from uuid import uuid4
+
+from redis.asyncio import Redis
 
 from app.background import background
 from app.errors import (
@@ -18,24 +22,192 @@ from app.errors import (
     QueueFullError,
     QueueTooOldError,
     QueueUnavailableError,
+    from_slug,
 )
-from app.queue.admission import JobQueue, stream_key
-from app.queue.cancellations import Cancellations
-from app.queue.connection import check_version, is_memory_full
-from app.queue.in_flight import InFlight
-from app.queue.messages import Job, Reply
-from app.queue.refusals import Refusals, is_refusal
+from app.queue.admission import Cancellations, JobQueue, stream_key
+from app.queue.connection import (
+    KEY_PREFIX,
+    MAX_BLOCK_S,
+    Calls,
+    Entry,
+    check_version,
+    is_memory_full,
+    read_entry,
+    redis_errors_told,
+)
+from app.queue.messages import DecodeError, Job, Reply, decode_reply
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from app.tracing import Tracing
 
 logger = logging.getLogger(__name__)
+READ_COUNT = 128
+START = "0-0"
+MAX_QUEUES = 2  # images of refused jobs that are reckoned with, in depth limits
 GRACE_S = 0.5  # a worker's own word on a deadline may arrive this much after it
 READ_WAIT_S = 1.0
 KEEP_EVERY_S = 0.25
 RETRY_S = 0.2
 CHUNK_JOBS = 64  # that are admitted again in one round trip
+
+
+def replies_key(replica_id: str) -> str:
+    """The stream of this API replica's replies."""
+    return f"{KEY_PREFIX}:replies:{replica_id}"
+
+
+class ReplyStream:
+    """The replies to one API replica, each read once.
+
+    The stream and a marker key expire `ttl_s` after the replica's last `keep`.
+    """
+
+    def __init__(self, client: Redis, *, ttl_s: float, replica_id: str | None = None) -> None:
+        self.client = client
+        self._calls = Calls(client)
+        self.replica_id = replica_id or uuid4().hex[:12]
+        self.key = replies_key(self.replica_id)
+        self._marker = f"{KEY_PREFIX}:replica:{self.replica_id}"
+        self._ttl_ms = int(ttl_s * 1000)
+        self._last_id = START
+        self._marked = False
+        self._read_bodies: list[bytes] = []
+
+    async def read(self, wait_s: float) -> list[Reply]:
+        """The replies since the last read; waits up to `wait_s` for the first.
+
+        Raises QueueUnavailableError.
+        """
+        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
+        with redis_errors_told():
+            found = await self._calls(
+                "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
+            )
+        return await self._replies(list(map(read_entry, found[0][1]))) if found else []
+
+    async def keep(self) -> bool:
+        """Frees what was read and puts off expiry; False when Redis lost this replica's marker.
+
+        A lost marker means that Redis came back empty: what was admitted is gone. Raises
+        QueueUnavailableError.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        pipe.xtrim(self.key, minid=_after(self._last_id), approximate=False)
+        if self._read_bodies:
+            pipe.unlink(*self._read_bodies)
+        pipe.pexpire(self.key, self._ttl_ms)
+        pipe.pexpire(self._marker, self._ttl_ms)
+        with redis_errors_told():
+            *_, kept = await pipe.execute()
+            self._read_bodies.clear()
+            if not kept:
+                await self.client.set(self._marker, "1", px=self._ttl_ms)
+        lost = self._marked and not kept
+        if lost:
+            self._last_id = START
+        self._marked = True
+        return not lost
+
+    async def discard(self) -> None:
+        """Deletes the stream and the marker; raises QueueUnavailableError."""
+        with redis_errors_told():
+            await self.client.delete(self.key, self._marker)
+
+    async def _replies(self, entries: list[Entry]) -> list[Reply]:
+        bodies = await self._large_bodies([f[b"body_key"] for _, f in entries if b"body_key" in f])
+        replies = []
+        for entry_id, fields in entries:
+            self._last_id = entry_id.decode()  # before anything can fail: no entry is read twice
+            body = bodies.get(fields.get(b"body_key", b""), fields.get(b"body"))
+            try:
+                replies.append(_reply(fields.get(b"head", b""), body))
+            except DecodeError:
+                logger.exception("dropped a reply that cannot be read")
+        return replies
+
+    async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
+        if not keys:
+            return {}
+        with redis_errors_told():
+            found = await self.client.mget(keys)
+        self._read_bodies += keys
+        return dict(zip(keys, cast(list[bytes | None], found), strict=True))
+
+
+def _reply(head: bytes, body: bytes | None) -> Reply:
+    if body is not None:
+        return decode_reply(head, body)
+    job_id = decode_reply(head, b"").job_id
+    return Reply(job_id, error="job-failed", detail="the picture expired before it was read")
+
+
+def _after(entry_id: str) -> str:
+    milliseconds, sequence = entry_id.split("-")
+    return f"{milliseconds}-{int(sequence) + 1}"
+
+
+def _new_answer() -> asyncio.Future[Reply]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A job that is to be admitted, or was, and is not answered yet."""
+
+    job: Job
+    deadline_s: float  # by this process's monotonic clock
+    answer: asyncio.Future[Reply] = field(default_factory=_new_answer)
+
+    @property
+    def left_ms(self) -> int:
+        """How much of its time is left; 0 or less when it is up."""
+        return round((self.deadline_s - time.monotonic()) * 1000)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether no reply has come, be it waited for or not."""
+        return self.answer.cancelled() or not self.answer.done()
+
+    def take(self, reply: Reply) -> None:
+        """Ends the wait with the reply or the error that it tells."""
+        if reply.error is None:
+            self.answer.set_result(reply)
+        else:
+            self.answer.set_exception(from_slug(reply.error, reply.detail))
+
+    def leave(self) -> None:
+        """Nobody waits any more."""
+        if not self.answer.cancel() and not self.answer.cancelled():
+            self.answer.exception()  # else asyncio logs a failure that nobody was told of
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the queue answered that it has admitted nothing."""
+    return isinstance(error, (QueueFullError, NotReadyError)) or is_memory_full(error)
+
+
+class Refusals:
+    """The images of refused jobs whose time to come back has not come, at one queue.
+
+    Each stands in line as if it were queued: whoever is refused next is told to come after it.
+    Nobody is sure to come back, so there is a limit to how many are waited for.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int]] = []  # a heap of when, and how many images
+        self._num_images = 0
+
+    def num_images(self, now_s: float) -> int:
+        """How many are still to come back."""
+        while self._due and self._due[0][0] <= now_s:
+            self._num_images -= heapq.heappop(self._due)[1]
+        return self._num_images
+
+    def add(self, num_images: int, due_s: float, limit: int) -> None:
+        """So many were told to come back at `due_s`; `limit` is what the queue holds."""
+        if self._num_images + num_images <= MAX_QUEUES * limit:
+            heapq.heappush(self._due, (due_s, num_images))
+            self._num_images += num_images
 
 
 def retry_after_s(depth: int, images_per_s: float) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from app.queue.admission import JobQueue, stream_key
+from app.queue.client import ReplyStream
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Priority, Reply
-from app.queue.reply_stream import ReplyStream
 from app.queue.scheduling import Claimed
 
 FINGERPRINT = "ab" * 32

@@ -9,16 +9,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import DeadlineExceededError, JobFailedError
-from app.queue import cancellations
+from app.queue import admission
 from app.queue import client as job_client
-from app.queue.admission import JobQueue
-from app.queue.cancellations import Cancellations
-from app.queue.client import JobClient
+from app.queue.admission import Cancellations, JobQueue
+from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from tests.app.queue.claiming import FINGERPRINT, admit, reply_to
 
@@ -109,8 +107,8 @@ async def test_what_redis_does_not_take_is_kept_for_a_while_and_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The newest of it."""
-    monkeypatch.setattr(cancellations, "MAX_KEPT_JOBS", 3)
-    monkeypatch.setattr(cancellations, "KEEP_S", 0.5)
+    monkeypatch.setattr(admission, "MAX_CANCELLATIONS", 3)
+    monkeypatch.setattr(admission, "CANCEL_FOR_S", 0.5)
     async with connect("redis://127.0.0.1:1", "test", timeout_s=1) as client:
         taking_back = Cancellations(JobQueue(client, max_images=64), Metrics())
         gone = [Job(FINGERPRINT, 0, seed) for seed in range(5)]

@@ -17,11 +17,10 @@ from app.errors import (
 )
 from app.queue import client as job_client
 from app.queue.admission import JobQueue, seen_key
-from app.queue.client import JobClient, retry_after_s
+from app.queue.client import MAX_QUEUES, JobClient, Refusals, ReplyStream, retry_after_s
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.telemetry import Metrics
 
 FINGERPRINT = "ab" * 32
@@ -203,3 +202,19 @@ def test_the_time_to_come_back_is_backlog_over_throughput() -> None:
     assert retry_after_s(1, 100.0) == 1
     assert retry_after_s(10_000, 1.0) == 60
     assert retry_after_s(500, 0.0) == 1
+
+
+def test_the_refused_stand_in_line_until_they_were_told_to_come_back() -> None:
+    """Each counts up to its time, whatever order they were refused in."""
+    refusals = Refusals()
+    refusals.add(3, due_s=20.0, limit=100)
+    refusals.add(1, due_s=10.0, limit=100)
+    assert [refusals.num_images(now_s) for now_s in (0.0, 10.0, 19.9, 20.0)] == [4, 3, 3, 0]
+
+
+def test_no_more_of_the_refused_are_waited_for_than_a_few_queues_hold() -> None:
+    """Clients that never come back make nobody wait for ever."""
+    refusals = Refusals()
+    for _ in range(100):
+        refusals.add(1, due_s=10.0, limit=5)
+    assert refusals.num_images(0.0) == MAX_QUEUES * 5

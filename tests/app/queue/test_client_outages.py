@@ -11,12 +11,11 @@ import uvloop
 from app.errors import DeadlineExceededError, QueueTooOldError, QueueUnavailableError
 from app.local.private_redis import EmbeddedRedis
 from app.queue.admission import JobQueue
-from app.queue.client import JobClient
+from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.queue.scheduling import Claimed
 from app.telemetry import Metrics
 from tests.app.queue.old_redis import redis_of_version

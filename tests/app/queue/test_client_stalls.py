@@ -13,12 +13,11 @@ import pytest
 from app.errors import DeadlineExceededError, QueueUnavailableError
 from app.local.private_redis import EmbeddedRedis
 from app.queue.admission import JobQueue
-from app.queue.client import GRACE_S, JobClient
+from app.queue.client import GRACE_S, JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.telemetry import Metrics
 from tests.app.queue.claiming import FINGERPRINT, new_worker
 

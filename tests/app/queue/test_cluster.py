@@ -16,13 +16,12 @@ from redis.crc import key_slot
 from app.errors import JobFailedError, QueueUnavailableError
 from app.local.private_redis import server_binary
 from app.queue.admission import JobQueue
-from app.queue.client import JobClient
+from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import KEY_PREFIX, Calls, connect, connect_blocking, redis_errors_told
 from app.queue.consumer import JobClaims
 from app.queue.heartbeats import Heartbeats, WorkerStatus
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.queue.reply_stream import ReplyStream
 from app.queue.scheduling import Claimed
 from app.telemetry import Metrics
 from tests.fake_renderer import FINGERPRINT, FakeRenderer

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.queue.admission import JobQueue
+from app.queue.client import ReplyStream
 from app.queue.consumer import JobClaims
-from app.queue.reply_stream import ReplyStream
 from tests.app.queue.claiming import FINGERPRINT, STREAM, Entries, admit, new_worker, reply_to
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from redis.asyncio import Redis
 
 from app.queue.admission import GROUP, JobQueue
+from app.queue.client import ReplyStream
 from app.queue.consumer import JobClaims
-from app.queue.reply_stream import ReplyStream
 from tests.app.queue.claiming import FINGERPRINT, STREAM, admit, new_worker, reply_to
 
 

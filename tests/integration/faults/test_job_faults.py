@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.queue.admission import JobQueue
+from app.queue.client import ReplyStream
 from app.queue.messages import Job
-from app.queue.reply_stream import ReplyStream
 from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.faulty_worker import (
     BREAKING_SEED,
