@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from dataclasses import replace
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.queue.admission import stream_key
 from app.queue.messages import Job, Priority
-from app.queue.scheduling import HEAD_START_S, Claimed, in_order, take_batch
+from app.queue.scheduling import (
+    BULK_SHARE,
+    HEAD_START_S,
+    Backlog,
+    Claimed,
+    ClaimShares,
+    in_order,
+    take_batch,
+)
+
+A, B = "aa" * 32, "bb" * 32
 
 
 def claimed(
@@ -62,3 +78,104 @@ def test_both_priorities_of_a_model_run_together() -> None:
     """A batch is one model's, whoever asked."""
     batch, rest = take_batch([claimed(0), claimed(1, priority="bulk"), claimed(2)], 2)
     assert (seeds(batch), seeds(rest)) == ([0, 1], [2])
+
+
+def claimed_each(*seeds: int) -> list[Claimed]:
+    return [claimed(seed) for seed in seeds]
+
+
+def test_halves_of_a_batch_that_failed_run_next_and_apart() -> None:
+    """Each half may be halved again before the other runs; the rest waits."""
+    backlog = Backlog()
+    backlog.add(claimed_each(9))
+    backlog.halve(claimed_each(1, 2, 3))
+    first = backlog.take(8)
+    backlog.halve(first)
+    assert len(backlog) == 4
+    assert [seeds(backlog.take(8)) for _ in range(3)] == [[1], [2, 3], [9]]
+    assert not backlog
+
+
+def test_a_half_that_is_too_large_by_now_is_halved() -> None:
+    """Memory may have run out meanwhile."""
+    backlog = Backlog()
+    backlog.halve(claimed_each(*range(8)))
+    assert [len(backlog.take(2)) for _ in range(4)] == [2] * 4
+
+
+async def test_who_waits_learns_of_jobs_and_of_room() -> None:
+    """Once for each change."""
+    backlog = Backlog()
+    for change in (lambda: backlog.add(claimed_each(1)), lambda: backlog.take(1), backlog.tell):
+        waiting = asyncio.create_task(backlog.change())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        change()
+        await asyncio.wait_for(waiting, 1)
+
+
+def test_a_batch_that_was_not_launched_comes_first_again() -> None:
+    """Redis was away."""
+    backlog = Backlog()
+    backlog.add(claimed_each(1, 2, 3))
+    backlog.give_back(backlog.take(2))
+    assert seeds(backlog.take(8)) == [1, 2, 3]
+
+
+def claim(shares: ClaimShares, waiting: Counter[str], max_images: int) -> Counter[str]:
+    """Carries out a plan as the script does."""
+    taken: Counter[str] = Counter()
+    for stream, most in shares.plan(max_images):
+        num = min(most, waiting[stream], max_images - taken.total())
+        taken[stream] += num
+        waiting[stream] -= num
+    shares.took_bulk(sum(num for stream, num in taken.items() if stream.endswith(":bulk")))
+    return taken
+
+
+def test_while_both_wait_bulk_jobs_get_their_share() -> None:
+    """A quarter of a large claim."""
+    waiting = Counter({stream_key(A): 100, stream_key(A, "bulk"): 100})
+    taken = claim(ClaimShares([A]), waiting, 16)
+    assert taken == Counter({stream_key(A): 12, stream_key(A, "bulk"): 4})
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(1, 20), min_size=40, max_size=60))
+def test_the_share_holds_over_claims_of_any_sizes(sizes: list[int]) -> None:
+    """Claims of one image too; neither less nor much more."""
+    shares, waiting = ClaimShares([A]), Counter({stream_key(A): 9999, stream_key(A, "bulk"): 9999})
+    taken: Counter[str] = Counter()
+    for size in sizes:
+        taken += claim(shares, waiting, size)
+    assert taken.total() == sum(sizes)
+    assert abs(taken[stream_key(A, "bulk")] - BULK_SHARE * sum(sizes)) <= 0.1 * sum(sizes) + 2
+
+
+def test_either_priority_gets_all_while_the_other_has_none() -> None:
+    """An idle device is nobody's share, and what was not claimed is not owed for ever."""
+    shares = ClaimShares([A])
+    for _ in range(50):
+        assert claim(shares, Counter({stream_key(A): 99}), 8).total() == 8
+    waiting = Counter({stream_key(A): 99, stream_key(A, "bulk"): 99})
+    assert claim(shares, waiting, 8)[stream_key(A, "bulk")] <= 2
+    assert claim(shares, Counter({stream_key(A, "bulk"): 99}), 8).total() == 8
+
+
+def test_models_of_one_priority_share_and_take_turns() -> None:
+    """Also where a claim has room for one of them only."""
+    shares = ClaimShares([A, B])
+    waiting = Counter({stream_key(A): 99, stream_key(B): 99})
+    assert claim(shares, waiting, 8) == Counter({stream_key(A): 4, stream_key(B): 4})
+    taken = claim(shares, waiting, 1) + claim(shares, waiting, 1)
+    assert taken == Counter({stream_key(A): 1, stream_key(B): 1})
+
+
+def test_a_model_that_is_removed_is_claimed_no_more() -> None:
+    """The others stay, in both priorities."""
+    shares = ClaimShares([A])
+    shares.add(B)
+    shares.add(B)
+    shares.remove(A)
+    assert shares.streams == [stream_key(B), stream_key(B, "bulk")]
+    assert {stream for stream, _ in shares.plan(8)} == set(shares.streams)
