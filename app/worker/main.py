@@ -20,8 +20,8 @@ from app.background import background
 from app.errors import QueueTooOldError
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats, RendererMismatchError
 from app.queue.messages import told_of
+from app.queue.registry import Heartbeats, RendererMismatchError
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,

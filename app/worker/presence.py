@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Set
 
 from app.errors import QueueUnavailableError
-from app.queue.heartbeats import Heartbeats, WorkerStatus
+from app.queue.registry import Heartbeats, WorkerStatus
 from app.settings import Settings
 from app.worker.answering import Answering
 from app.worker.renderer import Renderer

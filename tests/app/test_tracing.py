@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from app.api.main import create_app
 from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats
+from app.queue.registry import Heartbeats
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.tracing import Tracing, tracing_of

@@ -16,7 +16,7 @@ from app.api.retry_after import MAX_OUTAGE_S
 from app.errors import QueueUnavailableError
 from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats
+from app.queue.registry import Heartbeats
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop

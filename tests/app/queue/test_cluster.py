@@ -19,9 +19,8 @@ from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import KEY_PREFIX, Calls, connect, connect_blocking, redis_errors_told
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats, WorkerStatus
 from app.queue.messages import Job, Reply
-from app.queue.registry import ModelCards
+from app.queue.registry import Heartbeats, ModelCards, WorkerStatus
 from app.queue.scheduling import Claimed
 from app.telemetry import Metrics
 from tests.fake_renderer import FINGERPRINT, FakeRenderer

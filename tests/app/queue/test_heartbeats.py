@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from app.queue.heartbeats import (
+from app.queue.messages import DecodeError
+from app.queue.registry import (
     Heartbeats,
+    ModelCards,
     RendererMismatchError,
     WorkerStatus,
     decode_status,
     renderer_key,
 )
-from app.queue.messages import DecodeError
-from app.queue.registry import ModelCards
 from tests.fake_renderer import FakeRenderer
 
 CARD = FakeRenderer().card

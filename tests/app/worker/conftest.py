@@ -11,8 +11,7 @@ from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats
-from app.queue.registry import ModelCards
+from app.queue.registry import Heartbeats, ModelCards
 from app.settings import Settings
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop

@@ -11,8 +11,7 @@ from app.errors import QueueFullError, QueueTooOldError
 from app.queue.client import JobClient
 from app.queue.connection import connect
 from app.queue.consumer import JobClaims
-from app.queue.heartbeats import Heartbeats, RendererMismatchError, renderer_key
-from app.queue.registry import ModelCards
+from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError, renderer_key
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
 from tests.app.queue.old_redis import redis_of_version
