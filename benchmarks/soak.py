@@ -24,8 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.background import background
-from app.queue.admission import GROUP
-from app.queue.connection import KEY_PREFIX
+from app.queue.keys import GROUP, KEY_PREFIX
 from benchmarks.vitals import all_vitals
 from tests.integration.faults.connection import Connection, hang_up
 from tests.integration.faults.load import Load

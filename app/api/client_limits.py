@@ -20,7 +20,8 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
-from app.queue.connection import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.queue.connection import Calls, Script, redis_errors_told
+from app.queue.keys import budget_key, in_flight_key
 from app.queue.messages import new_id
 from app.settings import Rate, Settings
 
@@ -64,7 +65,9 @@ class ClientLimits:
         than the client may ever have, QueueUnavailableError.
         """
         self._refuse_impossible(num_images, counted_by)
-        spending = Spending(_keys(client), f"{num_images}:{new_id()}", num_images)
+        spending = Spending(
+            (budget_key(client), in_flight_key(client)), f"{num_images}:{new_id()}", num_images
+        )
         headers = await self._admitted(spending, timeout_ms)
         num_undrawn = 0
         try:
@@ -154,7 +157,3 @@ def client_of(request: Request) -> str:
         elif address.version == 6:
             host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
-
-
-def _keys(client: str) -> tuple[str, str]:
-    return f"{KEY_PREFIX}:budget:{client}", f"{KEY_PREFIX}:in-flight:{client}"

@@ -13,12 +13,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.queue.connection import KEY_PREFIX, Calls, Part, Script, redis_errors_told
+from app.queue.connection import Calls, Part, Script, redis_errors_told
+from app.queue.keys import DEAD_LETTERS, GROUP, seen_key, stream_key
 from app.queue.messages import Job, Priority, told_of
 from app.telemetry import Metrics
 
-GROUP = "workers"
-DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"  # stream: jobs that were given up
 MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
 NO_LIMIT = 0
 UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
@@ -32,16 +31,6 @@ CANCEL_CLOSE_S = 1.0  # that a replica which stops waits for the last of them
 CANCEL_RETRY_S = 0.1
 CANCEL_FOR_S = 60.0  # that a job is kept while Redis is away
 MAX_CANCELLATIONS = 4096  # the newest
-
-
-def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
-    """The stream that holds the jobs of a model and priority."""
-    return f"{KEY_PREFIX}:jobs:{fingerprint}:{priority}"
-
-
-def seen_key(job_id: str) -> str:
-    """Exists while a job of this id is not admitted again: its entry, or that it was cancelled."""
-    return f"{KEY_PREFIX}:seen:{job_id}"
 
 
 def is_no_group(error: ResponseError) -> bool:

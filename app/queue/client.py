@@ -24,9 +24,8 @@ from app.errors import (
     QueueUnavailableError,
     from_slug,
 )
-from app.queue.admission import Cancellations, JobQueue, stream_key
+from app.queue.admission import Cancellations, JobQueue
 from app.queue.connection import (
-    KEY_PREFIX,
     MAX_BLOCK_S,
     Calls,
     Entry,
@@ -35,6 +34,7 @@ from app.queue.connection import (
     read_entry,
     redis_errors_told,
 )
+from app.queue.keys import replica_key, replies_key, stream_key
 from app.queue.messages import DecodeError, Job, Reply, decode_reply
 from app.queue.registry import ModelCards
 from app.telemetry import Metrics
@@ -51,11 +51,6 @@ RETRY_S = 0.2
 CHUNK_JOBS = 64  # that are admitted again in one round trip
 
 
-def replies_key(replica_id: str) -> str:
-    """The stream of this API replica's replies."""
-    return f"{KEY_PREFIX}:replies:{replica_id}"
-
-
 class ReplyStream:
     """The replies to one API replica, each read once.
 
@@ -67,7 +62,7 @@ class ReplyStream:
         self._calls = Calls(client)
         self.replica_id = replica_id or uuid4().hex[:12]
         self.key = replies_key(self.replica_id)
-        self._marker = f"{KEY_PREFIX}:replica:{self.replica_id}"
+        self._marker = replica_key(self.replica_id)
         self._ttl_ms = int(ttl_s * 1000)
         self._last_id = START
         self._marked = False

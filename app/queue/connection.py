@@ -19,7 +19,6 @@ from app.errors import QueueTooOldError, QueueUnavailableError
 
 Part = str | bytes | int
 Entry = tuple[bytes, dict[bytes, bytes]]  # of a stream: id and fields
-KEY_PREFIX = "{sagan}"  # one hash tag: all keys of a script live on one node of a cluster
 MIN_VERSION = (6, 2)  # XAUTOCLAIM and XTRIM MINID; a Valkey tells the Redis it is compatible with
 MAX_BLOCK_S = 2.0  # the longest that a read may block
 MAX_CONNECTIONS = 32  # of one client; beyond them calls wait for one another, `timeout_s` at most

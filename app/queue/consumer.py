@@ -12,9 +12,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from app.errors import JobFailedError
-from app.queue.admission import DEAD_LETTERS, GROUP, MAX_DEAD_LETTERS, is_no_group, seen_key
+from app.queue.admission import MAX_DEAD_LETTERS, is_no_group
 from app.queue.connection import (
-    KEY_PREFIX,
     MAX_BLOCK_S,
     Calls,
     Entry,
@@ -23,20 +22,15 @@ from app.queue.connection import (
     read_entry,
     redis_errors_told,
 )
+from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key
 from app.queue.messages import DecodeError, Reply, decode_job
 from app.queue.scheduling import Claimed, ClaimShares
 
 logger = logging.getLogger(__name__)
-LAUNCHES = f"{KEY_PREFIX}:launches"  # hash: job id -> forward passes without an answer
 
 SENT = 1  # an answer of finish.lua
 CANCELLED = -2  # a verdict of launch.lua
 Found = list[tuple[bytes, list[Entry]]]  # by stream
-
-
-def body_key(job_id: str) -> str:
-    """Holds the body of a reply that is too large for the reply stream."""
-    return f"{KEY_PREFIX}:body:{job_id}"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import cast
 from redis.asyncio import Redis
 
 from app.errors import AppError, JobFailedError
-from app.queue.admission import DEAD_LETTERS, MAX_DEAD_LETTERS
+from app.queue.admission import MAX_DEAD_LETTERS
 from app.queue.client import JobClient
 from app.queue.connection import Entry, redis_errors_told
+from app.queue.keys import DEAD_LETTERS
 from app.queue.messages import DecodeError, Job, decode_job, new_id
 
 

@@ -15,22 +15,15 @@ from redis.asyncio import Redis
 
 from app.background import background
 from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, RetiredCheckpointError
-from app.queue.connection import KEY_PREFIX, Calls, Script, redis_errors_told
+from app.queue.connection import Calls, Script, redis_errors_told
+from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, decode, decode_card
 
-WORKERS = f"{KEY_PREFIX}:workers"  # hash: worker id -> "<ms by Redis's clock> <status>"
-CARDS = f"{KEY_PREFIX}:cards"  # hash: fingerprint -> card
-CARDS_SEEN = f"{KEY_PREFIX}:cards-seen"  # hash: fingerprint -> ms by Redis's clock
 FORGET_WORKER_S = 60.0
 FORGET_MODEL_S = 7 * 86400.0  # until then its pictures are 410, and 404 after it
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 FIRST_LOOK_S = 1.0  # that a replica which starts waits for Redis
-
-
-def renderer_key(fingerprint: str) -> str:
-    """Holds the renderer that every worker of a model has."""
-    return f"{KEY_PREFIX}:renderer:{fingerprint}"
 
 
 class RendererMismatchError(Exception):
@@ -94,7 +87,7 @@ class Heartbeats:
                     int(FORGET_WORKER_S * 1000),
                     int(self.renderer_ttl_s * 1000),
                     int(FORGET_MODEL_S * 1000),
-                    f"{KEY_PREFIX}:jobs:",
+                    JOBS,
                     *(p for c in cards for p in (c.fingerprint, c.renderer, c.encode())),
                 ],
             )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from app.queue.admission import stream_key
+from app.queue.keys import stream_key
 from app.queue.messages import PRIORITIES, Job
 
 HEAD_START_S = 0.25  # a bulk job waits in a worker this much longer than an interactive one

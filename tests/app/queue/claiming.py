@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from app.queue.admission import JobQueue, stream_key
+from app.queue.admission import JobQueue
 from app.queue.client import ReplyStream
 from app.queue.consumer import JobClaims
+from app.queue.keys import stream_key
 from app.queue.messages import Job, Priority, Reply
 from app.queue.scheduling import Claimed
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from app.errors import QueueFullError
 from app.queue.connection import Entry
-from app.queue.consumer import LAUNCHES
+from app.queue.keys import LAUNCHES
 from app.queue.messages import PRIORITIES, Job, Priority, Reply, decode_reply
 from app.queue.scheduling import Claimed, ClaimShares
 from tests.app.queue.queue_model import (

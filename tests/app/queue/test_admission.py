@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.queue.admission import GROUP, JobQueue, _Round, seen_key, stream_key
+from app.queue.admission import JobQueue, _Round
 from app.queue.connection import connect
+from app.queue.keys import GROUP, seen_key, stream_key
 from app.queue.messages import PRIORITIES, Job
 
 FINGERPRINT = "ab" * 32

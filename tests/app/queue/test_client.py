@@ -16,9 +16,10 @@ from app.errors import (
     NotReadyError,
 )
 from app.queue import client as job_client
-from app.queue.admission import JobQueue, seen_key
+from app.queue.admission import JobQueue
 from app.queue.client import MAX_QUEUES, JobClient, Refusals, ReplyStream, retry_after_s
 from app.queue.consumer import JobClaims
+from app.queue.keys import seen_key
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
 from app.telemetry import Metrics

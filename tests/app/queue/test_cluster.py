@@ -17,8 +17,9 @@ from app.errors import JobFailedError, QueueUnavailableError
 from app.local.private_redis import server_binary
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
-from app.queue.connection import KEY_PREFIX, Calls, connect, connect_blocking, redis_errors_told
+from app.queue.connection import Calls, connect, connect_blocking, redis_errors_told
 from app.queue.consumer import JobClaims
+from app.queue.keys import KEY_PREFIX
 from app.queue.messages import Job, Reply
 from app.queue.registry import Heartbeats, ModelCards, WorkerStatus
 from app.queue.scheduling import Claimed

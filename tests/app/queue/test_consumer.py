@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 from redis.asyncio import Redis
 
-from app.queue.admission import GROUP, JobQueue
+from app.queue.admission import JobQueue
 from app.queue.client import ReplyStream
 from app.queue.consumer import JobClaims
+from app.queue.keys import GROUP
 from tests.app.queue.claiming import FINGERPRINT, STREAM, Entries, admit, new_worker, reply_to
 
 

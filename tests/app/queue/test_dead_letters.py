@@ -11,11 +11,12 @@ from redis.typing import EncodableT, FieldT
 
 from app.dead_letters_cli import dead_letters
 from app.errors import JobFailedError
-from app.queue.admission import DEAD_LETTERS, MAX_DEAD_LETTERS, JobQueue, stream_key
+from app.queue.admission import MAX_DEAD_LETTERS, JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.dead_letters import DeadLetters
+from app.queue.keys import DEAD_LETTERS, stream_key
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
 from app.telemetry import Metrics

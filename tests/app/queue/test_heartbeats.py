@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
+from app.queue.keys import renderer_key
 from app.queue.messages import DecodeError
 from app.queue.registry import (
     Heartbeats,
@@ -15,7 +16,6 @@ from app.queue.registry import (
     RendererMismatchError,
     WorkerStatus,
     decode_status,
-    renderer_key,
 )
 from tests.fake_renderer import FakeRenderer
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.queue.admission import stream_key
+from app.queue.keys import stream_key
 from app.queue.messages import Job, Priority
 from app.queue.scheduling import (
     BULK_SHARE,

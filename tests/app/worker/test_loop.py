@@ -11,7 +11,8 @@ from app.errors import QueueFullError, QueueTooOldError
 from app.queue.client import JobClient
 from app.queue.connection import connect
 from app.queue.consumer import JobClaims
-from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError, renderer_key
+from app.queue.keys import renderer_key
+from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError
 from app.telemetry import Metrics
 from app.worker.loop import WorkerLoop
 from tests.app.queue.old_redis import redis_of_version

@@ -14,8 +14,8 @@ import httpx
 from redis.asyncio import Redis
 
 from app.local.private_redis import EmbeddedRedis
-from app.queue.admission import GROUP
-from app.queue.connection import KEY_PREFIX, connect
+from app.queue.connection import connect
+from app.queue.keys import GROUP, KEY_PREFIX
 from tests.integration.faults.connection import Address
 from tests.integration.faults.load import Load
 from tests.integration.faults.process import Process
