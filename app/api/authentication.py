@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware import header
@@ -21,6 +25,7 @@ OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
 OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/")
+IPV6_CLIENT_BITS = 64  # what one household or host has
 _Signature = tuple[int, int, int]
 
 
@@ -103,6 +108,24 @@ def presented_key(scope: Scope) -> str:
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
     return header(scope, b"x-api-key").strip()
+
+
+def client_of(request: Request) -> str:
+    """Who asks: the name of its key, else a digest of its address (of its network with IPv6).
+
+    An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is an IPv4 address.
+    """
+    name: str | None = getattr(request.state, "key_name", None)
+    if name is not None:
+        return f"key:{name}"
+    host = request.client.host if request.client else ""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.version == 6 and address.ipv4_mapped:
+            host = str(address.ipv4_mapped)
+        elif address.version == 6:
+            host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
+    return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 
 
 def _refusal(key: str) -> UnauthenticatedError:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api.client_limits import client_of
+from app.api.authentication import client_of
 from app.api.connections import while_connected
 from app.api.image_cache import Picture
 from app.api.negotiation import client_has

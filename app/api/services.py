@@ -11,13 +11,13 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
-from app.api.client_limits import ClientLimits, open_limits
 from app.api.image_cache import ImageCache
 from app.errors import InvalidValueError, NotFoundError
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.messages import ModelCard
+from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
 from app.telemetry import Metrics

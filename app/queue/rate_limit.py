@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from redis.asyncio import Redis
-from starlette.requests import Request
 
 from app.errors import (
     InvalidValueError,
@@ -28,7 +25,6 @@ from app.settings import Rate, Settings
 NOT_DRAWN = (QueueFullError, NotReadyError, QueueUnavailableError)  # after these nothing was spent
 MAX_END_S = 0.05  # that an answer is held up by the end of its lease
 LEASE_GRACE_MS = 5000  # a replica that died in the middle holds its clients' places this long more
-IPV6_CLIENT_BITS = 64  # what one household or host has
 
 
 @dataclass(frozen=True)
@@ -139,21 +135,3 @@ def open_limits(client: Redis, settings: Settings) -> ClientLimits | None:
     if settings.rate is None and settings.client_max_images is None:
         return None
     return ClientLimits(client, settings.rate, settings.client_max_images)
-
-
-def client_of(request: Request) -> str:
-    """Who asks: the name of its key, else a digest of its address (of its network with IPv6).
-
-    An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is an IPv4 address.
-    """
-    name: str | None = getattr(request.state, "key_name", None)
-    if name is not None:
-        return f"key:{name}"
-    host = request.client.host if request.client else ""
-    with suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.version == 6 and address.ipv4_mapped:
-            host = str(address.ipv4_mapped)
-        elif address.version == 6:
-            host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
-    return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"

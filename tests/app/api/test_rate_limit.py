@@ -14,11 +14,12 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from starlette.requests import Request
 
-from app.api.client_limits import ClientLimits, client_of
+from app.api.authentication import client_of
 from app.api.main import create_app
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
 from app.local.private_redis import EmbeddedRedis
 from app.queue.connection import connect
+from app.queue.rate_limit import ClientLimits
 from app.settings import Rate, Settings
 from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready
