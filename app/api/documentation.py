@@ -11,9 +11,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
-from app.api.openai_errors import FOLDER
 from app.api.openai_schemas import OpenAIError
-from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
+from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError
 from app.api.requests import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, Problem
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
@@ -121,11 +120,11 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     if keys:
         components["securitySchemes"] = SECURITY_SCHEMES
     for path, operation in _operations(document):
-        if path.startswith(FOLDER):
+        if path.startswith(OPENAI_FOLDER):
             operation["responses"].pop("422", None)  # FastAPI's own; there it is 400
         if keys and not is_open(path):
             operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
-            described = openai_errors if path.startswith(FOLDER) else problems
+            described = openai_errors if path.startswith(OPENAI_FOLDER) else problems
             operation["responses"]["401"] = described(UnauthenticatedError)[401]
         for fields in _fields(operation):
             if "timeout_ms" in fields:

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import openai_errors
-from app.api.problems import crash_response, problem_response
+from app.api.problems import OPENAI_FOLDER, crash_response, openai_asked, problem_response
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.queue.messages import new_id
 from app.telemetry import Metrics, request_id
@@ -54,8 +53,8 @@ class Requests:
         started_s = time.perf_counter()
         current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
-        openai = scope["path"].startswith(openai_errors.FOLDER)
-        shape = openai_errors.is_asked_for.set(True) if openai else None
+        openai = scope["path"].startswith(OPENAI_FOLDER)
+        shape = openai_asked.set(True) if openai else None
         answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
@@ -66,7 +65,7 @@ class Requests:
             self._observe(route, answer.status, time.perf_counter() - started_s)
             request_id.reset(token)
             if shape is not None:
-                openai_errors.is_asked_for.reset(shape)
+                openai_asked.reset(shape)
 
     def _observe(self, route: str, status: int, seconds: float) -> None:
         histogram = self._seconds.get((route, status))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from http import HTTPStatus
-from typing import cast
+from typing import TypedDict, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -14,11 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api import openai_errors
-from app.api.retry_after import outage_s
-from app.api.services import services_of
+from app.api.services import Services, services_of
 from app.errors import (
     AppError,
+    DeadlineExceededError,
     Extra,
     InvalidValueError,
     NotFoundError,
@@ -27,6 +29,8 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
+from app.queue.client import retry_after_s
+from app.queue.messages import Job
 from app.telemetry import request_id
 
 logger = logging.getLogger(__name__)
@@ -34,6 +38,13 @@ MEDIA_TYPE = "application/problem+json"
 DRAINING_S = 1  # another replica may answer at once
 CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
 REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError, RateLimitedError)
+OPENAI_FOLDER = "/v1/"
+openai_asked: ContextVar[bool] = ContextVar("openai_asked", default=False)  # of this request
+OPENAI_STATUSES = {HTTPStatus.UNPROCESSABLE_ENTITY: HTTPStatus.BAD_REQUEST}
+OPENAI_CODES = {"unauthenticated": "invalid_api_key", "rate-limited": "rate_limit_exceeded"}
+LOOK_TIMEOUT_S = 1.0
+MAX_OUTAGE_S = 30
+WHILE_QUEUED = (DeadlineExceededError, RateLimitedError, NotReadyError)  # what the queue explains
 
 
 class MethodNotAllowedError(AppError):
@@ -57,9 +68,9 @@ def problem_response(error: AppError) -> Response:
         headers["Retry-After"] = str(retry_after_s)
     if error.status is HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # what is left of the body is no request
-    if openai_errors.is_asked_for.get():
-        document = json.dumps(openai_errors.document(error))
-        return Response(document, openai_errors.status_of(error), headers, "application/json")
+    if openai_asked.get():
+        document = json.dumps(openai_document(error))
+        return Response(document, openai_status(error), headers, "application/json")
     return Response(json.dumps(_problem(error)), error.status.value, headers, MEDIA_TYPE)
 
 
@@ -143,3 +154,71 @@ FORESEEN: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
     RequestValidationError: _on_validation_error,
     ClientDisconnect: _on_client_gone,
 }
+
+
+class OpenAIMembers(TypedDict):
+    """What `error` has in the document."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+def openai_status(error: AppError | type[AppError]) -> HTTPStatus:
+    """Bad values are 400 there."""
+    return OPENAI_STATUSES.get(error.status, error.status)
+
+
+def openai_document(error: AppError) -> dict[str, OpenAIMembers]:
+    """The body of the answer; `param` is the first field that is wrong."""
+    fields = error.extra.get("fields")
+    param = str(fields[0]) if isinstance(fields, Sequence) and fields else None
+    code = OPENAI_CODES.get(error.slug, error.slug.replace("-", "_"))
+    return {
+        "error": {
+            "message": error.detail,
+            "type": _openai_type(error),
+            "param": param,
+            "code": code,
+        }
+    }
+
+
+def _openai_type(error: AppError) -> str:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "server_error"
+    limited = error.status is HTTPStatus.TOO_MANY_REQUESTS
+    return "rate_limit_error" if limited else "invalid_request_error"
+
+
+def outage_s(services: Services, fingerprint: str | None = None) -> int:
+    """Whole seconds until an outage (of one model) may be over: as long again as it has lasted.
+
+    Within bounds. Nobody can know; but of outages that have lasted so long, half last no longer
+    than that again (J. R. Gott, Nature 363, 1993).
+    """
+    return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s(fingerprint))))
+
+
+async def tell_when(error: AppError, services: Services, job: Job) -> None:
+    """Has the error say when to come back, unless it knows better.
+
+    When the backlog of such jobs is worked off or, where no worker is there for them, one may be.
+    """
+    if error.retry_after_s is not None:
+        return
+    if isinstance(error, NotReadyError):
+        error.retry_after_s = outage_s(services, job.fingerprint)
+    else:
+        error.retry_after_s = await backlog_s(services, job)
+
+
+async def backlog_s(services: Services, job: Job) -> int:
+    """Whole seconds until what is queued now is worked off; 1 when that cannot be known."""
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            stats = await services.queue.stats(job.fingerprint, job.priority)
+    except (QueueUnavailableError, TimeoutError):
+        return 1
+    return retry_after_s(stats.depth_images, services.cards.images_per_s(job.fingerprint))

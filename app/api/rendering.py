@@ -16,7 +16,7 @@ from app.api.authentication import client_of
 from app.api.connections import while_connected
 from app.api.image_cache import Picture
 from app.api.negotiation import client_has
-from app.api.retry_after import WHILE_QUEUED, tell_when
+from app.api.problems import WHILE_QUEUED, tell_when
 from app.api.services import Services
 from app.queue.messages import Job, ModelCard, Timings
 

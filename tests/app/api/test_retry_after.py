@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.api.main import create_app
-from app.api.retry_after import MAX_OUTAGE_S
+from app.api.problems import MAX_OUTAGE_S
 from app.errors import QueueUnavailableError
 from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
