@@ -13,10 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.api.authentication import client_of
-from app.api.connections import while_connected
 from app.api.image_cache import Picture
-from app.api.negotiation import client_has
 from app.api.problems import WHILE_QUEUED, tell_when
+from app.api.requests import client_has, while_connected
 from app.api.services import Services
 from app.queue.messages import Job, ModelCard, Timings
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import ClassVar, NoReturn, Self, TypeVar
+from functools import lru_cache
+from typing import ClassVar, NoReturn, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 
-from app.errors import InvalidValueError, RequestTimeoutError, UnsupportedMediaTypeError
+from app.errors import (
+    InvalidValueError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    UnsupportedMediaTypeError,
+)
 from app.queue.messages import MAX_TRUNCATION_THOUSANDTHS
 
 SHOWN = 80  # characters of a bad value that an error repeats
@@ -21,6 +28,10 @@ MAX_MESSAGES = 5
 BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3})0*)?", re.ASCII)
+MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+T = TypeVar("T")
 
 
 class RequestFields(BaseModel):
@@ -196,3 +207,99 @@ def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
+    """The offer that all Accept headers of a request together like best.
+
+    Raises NotAcceptableError.
+    """
+    return accepted_media_type(", ".join(headers.getlist("accept")), offers)
+
+
+def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
+    """The offer that the client likes best, the first of equals; no header accepts any.
+
+    One that is very long is disregarded, as RFC 9110, section 12.5.1 allows: to take it apart
+    would hold the event loop up. Raises NotAcceptableError.
+    """
+    if not accept or len(accept) > MAX_ACCEPT_LENGTH:
+        return offers[0]
+    found = _best_offer(accept, offers)
+    if found is None:
+        raise NotAcceptableError(
+            f"Accept: {accept[:200]} admits none of {', '.join(offers)}",
+            extra={"available": list(offers)},
+        )
+    return found
+
+
+@lru_cache(maxsize=512)
+def _best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    qualities = {offer: _quality(offer, ranges) for offer in offers}
+    best = max(offers, key=lambda offer: qualities[offer])
+    return best if qualities[best] > 0 else None
+
+
+def _media_range(part: str) -> tuple[str, float]:
+    """`image/*;q=0.5` -> ("image/*", 0.5); a quality that cannot be read counts as 1."""
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    for parameter in parameters:
+        if match := _QUALITY.fullmatch(parameter):
+            return name.lower(), float(match[1])
+    return name.lower(), 1.0
+
+
+def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
+    """What the most specific range that covers the offer says (RFC 9110, section 12.5.1)."""
+    for covering in (offer, f"{offer.split('/')[0]}/*", "*/*"):
+        found = [quality for name, quality in ranges if name == covering]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def client_has(if_none_match: str, etag: str) -> bool:
+    """Whether If-None-Match lists this tag, compared weakly, or is `*` (section 13.1.2)."""
+    return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away.
+
+    Raises ClientDisconnect then. Whatever must be told to the queue of a client that left is told
+    where `work` handles its cancellation.
+    """
+    waiting = cast("asyncio.Task[object]", asyncio.current_task())
+    leaving = asyncio.create_task(_gone(request))
+    left = over = False
+
+    def leave(gone: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over and not gone.cancelled():
+            left = waiting.cancel()
+
+    leaving.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not left or waiting.uncancel() > 0:  # cancelled from elsewhere too
+            raise
+        leaving.result()  # a body beyond the limit shows here
+        raise ClientDisconnect from None
+    finally:
+        over = True
+        leaving.add_done_callback(_outcome_seen)
+        leaving.cancel()
+
+
+def _outcome_seen(task: asyncio.Task[None]) -> None:
+    """Keeps asyncio from telling of an error that came too late to matter."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
-from app.api.negotiation import negotiated
 from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, required_class
 from app.api.rendering import IMMUTABLE, REVALIDATE, respond
-from app.api.requests import query_fields
+from app.api.requests import negotiated, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import AttentionFields, AttentionOut
 from app.api.services import Services, services_of

@@ -17,7 +17,6 @@ from app.api.documentation import (
     problems,
     query_parameters,
 )
-from app.api.negotiation import negotiated
 from app.api.picture_jobs import (
     DRAWING_ERRORS,
     FIELDS_ERRORS,
@@ -26,7 +25,7 @@ from app.api.picture_jobs import (
     required_class,
 )
 from app.api.rendering import NO_STORE, REVALIDATE, respond
-from app.api.requests import all_fields, query_fields
+from app.api.requests import all_fields, negotiated, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import (
     FILE_FORMATS,

@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import json_body, pictures, problems, query_parameters
-from app.api.negotiation import negotiated
 from app.api.picture_jobs import DRAWING_ERRORS, FIELDS_ERRORS, refuse_too_many, required_class
 from app.api.rendering import REVALIDATE
-from app.api.requests import all_fields
+from app.api.requests import all_fields, negotiated
 from app.api.routes import PlainRoute
 from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
