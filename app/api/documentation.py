@@ -11,10 +11,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
-from app.api.openai_schemas import OpenAIError
 from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError
 from app.api.requests import RequestFields
-from app.api.schemas import AttentionOut, GeneratedOut, Problem
+from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
