@@ -13,7 +13,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from PIL import Image, __version__
 
-from app.api.schemas import Layout
+from app.api.schemas import Layout, WalkFormat
 from app.queue.messages import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
@@ -22,6 +22,11 @@ PNG_LEVEL = 1  # most of zlib's gain at a fifth of its time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same pictures make the same bytes
 MAKER = f"pillow{__version__}"  # another one may make other bytes
 SHEET_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
+WALK_TYPES: dict[WalkFormat, str] = {
+    "webp": "image/webp",
+    "apng": "image/apng",
+    "strip": "image/png",
+}
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,52 @@ def json_with(
     """
     spelt = b", ".join(json.dumps(picture).encode() for picture in pictures)
     return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), spelt)
+
+
+class Walk(NamedTuple):
+    """What is made of the frames; an animation begins anew after its last."""
+
+    file_format: WalkFormat
+    frame_ms: int
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word."""
+        return "walk"
+
+    @property
+    def media_type(self) -> str:
+        """Of the file."""
+        return WALK_TYPES[self.file_format]
+
+    def make(self, pictures: Sequence[Named]) -> bytes:
+        """The file of equal pictures, in their order."""
+        frames = [Image.open(io.BytesIO(picture.body)) for picture in pictures]
+        if self.file_format == "strip":
+            return strip(frames)
+        buffer = io.BytesIO()
+        first, *later = frames
+        kind = {"webp": "WEBP", "apng": "PNG"}[self.file_format]
+        first.save(
+            buffer,
+            kind,
+            save_all=True,
+            append_images=later,
+            duration=self.frame_ms,
+            loop=0,
+            quality=QUALITY,
+            compress_level=PNG_LEVEL,
+        )
+        return buffer.getvalue()
+
+
+def strip(frames: Sequence[Image.Image]) -> bytes:
+    """A PNG with the frames side by side."""
+    width, height = frames[0].size
+    step = width + GUTTER_PX
+    whole = Image.new("RGB", (len(frames) * step - GUTTER_PX, height))
+    for i, frame in enumerate(frames):
+        whole.paste(frame, (i * step, 0))
+    buffer = io.BytesIO()
+    whole.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
