@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from hashlib import blake2b
+from typing import Protocol
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.api.authentication import client_of
-from app.api.image_cache import Picture
+from app.api.combined_files import MAKER, Named
 from app.api.problems import WHILE_QUEUED, tell_when
 from app.api.requests import client_has, while_connected
-from app.api.services import Services
-from app.queue.messages import Job, ModelCard, Timings
+from app.api.services import Picture, Services
+from app.errors import (
+    DeadlineExceededError,
+    InvalidValueError,
+    JobFailedError,
+    NotAcceptableError,
+    NotFoundError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
+)
+from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, Timings, new_id
+from app.telemetry import request_id
 
 IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
 # Class and seed name no checkpoint, so what they show changes with the model that is served.
@@ -26,6 +46,23 @@ NO_STORE = "no-store"  # by chance
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
 PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
+MAX_PIXELS = 2**24  # of all pictures of one request
+FIELDS_ERRORS = (  # of a query or a body that says what to draw, and how to answer
+    InvalidValueError,
+    UnknownClassError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnsupportedMediaTypeError,
+)
+DRAWING_ERRORS = (
+    DeadlineExceededError,
+    JobFailedError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+)
 
 
 @dataclass(frozen=True)
@@ -183,3 +220,174 @@ def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
     }
     told = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
     return ", ".join([*told, "cache;desc=hit"] if cached else told)
+
+
+class Together(Protocol):
+    """One file of several pictures."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word of its entity tag."""
+
+    @property
+    def media_type(self) -> str:
+        """Of the file."""
+
+    def make(self, pictures: Sequence[Named]) -> bytes:
+        """The file."""
+
+
+async def respond_together(
+    request: Request,
+    services: Services,
+    card: ModelCard,
+    jobs: Sequence[Job],
+    together: Together,
+    *,
+    timeout_ms: int,
+    cache_control: str,
+    counted_by: str = "n",
+) -> Response:
+    """The response to `jobs` as one file; raises as `respond` does.
+
+    `counted_by` is the field of the request that says how many there are.
+    """
+    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+    renderings, told = await render(
+        request, services, card, jobs, timeout_ms, counted_by=counted_by
+    )
+    started_s = time.perf_counter()
+    pictures = [
+        Named(job.image_id, job.seed, rendering.picture.body)
+        for job, rendering in zip(jobs, renderings, strict=True)
+    ]
+    body = await put_together(services, partial(together.make, pictures), deadline_s)
+    etag = tag_together(jobs[0].image_id, together, [rendering.etag for rendering in renderings])
+    headers = picture_headers(card, jobs[0], etag, cache_control)
+    del headers["Content-Location"]
+    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
+    headers["Server-Timing"] = server_timing(
+        slowest(rendering.timings for rendering in renderings),
+        cached=all(rendering.cached for rendering in renderings),
+        sheet=time.perf_counter() - started_s,
+    )
+    if together.kind == "zip":
+        name = f"{jobs[0].image_id}x{len(jobs)}.zip"
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return Response(body, 200, headers | dict(told), together.media_type)
+
+
+async def put_together(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
+    """What `make` makes, in a thread of the few there are, so that not too many are at it at once.
+
+    `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            return await loop.run_in_executor(services.sheet_makers, make)
+    except TimeoutError:
+        raise DeadlineExceededError(
+            "the pictures were drawn but not put together in time", retry_after_s=1
+        ) from None
+
+
+def tag_together(image_id: str, together: Together, etags: Iterable[str]) -> str:
+    """A strong entity tag of a file that is made of these pictures."""
+    made_of = repr((together, MAKER, *etags)).encode()
+    return f'"{image_id}.{together.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
+
+
+def slowest(timings: Iterable[Timings]) -> Timings:
+    """The longest time that any picture spent in each stage."""
+    stages = [(one.queue_s, one.batch_s, one.model_s, one.encode_s) for one in timings]
+    return Timings(*map(max, zip(*stages, strict=True)))
+
+
+def picture_jobs(
+    services: Services,
+    card: ModelCard,
+    class_key: str,
+    *,
+    num_images: int,
+    seed: int | None,
+    class_field: str = "class",
+    truncation_thousandths: int | None = None,
+    output: Output = "png",
+    priority: Priority = "interactive",
+) -> list[Job]:
+    """A job for each picture of a class; the ith has the first seed plus i.
+
+    `class_field` is where the request names the class.
+    Raises UnknownClassError, InvalidValueError.
+    """
+    first = Job(
+        fingerprint=card.fingerprint,
+        label=services.classes(card).label(class_key, class_field),
+        seed=first_seed(seed, num_images),
+        truncation_thousandths=truncation_thousandths,
+        output=output,
+        priority=priority,
+        request_id=request_id.get(),
+    )
+    if num_images == 1:
+        return [first]
+    refuse_too_many(services, card, num_images, priority)
+    later = range(1, num_images)
+    return [first, *(replace(first, seed=first.seed + i, job_id=new_id()) for i in later)]
+
+
+def first_seed(seed: int | None, num_images: int) -> int:
+    """The seed of the first picture: as asked, or one by chance; the ith has that plus i.
+
+    Raises InvalidValueError where the last would have none.
+    """
+    highest = MAX_SEED + 1 - num_images
+    if seed is None:
+        return secrets.randbelow(highest + 1)
+    if seed > highest:
+        raise InvalidValueError(
+            f"seed={seed} with n={num_images} goes past the last seed, {MAX_SEED}: "
+            f"give a seed up to {highest}",
+            extra={"fields": ["seed", "n"]},
+        )
+    return seed
+
+
+def refuse_too_many(
+    services: Services, card: ModelCard, num_images: int, priority: Priority, field: str = "n"
+) -> None:
+    """Raises InvalidValueError for more pictures than this server ever makes at once.
+
+    `field` is where the request says how many.
+    """
+    most = min(services.queue.limit(priority), MAX_PIXELS // card.resolution**2)
+    if num_images > most:
+        raise InvalidValueError(
+            f"{field}={num_images} is more than the {most} pictures of {card.resolution} px that "
+            "are made at once",
+            extra={"fields": [field]},
+        )
+
+
+def required_class(key: str | None) -> str:
+    """The class that the request must give; raises InvalidValueError when it does not."""
+    if key is None:
+        raise InvalidValueError(
+            "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
+            extra={"fields": ["class"]},
+        )
+    return key
+
+
+def card_of_image(services: Services, named: ImageId) -> ModelCard:
+    """The card of the model that draws this image.
+
+    Raises NotReadyError, NotFoundError, RetiredCheckpointError.
+    """
+    card = services.cards.of_fingerprint(named.prefix)
+    if named.label >= len(card.classes):
+        raise NotFoundError(
+            f"model {card.name} has {len(card.classes)} classes and none has index {named.label}"
+        )
+    return card

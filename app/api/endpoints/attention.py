@@ -9,8 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
-from app.api.picture_jobs import DRAWING_ERRORS, card_of_image, required_class
-from app.api.rendering import IMMUTABLE, REVALIDATE, respond
+from app.api.rendering import (
+    DRAWING_ERRORS,
+    IMMUTABLE,
+    REVALIDATE,
+    card_of_image,
+    required_class,
+    respond,
+)
 from app.api.requests import negotiated, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import AttentionFields, AttentionOut

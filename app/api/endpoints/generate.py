@@ -17,14 +17,17 @@ from app.api.documentation import (
     problems,
     query_parameters,
 )
-from app.api.picture_jobs import (
+from app.api.rendering import (
     DRAWING_ERRORS,
     FIELDS_ERRORS,
+    NO_STORE,
+    REVALIDATE,
     card_of_image,
     picture_jobs,
     required_class,
+    respond,
+    respond_together,
 )
-from app.api.rendering import NO_STORE, REVALIDATE, respond
 from app.api.requests import all_fields, negotiated, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import (
@@ -36,7 +39,6 @@ from app.api.schemas import (
     Layout,
 )
 from app.api.services import services_of
-from app.api.several import respond_together
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
 from app.queue.messages import MEDIA_TYPES, FileFormat, Job, parse_image_id
 from app.telemetry import request_id

@@ -10,13 +10,18 @@ from starlette.responses import Response
 
 from app.api.combined_files import WALK_TYPES, Walk
 from app.api.documentation import json_body, pictures, problems, query_parameters
-from app.api.picture_jobs import DRAWING_ERRORS, FIELDS_ERRORS, refuse_too_many, required_class
-from app.api.rendering import REVALIDATE
+from app.api.rendering import (
+    DRAWING_ERRORS,
+    FIELDS_ERRORS,
+    REVALIDATE,
+    refuse_too_many,
+    required_class,
+    respond_together,
+)
 from app.api.requests import all_fields, negotiated
 from app.api.routes import PlainRoute
 from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
-from app.api.several import respond_together
 from app.errors import InvalidValueError
 from app.queue.messages import Job, ModelCard, new_id
 from app.telemetry import request_id

@@ -16,13 +16,18 @@ from starlette.responses import JSONResponse, Response
 from app.api.combined_files import json_with
 from app.api.documentation import json_body, openai_errors
 from app.api.middleware import header
-from app.api.picture_jobs import DRAWING_ERRORS, picture_jobs
-from app.api.rendering import NO_STORE, Rendering, render
+from app.api.rendering import (
+    DRAWING_ERRORS,
+    NO_STORE,
+    Rendering,
+    picture_jobs,
+    put_together,
+    render,
+)
 from app.api.requests import all_fields, query_fields
 from app.api.routes import PlainRoute
 from app.api.schemas import NoFields, OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.services import services_of
-from app.api.several import put_together
 from app.errors import (
     InvalidValueError,
     NotFoundError,

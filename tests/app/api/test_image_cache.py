@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.image_cache import OVERHEAD_BYTES, ImageCache, Picture
+from app.api.services import OVERHEAD_BYTES, ImageCache, Picture
 
 
 def picture(num_bytes: int = 100) -> Picture:
