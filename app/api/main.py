@@ -20,11 +20,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
 from app.api.endpoints import attention, classes, generate, health, interpolate, openai
-from app.api.middleware import Requests, SizeLimits
+from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
-from app.api.short_way import add_short_way
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -82,7 +81,6 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # one look-up, not one a module
     add_problem_handlers(app)
-    add_short_way(app)
     add_layers(app, settings, metrics)
     if tracing is not None:
         tracing.surround(app)
@@ -91,14 +89,15 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
 
 def add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Puts what surrounds every request around the routes; raises SettingsError."""
+    """Puts the middleware around the routes, the innermost first; raises SettingsError."""
+    app.add_middleware(DirectRoutes, routes=app.routes)
     app.add_middleware(SizeLimits)
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
     if settings.trusted_proxies:
         proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
-    app.add_middleware(Requests, metrics=metrics)  # added last, so outermost
+    app.add_middleware(Requests, metrics=metrics)
 
 
 class DrainingServer(uvicorn.Server):

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
+from app.api.middleware import PlainRoute
 from app.api.rendering import (
     DRAWING_ERRORS,
     IMMUTABLE,
@@ -18,7 +19,6 @@ from app.api.rendering import (
     respond,
 )
 from app.api.requests import negotiated, query_fields
-from app.api.routes import PlainRoute
 from app.api.schemas import AttentionFields, AttentionOut
 from app.api.services import Services, services_of
 from app.errors import (

@@ -17,6 +17,7 @@ from app.api.documentation import (
     problems,
     query_parameters,
 )
+from app.api.middleware import PlainRoute
 from app.api.rendering import (
     DRAWING_ERRORS,
     FIELDS_ERRORS,
@@ -29,7 +30,6 @@ from app.api.rendering import (
     respond_together,
 )
 from app.api.requests import all_fields, negotiated, query_fields
-from app.api.routes import PlainRoute
 from app.api.schemas import (
     FILE_FORMATS,
     GeneratedOut,

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.api.combined_files import WALK_TYPES, Walk
 from app.api.documentation import json_body, pictures, problems, query_parameters
+from app.api.middleware import PlainRoute
 from app.api.rendering import (
     DRAWING_ERRORS,
     FIELDS_ERRORS,
@@ -19,7 +20,6 @@ from app.api.rendering import (
     respond_together,
 )
 from app.api.requests import all_fields, negotiated
-from app.api.routes import PlainRoute
 from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
 from app.errors import InvalidValueError

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.combined_files import json_with
 from app.api.documentation import json_body, openai_errors
-from app.api.middleware import header
+from app.api.middleware import PlainRoute, header
 from app.api.rendering import (
     DRAWING_ERRORS,
     NO_STORE,
@@ -25,7 +25,6 @@ from app.api.rendering import (
     render,
 )
 from app.api.requests import all_fields, query_fields
-from app.api.routes import PlainRoute
 from app.api.schemas import NoFields, OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.services import services_of
 from app.errors import (
