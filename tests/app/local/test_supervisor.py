@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from app.local.child import Child, ConfigurationRefusedError
 from app.local.lifeline import tied
 from app.local.supervisor import (
+    Child,
+    ConfigurationRefusedError,
     claim_port,
     share_cores,
     share_gpus,
@@ -103,7 +104,7 @@ async def keep_alive(
         if len(waits_s) == num_starts:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr("app.local.child.asyncio.sleep", sleep)
+    monkeypatch.setattr("app.local.supervisor.asyncio.sleep", sleep)
     with pytest.raises(asyncio.CancelledError):
         await Child("failing", command, {}).keep_alive()
     return waits_s
@@ -121,7 +122,7 @@ async def test_a_child_that_lived_long_starts_again_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its last deaths are forgotten."""
-    monkeypatch.setattr("app.local.child.STEADY_S", 0.0)
+    monkeypatch.setattr("app.local.supervisor.STEADY_S", 0.0)
     waits_s = await keep_alive([sys.executable, "-S", "-c", ""], 3, monkeypatch)
     assert waits_s == [0, 0, 0]
 
