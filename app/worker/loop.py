@@ -19,8 +19,7 @@ from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
 from app.tracing import Tracing
 from app.worker.answering import Answering
-from app.worker.batch_limit import BatchLimit, is_out_of_memory
-from app.worker.device import Device, DeviceLostError
+from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
 from app.worker.presence import Presence
 from app.worker.renderer import Renderer
 

@@ -31,8 +31,7 @@ from app.settings import (
 )
 from app.telemetry import Metrics, configure_logging
 from app.tracing import tracing_of
-from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError
-from app.worker.device_memory import DeviceMemory, cuda_memory
+from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes
 from app.worker.reloading import Reloading
