@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from dataclasses import replace
 
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.queue.connection import check_version
 from app.queue.consumer import JobClaims, Launch
 from app.queue.messages import told_of
-from app.queue.registry import Heartbeats
+from app.queue.registry import Heartbeats, WorkerStatus
 from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics
 from app.tracing import Tracing
 from app.worker.answering import Answering
 from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
-from app.worker.presence import Presence
 from app.worker.renderer import Renderer
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,61 @@ MAX_UNANSWERED_BATCHES = 2
 MAX_FAILURES = 2  # of batches that a job was in, the last one its own, before it is given up
 FORGET_CONSUMER_S = 120.0
 LAST_ANSWERS_S = 1.0  # for what was drawn before the device was lost
+
+
+class Presence:
+    """Beats until it `ended`; `renderers` but those `retiring` are shown."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        heartbeats: Heartbeats,
+        answering: Answering,
+        renderers: Mapping[str, Renderer],
+        retiring: Set[str],
+    ) -> None:
+        self.settings = settings
+        self.heartbeats = heartbeats
+        self.answering = answering
+        self.renderers, self.retiring = renderers, retiring
+        self.ended = False
+        self._num_images = 0
+        self._images_per_s = 0.0
+
+    def drew(self, num_images: int, model_s: float) -> None:
+        """Counts a forward pass, and what it says of the device's speed."""
+        self._num_images += num_images
+        speed = num_images / max(model_s, 1e-6)
+        self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
+
+    async def beat(self) -> None:
+        """One heartbeat; raises QueueUnavailableError, RendererMismatchError."""
+        cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]
+        status = WorkerStatus(
+            fingerprints=tuple(card.fingerprint for card in cards),
+            device=self.settings.device,
+            pid=os.getpid(),
+            num_images=self._num_images,
+            images_per_s=self._images_per_s,
+        )
+        await self.answering.claims.refresh(self.answering.held.values())
+        await self.heartbeats.beat(status, cards)
+
+    async def beat_until_ended(self) -> None:
+        """Shows itself again and again; raises RendererMismatchError."""
+        while not self.ended:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            try:
+                await self.beat()
+            except QueueUnavailableError as error:
+                logger.warning("no heartbeat: %s", error.with_cause)
+
+    async def withdraw(self) -> None:
+        """Takes this worker off the list at once, if Redis is there."""
+        try:
+            await self.heartbeats.withdraw()
+        except QueueUnavailableError:
+            logger.warning("Redis is away: the other side learns of this exit by its silence")
 
 
 class WorkerLoop:
