@@ -31,8 +31,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, configure_logging
-from app.tracing import Tracing, tracing_of
+from app.telemetry import Metrics, Tracing, configure_logging, tracing_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
@@ -75,7 +74,11 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # app.tracing, app.telemetry
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # app.telemetry, app.telemetry
     )
     app.state.draining = False
     for module in (generate, interpolate, attention, classes, health, openai):

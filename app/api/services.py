@@ -20,8 +20,7 @@ from app.queue.messages import ModelCard
 from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
-from app.telemetry import Metrics
-from app.tracing import Tracing
+from app.telemetry import Metrics, Tracing
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 OVERHEAD_BYTES = 512  # what an entry costs beside its body, roughly

@@ -37,8 +37,7 @@ from app.queue.connection import (
 from app.queue.keys import replica_key, replies_key, stream_key
 from app.queue.messages import DecodeError, Job, Reply, decode_reply
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics
-from app.tracing import Tracing
+from app.telemetry import Metrics, Tracing
 
 logger = logging.getLogger(__name__)
 READ_COUNT = 128

@@ -15,8 +15,7 @@ from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUna
 from app.queue.consumer import SENT, JobClaims
 from app.queue.messages import MEDIA_TYPES, Reply, Timings, told_of
 from app.queue.scheduling import Claimed
-from app.telemetry import Metrics, cancelled_launched
-from app.tracing import Tracing
+from app.telemetry import Metrics, Tracing, cancelled_launched
 from app.worker.renderer import Drawing, Renderer
 
 logger = logging.getLogger(__name__)

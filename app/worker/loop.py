@@ -17,8 +17,7 @@ from app.queue.messages import told_of
 from app.queue.registry import Heartbeats, WorkerStatus
 from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
-from app.telemetry import DeviceMetrics, Metrics
-from app.tracing import Tracing
+from app.telemetry import DeviceMetrics, Metrics, Tracing
 from app.worker.answering import Answering
 from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
 from app.worker.renderer import Renderer

@@ -29,8 +29,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, configure_logging
-from app.tracing import tracing_of
+from app.telemetry import Metrics, configure_logging, tracing_of
 from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes

@@ -17,8 +17,7 @@ from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.registry import Heartbeats
 from app.settings import Settings
-from app.telemetry import Metrics
-from app.tracing import Tracing, tracing_of
+from app.telemetry import Metrics, Tracing, tracing_of
 from app.worker.loop import WorkerLoop
 from tests.app.api.started_app import started, until_ready
 from tests.app.worker.started_worker import FAST, running
