@@ -1,18 +1,40 @@
-"""The commands that serve, whose flags are settings of the same names, and `api-key`."""
+"""The commands of app: serve, api, worker, api-key and dead-letters.
+
+The flags of the first three are settings of the same names.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import click
+from redis.asyncio import Redis
 
 from app.api_keys import listed, new_key
-from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, load_settings
+from app.errors import AppError
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient, ReplyStream
+from app.queue.connection import connect, connect_blocking
+from app.queue.dead_letters import DeadLetter, DeadLetters
+from app.queue.registry import ModelCards
+from app.settings import (
+    CONFIGURATION_EXIT,
+    Settings,
+    SettingsError,
+    load_settings,
+    require_redis_url,
+)
+from app.telemetry import Metrics
 
 Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
 ENVIRONMENT = "Each flag can be set in the environment too: --redis-url is SAGAN_REDIS_URL."
+CLIENT_NAME = "sagan-dead-letters"
+REDIS_URL = click.option("--redis-url", help="[default: SAGAN_REDIS_URL]")
+WHICH = (click.argument("ids", nargs=-1), click.option("--all", "every", is_flag=True))
 
 
 def _flag(name: str, help: str = "", *, default: str | None = None, **options: Any) -> Flag:
@@ -34,6 +56,8 @@ REDIS_FLAGS = (
     ),
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
 )
+
+
 API_FLAGS = (
     _flag("--host", "Address to listen on."),
     _flag("--port", "Port to listen on.", type=int),
@@ -42,6 +66,8 @@ API_FLAGS = (
     _flag("--default-timeout-ms", type=int),
     _flag("--max-timeout-ms", type=int),
 )
+
+
 WORKER_FLAGS = (
     _flag("--model", "NAME=DIR, several with commas.", default="the shipped one"),
     _flag("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
@@ -53,6 +79,8 @@ WORKER_FLAGS = (
     _flag("--max-batch-images", "In one forward pass.", type=int),
     _flag("--max-wait-ms", "For a batch to grow.", type=float),
 )
+
+
 SERVE_FLAGS = (
     _flag("--workers", type=int, default="one per GPU, else one"),
     _flag("--data-dir", "Keep the private Redis's data here.", default="nowhere"),
@@ -120,6 +148,64 @@ def api_key(name: str) -> None:
     click.echo(f"key:   {key}\nentry: {entry}")
 
 
+@main.group()
+def dead_letters() -> None:
+    """Jobs that workers gave up: list them, try them again, drop them."""
+
+
+@dead_letters.command("list")
+@REDIS_URL
+def list_command(redis_url: str | None) -> None:
+    """Show the jobs that were given up, oldest first."""
+
+    async def show(client: Redis) -> None:
+        letters = await DeadLetters(client).all()
+        for letter in letters:
+            click.echo(_line(letter))
+        click.echo(f"{len(letters)} dead letters", err=True)
+
+    _with_redis(redis_url, show)
+
+
+@dead_letters.command("retry")
+@WHICH[0]
+@WHICH[1]
+@click.option("--timeout-ms", default=30_000, show_default=True, help="For each.")
+@REDIS_URL
+def retry_command(
+    ids: tuple[str, ...], every: bool, timeout_ms: int, redis_url: str | None
+) -> None:
+    """Have the jobs of these ids (or --all) done once more, as bulk jobs; tell how each fared.
+
+    Their pictures go nowhere: what counts is whether they can be made now.
+    """
+
+    async def retry(client: Redis) -> None:
+        letters = DeadLetters(client)
+        chosen = _chosen(await letters.all(), ids, every=every)
+        async with _job_client(client, redis_url) as jobs:
+            failures = [await _retried(letters, letter, jobs, timeout_ms) for letter in chosen]
+        if any(failures):
+            raise SystemExit(1)
+
+    _with_redis(redis_url, retry)
+
+
+@dead_letters.command("drop")
+@WHICH[0]
+@WHICH[1]
+@REDIS_URL
+def drop_command(ids: tuple[str, ...], every: bool, redis_url: str | None) -> None:
+    """Delete the letters of these ids (or --all)."""
+
+    async def drop(client: Redis) -> None:
+        letters = DeadLetters(client)
+        dropped = await letters.drop(_chosen(await letters.all(), ids, every=every))
+        click.echo(f"{dropped} dropped")
+
+    _with_redis(redis_url, drop)
+
+
 def _run(module: str, function: str, given: dict[str, object]) -> NoReturn:
     """Loads the settings, then the module (a worker's takes seconds), and exits with its status."""
     try:
@@ -129,6 +215,74 @@ def _run(module: str, function: str, given: dict[str, object]) -> NoReturn:
         raise SystemExit(CONFIGURATION_EXIT) from None
     run: Callable[[Settings], int | None] = getattr(importlib.import_module(module), function)
     raise SystemExit(run(settings) or 0)
+
+
+def _with_redis(redis_url: str | None, work: Callable[[Redis], Awaitable[None]]) -> None:
+    async def run() -> None:
+        settings = load_settings(redis_url=redis_url)
+        url = require_redis_url(settings)
+        async with connect(url, CLIENT_NAME, timeout_s=settings.redis_timeout_s) as client:
+            await work(client)
+
+    try:
+        asyncio.run(run())
+    except SettingsError as error:
+        click.echo(f"sagan: {error}", err=True)
+        raise SystemExit(CONFIGURATION_EXIT) from None
+    except AppError as error:
+        raise click.ClickException(error.with_cause) from error
+
+
+@asynccontextmanager
+async def _job_client(client: Redis, redis_url: str | None) -> AsyncIterator[JobClient]:
+    settings = load_settings(redis_url=redis_url)
+    queue = JobQueue(
+        client, max_images=settings.max_queue_images, max_bulk_images=settings.max_bulk_images
+    )
+    url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
+    async with connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s) as blocking:
+        replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
+        async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+            yield jobs
+
+
+async def _retried(
+    letters: DeadLetters, letter: DeadLetter, jobs: JobClient, timeout_ms: int
+) -> bool:
+    """Tells how it fared; whether it failed."""
+    try:
+        await letters.retry(letter, jobs, timeout_ms)
+    except (AppError, ValueError) as error:
+        click.echo(f"{letter.letter_id}  {error}")
+        return True
+    click.echo(f"{letter.letter_id}  done")
+    return False
+
+
+def _chosen(
+    letters: Sequence[DeadLetter], ids: Sequence[str], *, every: bool
+) -> Sequence[DeadLetter]:
+    """The letters that are named; raises UsageError for an id that none has."""
+    if every == bool(ids):
+        raise click.UsageError("name the ids of dead letters, or give --all")
+    if every:
+        return letters
+    found = {letter.letter_id: letter for letter in letters}
+    if unknown := [name for name in ids if name not in found]:
+        raise click.UsageError(
+            f"no dead letter has the id {unknown[0]!r}: see `sagan dead-letters list`"
+        )
+    return [found[name] for name in dict.fromkeys(ids)]
+
+
+def _line(letter: DeadLetter) -> str:
+    job = letter.job
+    what = "unreadable" if job is None else f"{job.kind} {job.image_id}"
+    asked = "" if job is None or job.request_id is None else f"  request {job.request_id}"
+    return (
+        f"{letter.letter_id}  {letter.given_up_at:%Y-%m-%d %H:%M:%S}  {what}  "
+        f"launches {letter.launches}  {letter.why}{asked}"
+    )
 
 
 if __name__ == "__main__":

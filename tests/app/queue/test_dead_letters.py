@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
-from app.dead_letters_cli import dead_letters
+from app.cli import dead_letters
 from app.errors import JobFailedError
 from app.queue.admission import MAX_DEAD_LETTERS, JobQueue
 from app.queue.client import JobClient, ReplyStream
