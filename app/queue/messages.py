@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal, TypeVar, get_args
+
+from pydantic import TypeAdapter
 
 from app.errors import InvalidValueError
 
@@ -36,10 +37,8 @@ MEDIA_TYPES: Mapping[Output, str] = {
     "npy": "application/x-npy",  # (Q, h, w) float32
     "bin": "application/octet-stream",  # H·W float32 maxima, then H·W×h·w uint8, little-endian
 }
-VIEWS: frozenset[View] = frozenset(get_args(View))
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 T = TypeVar("T")
-_spell = json.JSONEncoder(separators=(",", ":")).encode
 MAX_SEED = 2**32 - 1
 MAX_TRUNCATION_THOUSANDTHS = 4000
 FINGERPRINT_DIGITS = 12
@@ -94,8 +93,6 @@ class Job:
             raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
         if (self.kind == "attention") != bool(self.queries):
             raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
-        if self.view not in VIEWS or self.priority not in PRIORITIES:
-            raise ValueError(f"no view {self.view!r} or no priority {self.priority!r}")
 
     @property
     def truncation(self) -> float | None:
@@ -109,16 +106,11 @@ class Job:
         return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
 
     def encode(self) -> bytes:
-        """JSON that `decode_job` reads back to an equal job: what is not as the class has it.
+        """JSON that `decode_job` reads back to an equal job; members at their default are left out.
 
-        So a default is part of how a job is spelt: a version that changed one would read another
-        job than an older one wrote.
+        So a default is part of the format: a version that changed one would misread older jobs.
         """
-        own = {name: value for name, value in vars(self).items() if value != JOB_DEFAULTS[name]}
-        return _spell(own).encode()
-
-
-JOB_DEFAULTS = {member.name: member.default for member in fields(Job)}  # MISSING: there is none
+        return _JOB.dump_json(self, exclude_defaults=True)
 
 
 def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
@@ -130,16 +122,12 @@ def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
     }
 
 
+_JOB = TypeAdapter(Job)
+
+
 def decode_job(data: bytes) -> Job:
     """The job that `Job.encode` wrote; raises DecodeError for anything else."""
-
-    def build(members: dict[str, object]) -> Job:
-        queries = members.pop("queries", [])
-        if not isinstance(queries, list):
-            raise TypeError("queries is not a list")
-        return Job(**members, queries=tuple((int(x), int(y)) for x, y in queries))  # type: ignore[arg-type]
-
-    return decode(data, "job", build)
+    return _decode(_JOB, data, "job")
 
 
 @dataclass(frozen=True)
@@ -172,25 +160,15 @@ class Reply:
 
     def encode_head(self) -> bytes:
         """Everything but the body, as JSON; the body travels beside it as it is."""
-        members = {**vars(self), "timings": vars(self.timings)}
-        del members["body"]
-        return _spell(members).encode()
+        return _REPLY.dump_json(self, exclude={"body"})
+
+
+_REPLY = TypeAdapter(Reply)
 
 
 def decode_reply(head: bytes, body: bytes) -> Reply:
     """The reply with this head and body; raises DecodeError when the head is not one."""
-
-    def build(members: dict[str, object]) -> Reply:
-        timings = members.pop("timings")
-        if not isinstance(timings, dict):
-            raise TypeError("timings is not an object")
-        seconds = {stage: float(value) for stage, value in timings.items()}
-        reply = Reply(**members, timings=Timings(**seconds), body=body)  # type: ignore[arg-type]
-        if not isinstance(reply.job_id, str) or not isinstance(reply.batch_size, int):
-            raise TypeError("job_id is not a text or batch_size is not a number")
-        return reply
-
-    return decode(head, "reply", build)
+    return replace(_decode(_REPLY, head, "reply"), body=body)
 
 
 @dataclass(frozen=True)
@@ -221,34 +199,46 @@ class ModelCard:
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
-        return _spell(asdict(self)).encode()
+        return _CARD.dump_json(self)
+
+
+_CARD = TypeAdapter(ModelCard)
 
 
 def decode_card(data: bytes) -> ModelCard:
     """The card that `ModelCard.encode` wrote; raises DecodeError for anything else."""
-
-    def build(members: dict[str, object]) -> ModelCard:
-        classes, grids = members.pop("classes"), members.pop("attention_grids")
-        if not isinstance(classes, list) or not isinstance(grids, list):
-            raise TypeError("classes or attention_grids is not a list")
-        return ModelCard(
-            **members,  # type: ignore[arg-type]
-            classes=tuple(ModelClass(c["name"], c["wnid"], tuple(c["aliases"])) for c in classes),
-            attention_grids=tuple((int(h), int(w)) for h, w in grids),
-        )
-
-    return decode(data, "model card", build)
+    return _decode(_CARD, data, "model card")
 
 
-def decode(data: bytes, what: str, build: Callable[[dict[str, object]], T]) -> T:
-    """What `build` makes of a JSON object's members; raises DecodeError when that fails."""
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker says about itself with each heartbeat."""
+
+    fingerprints: tuple[str, ...]
+    device: str
+    pid: int
+    num_images: int = 0  # since it started
+    images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
+
+    def encode(self) -> bytes:
+        """JSON that `decode_status` reads back to an equal status."""
+        return _STATUS.dump_json(self)
+
+
+_STATUS = TypeAdapter(WorkerStatus)
+
+
+def decode_status(data: bytes) -> WorkerStatus:
+    """The status that `WorkerStatus.encode` wrote; raises DecodeError for anything else."""
+    return _decode(_STATUS, data, "worker status")
+
+
+def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
+    """What the JSON spells; members that only a newer version knows are ignored."""
     try:
-        members = json.loads(data)
-        if not isinstance(members, dict):
-            raise TypeError(f"{type(members).__name__} instead of an object")
-        return build(members)
-    except (ValueError, TypeError, KeyError) as error:
-        raise DecodeError(f"not a {what}: {error!r} in {data[:200]!r}") from error
+        return adapter.validate_json(data)
+    except ValueError as error:
+        raise DecodeError(f"not a {what}: {error} in {data[:200]!r}") from error
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
 from typing import Self, TypeVar
 
 from redis.asyncio import Redis
@@ -17,7 +15,7 @@ from app.background import background
 from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, RetiredCheckpointError
 from app.queue.connection import Calls, Script, redis_errors_told
 from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
-from app.queue.messages import ModelCard, decode, decode_card
+from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
 
 FORGET_WORKER_S = 60.0
 FORGET_MODEL_S = 7 * 86400.0  # until then its pictures are 410, and 404 after it
@@ -28,39 +26,6 @@ FIRST_LOOK_S = 1.0  # that a replica which starts waits for Redis
 
 class RendererMismatchError(Exception):
     """Other workers serve this model with another renderer, so their bytes would differ."""
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """What a worker tells of itself with each heartbeat."""
-
-    fingerprints: tuple[str, ...]
-    device: str
-    pid: int
-    num_images: int = 0  # since it started
-    images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
-
-    def encode(self) -> bytes:
-        """JSON that `decode_status` reads back to an equal status."""
-        return json.dumps(asdict(self)).encode()
-
-
-def decode_status(data: bytes) -> WorkerStatus:
-    """The status that `WorkerStatus.encode` wrote; raises DecodeError for anything else.
-
-    Members that only a newer worker knows are passed over.
-    """
-
-    def build(members: dict[str, object]) -> WorkerStatus:
-        fingerprints, known = members["fingerprints"], WorkerStatus.__dataclass_fields__
-        if not isinstance(fingerprints, list):
-            raise TypeError("fingerprints is not a list")
-        if not isinstance(members.get("images_per_s", 0.0), int | float):
-            raise TypeError("images_per_s is not a number")
-        members["fingerprints"] = tuple(map(str, fingerprints))
-        return WorkerStatus(**{k: v for k, v in members.items() if k in known})  # type: ignore[arg-type]
-
-    return decode(data, "worker status", build)
 
 
 class Heartbeats:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.queue.connection import check_version
 from app.queue.consumer import JobClaims, Launch
-from app.queue.messages import told_of
-from app.queue.registry import Heartbeats, WorkerStatus
+from app.queue.messages import WorkerStatus, told_of
+from app.queue.registry import Heartbeats
 from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
 from app.telemetry import DeviceMetrics, Metrics, Tracing

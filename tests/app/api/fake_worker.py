@@ -13,8 +13,8 @@ from PIL import Image
 
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.messages import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
-from app.queue.registry import Heartbeats, WorkerStatus
+from app.queue.messages import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings, WorkerStatus
+from app.queue.registry import Heartbeats
 from app.queue.scheduling import Claimed
 
 CARD = ModelCard(

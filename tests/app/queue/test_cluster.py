@@ -20,8 +20,8 @@ from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import Calls, connect, connect_blocking, redis_errors_told
 from app.queue.consumer import JobClaims
 from app.queue.keys import KEY_PREFIX
-from app.queue.messages import Job, Reply
-from app.queue.registry import Heartbeats, ModelCards, WorkerStatus
+from app.queue.messages import Job, Reply, WorkerStatus
+from app.queue.registry import Heartbeats, ModelCards
 from app.queue.scheduling import Claimed
 from app.telemetry import Metrics
 from tests.fake_renderer import FINGERPRINT, FakeRenderer

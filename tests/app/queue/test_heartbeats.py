@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
 from app.queue.keys import renderer_key
-from app.queue.messages import DecodeError
-from app.queue.registry import (
-    Heartbeats,
-    ModelCards,
-    RendererMismatchError,
-    WorkerStatus,
-    decode_status,
-)
+from app.queue.messages import WorkerStatus
+from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError
 from tests.fake_renderer import FakeRenderer
 
 CARD = FakeRenderer().card
@@ -27,30 +20,6 @@ STATUS = WorkerStatus((CARD.fingerprint, OTHER.fingerprint), "cpu", 1, 7, 2.5)
 @pytest.fixture
 def heartbeats(client: Redis) -> Heartbeats:
     return Heartbeats(client, "one", renderer_ttl_s=30)
-
-
-def test_a_status_survives_its_encoding_and_a_newer_workers_is_read() -> None:
-    """Members that are not known are passed over, so that versions may meet."""
-    assert decode_status(STATUS.encode()) == STATUS
-    newer = json.loads(STATUS.encode()) | {"temperature": 70}
-    assert decode_status(json.dumps(newer).encode()) == STATUS
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"[]",
-        b"{}",
-        b'{"fingerprints": 3, "device": "cpu", "pid": 1}',
-        b'{"fingerprints": []}',
-        b'{"fingerprints": [], "device": "cpu", "pid": 1, "images_per_s": "fast"}',
-    ],
-)
-def test_what_is_no_status_is_a_decode_error(data: bytes) -> None:
-    """Nothing else."""
-    with pytest.raises(DecodeError):
-        decode_status(data)
 
 
 async def test_each_model_of_a_worker_has_its_own_renderer(

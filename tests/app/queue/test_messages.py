@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +19,11 @@ from app.queue.messages import (
     ModelClass,
     Reply,
     Timings,
+    WorkerStatus,
     decode_card,
     decode_job,
     decode_reply,
+    decode_status,
     format_image_id,
     parse_image_id,
 )
@@ -87,6 +92,46 @@ def test_a_model_card_survives_its_encoding() -> None:
         facts={"num_images": 1000, "fid": 20.5},
     )
     assert decode_card(card.encode()) == card
+
+
+def test_a_worker_status_survives_its_encoding() -> None:
+    """With all that a heartbeat carries."""
+    status = WorkerStatus((FINGERPRINT,), "cpu", 1, 7, 2.5)
+    assert decode_status(status.encode()) == status
+
+
+@pytest.mark.parametrize(
+    ("encoded", "decode"),
+    [
+        (Job(FINGERPRINT, 0, 1).encode(), decode_job),
+        (Reply("id").encode_head(), lambda head: decode_reply(head, b"")),
+        (ModelCard("a", "b", 4, (), (), "cpu", 8).encode(), decode_card),
+        (WorkerStatus((), "cpu", 1).encode(), decode_status),
+    ],
+)
+def test_members_that_only_a_newer_version_knows_are_ignored(
+    encoded: bytes, decode: Callable[[bytes], object]
+) -> None:
+    """So that replicas and workers of two versions can share a queue while one is rolled out."""
+    newer = json.dumps(json.loads(encoded) | {"temperature": [70, {"unit": "C"}]}).encode()
+    assert decode(newer) == decode(encoded)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"fingerprints": 3, "device": "cpu", "pid": 1}',
+        b'{"fingerprints": []}',
+        b'{"fingerprints": [], "device": "cpu", "pid": 1, "images_per_s": "fast"}',
+    ],
+)
+def test_what_is_not_a_worker_status_is_an_error(data: bytes) -> None:
+    """Of the same class."""
+    with pytest.raises(DecodeError):
+        decode_status(data)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
 from app.local.private_redis import EmbeddedRedis
 from app.queue.connection import connect
 from app.queue.keys import CARDS, CARDS_SEEN, GROUP, WORKERS, stream_key
-from app.queue.messages import ModelCard
-from app.queue.registry import FORGET_MODEL_S, Heartbeats, ModelCards, WorkerStatus
+from app.queue.messages import ModelCard, WorkerStatus
+from app.queue.registry import FORGET_MODEL_S, Heartbeats, ModelCards
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 CARD = FakeRenderer().card
