@@ -28,7 +28,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 
 Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
 ENVIRONMENT = "Each flag can be set in the environment too: --redis-url is SAGAN_REDIS_URL."
@@ -242,7 +242,7 @@ async def _job_client(client: Redis, redis_url: str | None) -> AsyncIterator[Job
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     async with connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s) as blocking:
         replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
-        async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
             yield jobs
 
 

@@ -30,7 +30,7 @@ SECONDS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-LINE = ("model", "priority")  # that jobs wait in
+QUEUE = ("model", "priority")  # labels of a queue
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -81,89 +81,57 @@ def configure_logging(level: str = "info") -> None:
         logger.propagate = True
 
 
-class Metrics:
-    """Every metric of a process, in a registry of its own; each kind of process fills its part."""
+class JobMetrics:
+    """What both kinds of process measure of jobs, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancellation_stages: tuple[str, ...]) -> None:
         # a third of the page, and no dashboard reads them
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
-        self._queue_seconds: dict[str, Histogram] = {}  # by priority: found in no time
-        self._add_histograms()
-        self._add_gauges()
-        self._add_counters()
-
-    def _seconds(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
-        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ("model",)) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _add_histograms(self) -> None:
-        self.request_seconds = self._seconds(
-            "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
+        self._queue_seconds: dict[str, Histogram] = {}  # by priority: looked up in no time
+        self.queue_seconds = self.seconds(
+            "sagan_queue_seconds", "Time from a job's admission to its claim", ("priority",)
         )
-        self.queue_seconds = self._seconds(
-            "sagan_queue_seconds", "A job waiting to be claimed", ("priority",)
+        self.batch_seconds = self.seconds(
+            "sagan_batch_seconds", "Time from a job's claim to its launch"
         )
-        self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
-        self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
-        self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
-        self.batch_images = Histogram(
-            "sagan_batch_images",
-            "Images in the batch a job ran in",
-            buckets=IMAGES,
-            registry=self.registry,
+        self.model_seconds = self.seconds(
+            "sagan_model_seconds", "Duration of the forward pass of a job's batch"
         )
-
-    def _add_gauges(self) -> None:
-        self.queue_depth_images = self._gauge(
-            "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
+        self.encode_seconds = self.seconds(
+            "sagan_encode_seconds", "Time to encode a job's image, waiting for a thread included"
         )
-        self.queue_limit_images = self._gauge(
-            "sagan_queue_limit_images",
-            "Images in the queue beyond which requests are refused",
-            LINE,
+        self.batch_images = self.histogram(
+            "sagan_batch_images", "Images in the batch that a job ran in", IMAGES
         )
-        self.queue_pending_images = self._gauge(
-            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
-        )
-        self.queue_oldest_age_seconds = self._gauge(
-            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
-        )
-        self.dead_letters = self._gauge(
-            "sagan_dead_letters", "Jobs that were given up and are kept (sagan dead-letters)", ()
-        )
-        self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
-        self.model_info = self._gauge(
-            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
-        )
-
-    def _add_counters(self) -> None:
-        self.images = self._counter("sagan_images_total", "Images answered", ("model",))
-        self.refused = self._counter(
-            "sagan_refused_total", "Requests refused before they were queued", ("reason",)
-        )
-        self.expired = self._counter("sagan_expired_total", "Jobs whose deadline passed")
-        self.failed = self._counter("sagan_failed_total", "Jobs answered with a failure")
-        self.cancelled = self._counter("sagan_cancelled_total", "Requests whose client went away")
-        self.cancelled_jobs = self._counter(
+        self.images = self.counter("sagan_images_total", "Images answered", ("model",))
+        self.expired = self.counter("sagan_expired_total", "Jobs whose deadline passed")
+        self.failed = self.counter("sagan_failed_total", "Jobs answered with a failure")
+        self.cancelled_jobs = self.counter(
             "sagan_cancelled_jobs_total",
-            "Jobs nobody waited for: taken back from the queue, dropped by the worker that had "
-            "claimed them, or in the model already",
+            "Jobs cancelled because their client disconnected, by where they were: in the queue, "
+            "claimed by a worker, or in the model",
             ("stage",),
         )
-        for stage in ("queue", "claimed", "model"):
+        for stage in cancellation_stages:
             self.cancelled_jobs.labels(stage)
-        self.reclaimed = self._counter("sagan_reclaimed_total", "Jobs taken from a dead worker")
-        self.readmitted = self._counter(
-            "sagan_readmitted_total", "Jobs admitted again after Redis came back"
-        )
-        self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
+
+    def seconds(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
+        """Adds a histogram of durations."""
+        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+
+    def histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        """Adds a histogram."""
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
+
+    def gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        """Adds a gauge."""
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        """Adds a counter."""
+        return Counter(name, text, labels, registry=self.registry)
 
     def observe_job(
         self,
@@ -175,7 +143,7 @@ class Metrics:
         encode_s: float,
         batch_size: int,
     ) -> None:
-        """Adds one answered job to the stage histograms."""
+        """Adds one answered job to the histograms of the stages."""
         if (queue_seconds := self._queue_seconds.get(priority)) is None:
             queue_seconds = self._queue_seconds[priority] = self.queue_seconds.labels(priority)
         queue_seconds.observe(queue_s)
@@ -185,34 +153,67 @@ class Metrics:
         self.batch_images.observe(batch_size)
 
 
-def cancelled_launched(metrics: Metrics) -> Counter:
-    """A worker's own: what it spent on jobs whose cancellation was known at their launch."""
-    return Counter(
-        "sagan_cancelled_launched_total",
-        "Jobs that were drawn although they had been cancelled before their launch: stays 0",
-        registry=metrics.registry,
-    )
+class ApiMetrics(JobMetrics):
+    """Every metric of an API replica."""
+
+    def __init__(self) -> None:
+        super().__init__(cancellation_stages=("queue",))
+        self.request_seconds = self.seconds(
+            "sagan_request_seconds", "Time from a request to its response", ("route", "status")
+        )
+        self.refused = self.counter(
+            "sagan_refused_total", "Requests refused before they were queued", ("reason",)
+        )
+        self.cancelled = self.counter(
+            "sagan_cancelled_total", "Requests whose client disconnected before the response"
+        )
+        self.readmitted = self.counter(
+            "sagan_readmitted_total", "Jobs admitted again because Redis had lost them"
+        )
+        self.cache_hits = self.counter("sagan_cache_hits_total", "Images answered from the cache")
+        self.queue_depth_images = self.gauge(
+            "sagan_queue_depth_images", "Images admitted and not yet answered", QUEUE
+        )
+        self.queue_limit_images = self.gauge(
+            "sagan_queue_limit_images", "Most images the queue may hold", QUEUE
+        )
+        self.queue_pending_images = self.gauge(
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", QUEUE
+        )
+        self.queue_oldest_age_seconds = self.gauge(
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", QUEUE
+        )
+        self.dead_letters = self.gauge(
+            "sagan_dead_letters", "Jobs that workers gave up (see: sagan dead-letters)", ()
+        )
+        self.workers_ready = self.gauge(
+            "sagan_workers_ready", "Workers with a recent heartbeat", ("model",)
+        )
+        self.model_info = self.gauge(
+            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
+        )
 
 
-class DeviceMetrics:
-    """A worker's own metrics, beside those it has in common with the API."""
+class WorkerMetrics(JobMetrics):
+    """Every metric of a worker."""
 
-    def __init__(self, metrics: Metrics, max_batch_images: int) -> None:
+    def __init__(self, max_batch_images: int) -> None:
+        super().__init__(cancellation_stages=("claimed", "model"))
         self.max_batch_images = max_batch_images
-        self.batch_fill_ratio = Histogram(
-            "sagan_batch_fill_ratio",
-            "Images in a batch over the most it may hold",
-            buckets=TENTHS,
-            registry=metrics.registry,
+        self.reclaimed = self.counter("sagan_reclaimed_total", "Jobs taken over from a dead worker")
+        self.cancelled_launched = self.counter(
+            "sagan_cancelled_launched_total",
+            "Jobs that ran although they had been cancelled before their launch: stays 0",
         )
-        # Has a meaning on any device; a driver's "utilization" is 100 % while any kernel runs.
-        self.busy_seconds = Counter(
-            "sagan_device_busy_seconds_total",
-            "Time the device spent in forward passes",
-            registry=metrics.registry,
+        self.batch_fill_ratio = self.histogram(
+            "sagan_batch_fill_ratio", "Images in a batch divided by the most it may hold", TENTHS
+        )
+        # Meaningful on any device; a driver's "utilization" is 100 % while any kernel runs.
+        self.busy_seconds = self.counter(
+            "sagan_device_busy_seconds_total", "Time the device spent in forward passes"
         )
 
-    def drew(self, num_images: int, model_s: float) -> None:
+    def observe_batch(self, num_images: int, model_s: float) -> None:
         """Adds one forward pass."""
         self.batch_fill_ratio.observe(num_images / self.max_batch_images)
         self.busy_seconds.inc(model_s)

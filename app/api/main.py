@@ -31,7 +31,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, Tracing, configure_logging, tracing_of
+from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
@@ -58,7 +58,7 @@ def main(settings: Settings | None = None) -> int:
 def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """The application; its lifespan connects to Redis. Raises SettingsError without a Redis URL."""
     require_redis_url(settings)
-    metrics = Metrics()
+    metrics = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Services]]:  # noqa: ARG001
@@ -91,7 +91,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     return app
 
 
-def add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     """Puts the middleware around the routes, the innermost first; raises SettingsError."""
     app.add_middleware(DirectRoutes, routes=app.routes)
     app.add_middleware(SizeLimits)

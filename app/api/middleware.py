@@ -25,7 +25,7 @@ from app.api.problems import (
 )
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.queue.messages import new_id
-from app.telemetry import Metrics, request_id
+from app.telemetry import ApiMetrics, request_id
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
@@ -51,7 +51,7 @@ class Requests:
     A HEAD is answered as the GET would be, less the body.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self.app = app
         self.metrics = metrics
         self._seconds: dict[tuple[str, int], Histogram] = {}  # by route and status

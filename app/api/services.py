@@ -20,7 +20,7 @@ from app.queue.messages import ModelCard
 from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
-from app.telemetry import Metrics, Tracing
+from app.telemetry import ApiMetrics, Tracing
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 OVERHEAD_BYTES = 512  # what an entry costs beside its body, roughly
@@ -77,7 +77,7 @@ class Services:
     """One replica's settings, its copy of the model cards, its way to the queue, its cache."""
 
     settings: Settings
-    metrics: Metrics
+    metrics: ApiMetrics
     cards: ModelCards
     jobs: JobClient
     queue: JobQueue
@@ -116,7 +116,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, tracing: Tracing | None
+    settings: Settings, metrics: ApiMetrics, tracing: Tracing | None
 ) -> AsyncIterator[Services]:
     """Connects to Redis, which may be away; closes everything in reverse order."""
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s

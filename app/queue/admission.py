@@ -16,7 +16,7 @@ from app.errors import QueueFullError, QueueUnavailableError
 from app.queue.connection import Calls, Part, Script, redis_errors_told
 from app.queue.keys import DEAD_LETTERS, GROUP, seen_key, stream_key
 from app.queue.messages import Job, Priority, told_of
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 
 MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
 NO_LIMIT = 0
@@ -215,7 +215,7 @@ class Cancellations:
     beyond MAX_CANCELLATIONS, their deadlines end them.
     """
 
-    def __init__(self, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(self, queue: JobQueue, metrics: ApiMetrics) -> None:
         self.queue = queue
         self.metrics = metrics
         self._waiting: dict[str, tuple[Job, float]] = {}  # by id, with when it is let go

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Self, cast
-from uuid import uuid4
 
 from redis.asyncio import Redis
 
@@ -35,9 +34,9 @@ from app.queue.connection import (
     redis_errors_told,
 )
 from app.queue.keys import replica_key, replies_key, stream_key
-from app.queue.messages import DecodeError, Job, Reply, decode_reply
+from app.queue.messages import DecodeError, Job, Reply, decode_reply, new_id
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics, Tracing
+from app.telemetry import ApiMetrics, Tracing
 
 logger = logging.getLogger(__name__)
 READ_COUNT = 128
@@ -59,7 +58,7 @@ class ReplyStream:
     def __init__(self, client: Redis, *, ttl_s: float, replica_id: str | None = None) -> None:
         self.client = client
         self._calls = Calls(client)
-        self.replica_id = replica_id or uuid4().hex[:12]
+        self.replica_id = replica_id or new_id()[:12]
         self.key = replies_key(self.replica_id)
         self._marker = replica_key(self.replica_id)
         self._ttl_ms = int(ttl_s * 1000)
@@ -221,7 +220,7 @@ class JobClient:
         self,
         queue: JobQueue,
         replies: ReplyStream,
-        metrics: Metrics,
+        metrics: ApiMetrics,
         cards: ModelCards,
         tracing: Tracing | None = None,
     ) -> None:

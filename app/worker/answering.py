@@ -15,7 +15,7 @@ from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUna
 from app.queue.consumer import SENT, JobClaims
 from app.queue.messages import MEDIA_TYPES, Reply, Timings, told_of
 from app.queue.scheduling import Claimed
-from app.telemetry import Metrics, Tracing, cancelled_launched
+from app.telemetry import Tracing, WorkerMetrics
 from app.worker.renderer import Drawing, Renderer
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,11 @@ class Answering:
     `held` is what this worker has claimed and not answered, by place.
     """
 
-    def __init__(self, claims: JobClaims, metrics: Metrics, tracing: Tracing | None) -> None:
+    def __init__(self, claims: JobClaims, metrics: WorkerMetrics, tracing: Tracing | None) -> None:
         self.claims = claims
         self.tracing = tracing
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
-        self.cancelled_launched = cancelled_launched(metrics)
         self.held: dict[tuple[str, str], Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
@@ -135,7 +134,7 @@ class Answering:
             if end > SENT:  # when it was cancelled
                 self.metrics.cancelled_jobs.labels("model").inc()
                 if end < claimed.launched_us:
-                    self.cancelled_launched.inc()
+                    self.metrics.cancelled_launched.inc()
 
     def _observe(self, renderer: Renderer, answers: Sequence[Answer]) -> None:
         drawn = [answer for answer in answers if answer[1].ok]

@@ -17,7 +17,7 @@ from app.queue.messages import WorkerStatus, told_of
 from app.queue.registry import Heartbeats
 from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
-from app.telemetry import DeviceMetrics, Metrics, Tracing
+from app.telemetry import Tracing, WorkerMetrics
 from app.worker.answering import Answering
 from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
 from app.worker.renderer import Renderer
@@ -95,7 +95,7 @@ class WorkerLoop:
         renderers: Sequence[Renderer],
         claims: JobClaims,
         heartbeats: Heartbeats,
-        metrics: Metrics,
+        metrics: WorkerMetrics,
         tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
@@ -103,7 +103,6 @@ class WorkerLoop:
         self.retiring: set[str] = set()  # fingerprints that are drawn but no longer shown
         self.claims = claims
         self.metrics = metrics
-        self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
         self.device = Device(settings.watchdog_s)
         self.answering = Answering(claims, metrics, tracing)
@@ -240,7 +239,7 @@ class WorkerLoop:
         drawn, answers = drawing.result()
         self._last_batch_images = len(ready)
         self.presence.drew(len(ready), drawn.stages.model_s)
-        self.device_metrics.drew(len(ready), drawn.stages.model_s)
+        self.metrics.observe_batch(len(ready), drawn.stages.model_s)
         self._answer(self.answering.send(drawn, answers))
 
     async def _try_again(

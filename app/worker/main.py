@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from uuid import uuid4
 
 import uvloop
 
@@ -20,7 +19,7 @@ from app.background import background
 from app.errors import QueueTooOldError
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.messages import told_of
+from app.queue.messages import new_id, told_of
 from app.queue.registry import Heartbeats, RendererMismatchError
 from app.settings import (
     CONFIGURATION_EXIT,
@@ -29,7 +28,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, configure_logging, tracing_of
+from app.telemetry import WorkerMetrics, configure_logging, tracing_of
 from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes
@@ -62,7 +61,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     consumer = consumer_name(settings)
-    metrics = Metrics()
+    metrics = WorkerMetrics(settings.max_batch_images)
     claims = JobClaims(
         client,
         blocking,
@@ -153,7 +152,7 @@ def consumer_name(settings: Settings) -> str:
     host = socket.gethostname()
     if settings.worker_slot is not None:
         return f"{host}.{settings.worker_slot}"
-    return f"{host}.{os.getpid()}.{uuid4().hex[:6]}"
+    return f"{host}.{os.getpid()}.{new_id()[:6]}"
 
 
 def _refuse(error: BaseException) -> int:

@@ -17,7 +17,7 @@ from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.registry import Heartbeats
 from app.settings import Settings
-from app.telemetry import Metrics, Tracing, tracing_of
+from app.telemetry import Tracing, WorkerMetrics, tracing_of
 from app.worker.loop import WorkerLoop
 from tests.app.api.started_app import started, until_ready
 from tests.app.worker.started_worker import FAST, running
@@ -53,7 +53,7 @@ async def test_a_request_and_the_stages_of_its_job_are_one_trace(
     claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
     beats = Heartbeats(client, "one", renderer_ttl_s=30)
     renderer = FakeRenderer(draw_s=0.05)
-    worker = WorkerLoop(FAST, [renderer], claims, beats, Metrics(), tracing)
+    worker = WorkerLoop(FAST, [renderer], claims, beats, WorkerMetrics(4), tracing)
     app = create_app(Settings(redis_url=SecretStr(redis_url)), tracing)
     async with running(worker), started(app) as api:
         await until_ready(api)

@@ -18,7 +18,7 @@ from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.registry import Heartbeats
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import WorkerMetrics
 from app.worker.loop import WorkerLoop
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import eventually, services_behind, started, until_ready
@@ -36,7 +36,7 @@ def measured_worker(client: Redis, redis_url: str) -> WorkerLoop:
     blocking = connect_blocking(redis_url, "one", timeout_s=2.0)
     claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
     heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
-    return WorkerLoop(settings, [FakeRenderer(DRAW_S)], claims, heartbeats, Metrics())
+    return WorkerLoop(settings, [FakeRenderer(DRAW_S)], claims, heartbeats, WorkerMetrics(4))
 
 
 @pytest.fixture

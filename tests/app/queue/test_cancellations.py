@@ -17,13 +17,13 @@ from app.queue.connection import connect
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 from tests.app.queue.claiming import FINGERPRINT, admit, reply_to
 
 
 @pytest.fixture
 async def jobs(queue: JobQueue, replies: ReplyStream, client: Redis) -> AsyncIterator[JobClient]:
-    async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+    async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
         yield jobs
 
 
@@ -110,7 +110,7 @@ async def test_what_redis_does_not_take_is_kept_for_a_while_and_bounded(
     monkeypatch.setattr(admission, "MAX_CANCELLATIONS", 3)
     monkeypatch.setattr(admission, "CANCEL_FOR_S", 0.5)
     async with connect("redis://127.0.0.1:1", "test", timeout_s=1) as client:
-        taking_back = Cancellations(JobQueue(client, max_images=64), Metrics())
+        taking_back = Cancellations(JobQueue(client, max_images=64), ApiMetrics())
         gone = [Job(FINGERPRINT, 0, seed) for seed in range(5)]
         taking_back.add(gone)
         assert list(taking_back._waiting) == [job.job_id for job in gone[2:]]

@@ -22,7 +22,7 @@ from app.queue.consumer import JobClaims
 from app.queue.keys import seen_key
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 
 FINGERPRINT = "ab" * 32
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
@@ -36,7 +36,7 @@ def job(seed: int = 0) -> Job:
 async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
     queue = JobQueue(client, max_images=64)
     replies = ReplyStream(blocking, ttl_s=60)
-    async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+    async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
         yield jobs
 
 

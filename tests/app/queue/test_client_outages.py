@@ -17,7 +17,7 @@ from app.queue.consumer import JobClaims
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
 from app.queue.scheduling import Claimed
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 from tests.app.queue.old_redis import redis_of_version
 
 FINGERPRINT = "ab" * 32
@@ -43,7 +43,9 @@ async def test_jobs_outlive_a_redis_that_crashes_and_comes_back_empty() -> None:
         ):
             queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
             worker = JobClaims(client, claiming, consumer="one", fingerprints=[FINGERPRINT])
-            async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+            async with JobClient(
+                queue, replies, ApiMetrics(), ModelCards(client)
+            ).running() as jobs:
                 asking = asyncio.create_task(jobs.submit(asked := job(), 10_000))
                 await asyncio.sleep(0.1)
                 server.kill()
@@ -68,7 +70,7 @@ async def test_a_redis_that_is_too_old_is_told_at_once(caplog: pytest.LogCapture
         connect_blocking(url, "test", timeout_s=1) as blocking,
     ):
         queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
-        async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
             await until(lambda: isinstance(jobs.trouble, QueueTooOldError))
             with pytest.raises(QueueTooOldError, match=r"Redis 6\.0\.16 is too old"):
                 await jobs.submit(job(), 1000)
@@ -84,7 +86,7 @@ async def test_the_log_says_why_redis_does_not_answer(caplog: pytest.LogCaptureF
         connect_blocking(url, "test", timeout_s=1) as blocking,
     ):
         queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
-        async with JobClient(queue, replies, Metrics(), ModelCards(client)).running():
+        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running():
             await until(lambda: "cannot read replies" in caplog.text)
     assert "the queue does not answer (ConnectionError: " in caplog.text
 
@@ -101,7 +103,9 @@ def test_a_job_is_answered_under_uvloop_as_well(redis_url: str) -> None:
             queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
             worker = JobClaims(client, claiming, consumer="one", fingerprints=[FINGERPRINT])
             await worker.join()
-            async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+            async with JobClient(
+                queue, replies, ApiMetrics(), ModelCards(client)
+            ).running() as jobs:
                 asking = asyncio.create_task(jobs.submit(job(), 2000))
                 [claimed] = await worker.claim(1, wait_s=1)
                 await worker.finish([(claimed, Reply(claimed.job.job_id, body=b"done"))])

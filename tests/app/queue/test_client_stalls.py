@@ -18,7 +18,7 @@ from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.messages import Job
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 from tests.app.queue.claiming import FINGERPRINT, new_worker
 
 TIMEOUT_S = 0.4  # of a call to Redis
@@ -47,7 +47,7 @@ async def opened(
     ):
         queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
         worker = await new_worker(claiming, blocking, "one")
-        async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
             with pytest.raises(DeadlineExceededError):
                 await jobs.submit(Job(FINGERPRINT, 0, 0), 1)
             await drained(jobs)

@@ -23,7 +23,7 @@ from app.queue.keys import KEY_PREFIX
 from app.queue.messages import Job, Reply, WorkerStatus
 from app.queue.registry import Heartbeats, ModelCards
 from app.queue.scheduling import Claimed
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 PASSWORD = "s:e/c@ret"  # noqa: S105
@@ -88,7 +88,7 @@ async def test_the_whole_queue_works_in_a_cluster(cluster_url: str) -> None:
         await cards.refresh()
         replies = ReplyStream(blocking, ttl_s=60)
         queue = JobQueue(client, max_images=64)
-        async with JobClient(queue, replies, Metrics(), cards).running() as jobs:
+        async with JobClient(queue, replies, ApiMetrics(), cards).running() as jobs:
             await serve_three(jobs, claims)
             assert await claims.reclaim(idle_s=0, max_images=4) == []
             await claims.forget_dead(idle_s=60)

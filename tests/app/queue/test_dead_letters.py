@@ -19,7 +19,7 @@ from app.queue.dead_letters import DeadLetters
 from app.queue.keys import DEAD_LETTERS, stream_key
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics
 
 FINGERPRINT = "ab" * 32
 FAILURE = JobFailedError.slug
@@ -100,7 +100,7 @@ async def test_a_retried_job_is_a_bulk_job_of_its_own(
     [asked] = await give_up(worker, 7)
     letters, replies = DeadLetters(client), ReplyStream(blocking, ttl_s=60)
     queue = JobQueue(client, max_images=9)
-    async with JobClient(queue, replies, Metrics(), ModelCards(client)).running() as jobs:
+    async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
         [letter] = await letters.all()
         with pytest.raises(JobFailedError):
             await asyncio.gather(serve_one(worker, FAILURE), letters.retry(letter, jobs, 3000))

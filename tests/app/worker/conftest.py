@@ -13,7 +13,7 @@ from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.registry import Heartbeats, ModelCards
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics, WorkerMetrics
 from app.worker.loop import WorkerLoop
 from tests.app.worker.started_worker import FAST, Build
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
@@ -25,7 +25,7 @@ def build(client: Redis, redis_url: str) -> Build:
         blocking = connect_blocking(redis_url, name, timeout_s=2.0)
         claims = JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
         heartbeats = Heartbeats(client, name, renderer_ttl_s=30)
-        return WorkerLoop(settings, [renderer], claims, heartbeats, Metrics())
+        return WorkerLoop(settings, [renderer], claims, heartbeats, WorkerMetrics(4))
 
     return worker
 
@@ -35,6 +35,6 @@ async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
     queue = JobQueue(client, max_images=64)
     cards = ModelCards(client)
     async with JobClient(
-        queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards
+        queue, ReplyStream(blocking, ttl_s=60), ApiMetrics(), cards
     ).running() as jobs:
         yield jobs

@@ -13,7 +13,7 @@ from app.queue.connection import connect
 from app.queue.consumer import JobClaims
 from app.queue.keys import renderer_key
 from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError
-from app.telemetry import Metrics
+from app.telemetry import WorkerMetrics
 from app.worker.loop import WorkerLoop
 from tests.app.queue.old_redis import redis_of_version
 from tests.app.worker.started_worker import FAST, Build, job, running
@@ -72,7 +72,7 @@ async def test_a_redis_that_is_too_old_is_refused_at_the_start() -> None:
     async with redis_of_version("6.0.16") as url, connect(url, "old", timeout_s=1) as client:
         claims = JobClaims(client, client, consumer="one", fingerprints=[FINGERPRINT])
         heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
-        worker = WorkerLoop(FAST, [FakeRenderer()], claims, heartbeats, Metrics())
+        worker = WorkerLoop(FAST, [FakeRenderer()], claims, heartbeats, WorkerMetrics(4))
         with pytest.raises(QueueTooOldError, match=r"6\.0\.16 is too old"):
             await worker.run()
 
