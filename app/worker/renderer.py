@@ -7,28 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.queue.messages import FileFormat, Job, ModelCard, ModelClass, View
+from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
+
+if TYPE_CHECKING:
+    from model.sampler import Sampler, WholeAttention
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)
-
-
-class WholeAttention(Protocol):
-    """What every pixel attended to; see model.sampler.WholeAttention."""
-
-    @property
-    def maxima(self) -> Weights:
-        """(H·W,)."""
-
-    @property
-    def levels(self) -> NDArray[np.uint8]:
-        """(H·W, h·w)."""
 
 
 @dataclass(frozen=True)
@@ -54,76 +45,15 @@ class Renderer(Protocol):
         """The body of the reply, in the job's output."""
 
 
-class SamplerLike(Protocol):
-    """The part of model.Sampler that serving uses."""
-
-    @property
-    def renderer(self) -> str:
-        """Device kind, precision and kernels."""
-
-    def sample(
-        self,
-        labels: Sequence[int],
-        seeds: Sequence[int],
-        truncation: float | Sequence[float | None] | None = None,
-    ) -> Pixels:
-        """(B, H, W, 3)."""
-
-    def attention(
-        self,
-        label: int,
-        seed: int,
-        queries: Sequence[tuple[int, int]],
-        truncation: float | None = None,
-        layer: int = -1,
-    ) -> Weights:
-        """(Q, h, w)."""
-
-    def sample_with_attention(
-        self,
-        label: int,
-        seed: int,
-        queries: Sequence[tuple[int, int]],
-        truncation: float | None = None,
-        layer: int = -1,
-    ) -> tuple[Pixels, Weights]:
-        """(H, W, 3) and (Q, h, w), in one pass."""
-
-    def render(self, z: Weights, class_weights: Weights) -> Pixels:
-        """(B, H, W, 3) of (B, z_dim) latents and (B, num_classes) weights."""
-
-    def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
-    ) -> WholeAttention:
-        """What every pixel attended to."""
-
-
-class Pictures(Protocol):
-    """The part of model.pictures that serving uses."""
-
-    ENCODER: str
-
-    def encode(self, pixels: Pixels, file_format: FileFormat) -> bytes:
-        """A picture file."""
-
-    def attention_picture(
-        self,
-        pixels: Pixels,
-        weights: Weights,
-        queries: Sequence[tuple[int, int]],
-        view: View,
-        size_px: int,
-    ) -> Pixels:
-        """The maps as a picture."""
-
-
 class SamplerRenderer:
     """The Renderer of a real model."""
 
-    def __init__(self, sampler: SamplerLike, pictures: Pictures, card: ModelCard) -> None:
+    def __init__(self, sampler: Sampler, card: ModelCard) -> None:
+        from model.pictures import attention_picture, encode
+
         self.sampler = sampler
-        self.pictures = pictures
         self.card = card
+        self._encode, self._attention_picture = encode, attention_picture
 
     def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
         """See Renderer."""
@@ -149,11 +79,11 @@ class SamplerRenderer:
             raise ValueError(f"a job of output {job.output!r} was drawn without its image")
         if weights is not None:
             size_px = job.size_px or self.card.resolution
-            pixels = self.pictures.attention_picture(
+            pixels = self._attention_picture(
                 pixels, weights, job.queries, view=job.view, size_px=size_px
             )
         if job.output in ("png", "webp", "jpeg"):
-            return self.pictures.encode(pixels, job.output)
+            return self._encode(pixels, job.output)
         return pixels.tobytes()
 
     def _sample(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
@@ -220,7 +150,7 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,
     )
-    return SamplerRenderer(sampler, pictures, card)
+    return SamplerRenderer(sampler, card)
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.queue.messages import Job, Output
 from app.worker.renderer import Pixels, SamplerRenderer, Weights
-from model import pictures
+from model import Sampler
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 
@@ -36,7 +36,7 @@ class FakeSampler:
         seeds: Sequence[int],
         truncation: float | Sequence[float | None] | None = None,
     ) -> Pixels:
-        """See SamplerLike."""
+        """See model.Sampler."""
         assert isinstance(truncation, list)
         return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
 
@@ -48,7 +48,7 @@ class FakeSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> Weights:
-        """See SamplerLike."""
+        """See model.Sampler."""
         return np.full((len(queries), 2, 2), 0.25, np.float32)
 
     def sample_with_attention(
@@ -59,7 +59,7 @@ class FakeSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> tuple[Pixels, Weights]:
-        """See SamplerLike."""
+        """See model.Sampler."""
         picture = self.sample([label], [seed], [truncation])[0]
         return picture, self.attention(label, seed, queries, truncation, layer)
 
@@ -70,13 +70,13 @@ class FakeSampler:
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> Whole:
-        """See SamplerLike."""
+        """See model.Sampler."""
         return Whole(np.full(16, 0.25, np.float32), np.full((16, 4), 255, np.uint8))
 
 
 @pytest.fixture
 def renderer() -> SamplerRenderer:
-    return SamplerRenderer(FakeSampler(), pictures, FakeRenderer().card)
+    return SamplerRenderer(cast("Sampler", FakeSampler()), FakeRenderer().card)
 
 
 def body(renderer: SamplerRenderer, job: Job) -> bytes:
