@@ -207,7 +207,7 @@ class JobFailedError(AppError):
 
 
 # What a worker may answer with; the slug travels in the reply.
-ANSWERS: Mapping[str, type[AppError]] = {
+WORKER_ERRORS: Mapping[str, type[AppError]] = {
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
 }
@@ -215,4 +215,4 @@ ANSWERS: Mapping[str, type[AppError]] = {
 
 def from_slug(slug: str, detail: str) -> AppError:
     """The error that a worker's reply names; an unknown slug reads as a failed job."""
-    return ANSWERS.get(slug, JobFailedError)(detail)
+    return WORKER_ERRORS.get(slug, JobFailedError)(detail)

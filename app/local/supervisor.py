@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from app.local.lifeline import tied
-from app.local.private_redis import EmbeddedRedis, EmbeddedRedisError
+from app.local.private_redis import PrivateRedis, PrivateRedisError
 from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, as_environment
 from app.telemetry import configure_logging
 
@@ -105,9 +105,9 @@ def serve(settings: Settings) -> int:
             redis = None
             if settings.redis_url is None:
                 launcher = tied(os.getpid())
-                redis = stack.enter_context(EmbeddedRedis(settings.data_dir, launcher))
+                redis = stack.enter_context(PrivateRedis(settings.data_dir, launcher))
             return asyncio.run(Supervisor(settings, port, redis).run())
-    except (SettingsError, EmbeddedRedisError) as error:
+    except (SettingsError, PrivateRedisError) as error:
         print(f"sagan serve: {error}", file=sys.stderr)  # noqa: T201
         return CONFIGURATION_EXIT
 
@@ -115,7 +115,7 @@ def serve(settings: Settings) -> int:
 class Supervisor:
     """The children of one `sagan serve`."""
 
-    def __init__(self, settings: Settings, port: int, redis: EmbeddedRedis | None) -> None:
+    def __init__(self, settings: Settings, port: int, redis: PrivateRedis | None) -> None:
         self.settings = settings
         self.redis = redis
         self.address = f"http://{settings.host}:{port}"

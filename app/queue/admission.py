@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueFullError, QueueUnavailableError
-from app.queue.connection import Calls, Part, Script, redis_errors_told
+from app.queue.connection import Calls, Part, Script, redis_errors_translated
 from app.queue.keys import DEAD_LETTERS, GROUP, seen_key, stream_key
-from app.queue.messages import Job, Priority, told_of
+from app.queue.messages import Job, Priority, log_fields
 from app.telemetry import ApiMetrics
 
 MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
@@ -128,12 +128,12 @@ class JobQueue:
         keys: list[Part] = []
         for job in jobs:
             keys += (stream_key(job.fingerprint, job.priority), seen_key(job.job_id))
-        with redis_errors_told():
+        with redis_errors_translated():
             return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
 
     async def num_dead_letters(self) -> int:
         """How many jobs that were given up are kept; raises QueueUnavailableError."""
-        with redis_errors_told():
+        with redis_errors_translated():
             return int(await self.client.xlen(DEAD_LETTERS))
 
     def _round_for(self, stream: str, limit: int, reply_to: str, num_jobs: int) -> Sent:
@@ -175,7 +175,7 @@ class JobQueue:
             for job, timeout_ms in group.items():
                 keys.append(seen_key(job.job_id))
                 told += (job.job_id, timeout_ms, job.encode())
-        with redis_errors_told():
+        with redis_errors_translated():
             answers: list[list[int]] = await self._admit(keys=keys, args=told)
         return answers
 
@@ -187,7 +187,7 @@ class JobQueue:
         pipe.xlen(stream)
         pipe.xrange(stream, count=1)
         pipe.xpending(stream, GROUP)
-        with redis_errors_told():
+        with redis_errors_translated():
             (seconds, micros), depth, oldest, pending = await pipe.execute(raise_on_error=False)
             if isinstance(pending, ResponseError) and is_no_group(pending):
                 pending = {"pending": 0}
@@ -248,7 +248,7 @@ class Cancellations:
                 removed = await self.queue.cancel(jobs)
             except QueueUnavailableError as error:
                 if not self._failing:
-                    told = told_of(jobs)
+                    told = log_fields(jobs)
                     logger.warning("jobs are not taken back yet: %s", error.with_cause, extra=told)
                 self._failing = True
                 self._keep(taken)

@@ -31,7 +31,7 @@ from app.queue.connection import (
     check_version,
     is_memory_full,
     read_entry,
-    redis_errors_told,
+    redis_errors_translated,
 )
 from app.queue.keys import replica_key, replies_key, stream_key
 from app.queue.messages import DecodeError, Job, Reply, decode_reply, new_id
@@ -72,7 +72,7 @@ class ReplyStream:
         Raises QueueUnavailableError.
         """
         block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
-        with redis_errors_told():
+        with redis_errors_translated():
             found = await self._calls(
                 "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
             )
@@ -90,7 +90,7 @@ class ReplyStream:
             pipe.unlink(*self._read_bodies)
         pipe.pexpire(self.key, self._ttl_ms)
         pipe.pexpire(self._marker, self._ttl_ms)
-        with redis_errors_told():
+        with redis_errors_translated():
             *_, kept = await pipe.execute()
             self._read_bodies.clear()
             if not kept:
@@ -103,7 +103,7 @@ class ReplyStream:
 
     async def discard(self) -> None:
         """Deletes the stream and the marker; raises QueueUnavailableError."""
-        with redis_errors_told():
+        with redis_errors_translated():
             await self.client.delete(self.key, self._marker)
 
     async def _replies(self, entries: list[Entry]) -> list[Reply]:
@@ -121,7 +121,7 @@ class ReplyStream:
     async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
         if not keys:
             return {}
-        with redis_errors_told():
+        with redis_errors_translated():
             found = await self.client.mget(keys)
         self._read_bodies += keys
         return dict(zip(keys, cast(list[bytes | None], found), strict=True))

@@ -126,7 +126,7 @@ class Script:
 
 async def check_version(client: Redis) -> None:
     """Raises QueueTooOldError below MIN_VERSION, and QueueUnavailableError."""
-    with redis_errors_told():
+    with redis_errors_translated():
         try:
             version = str((await client.info("server")).get("redis_version", ""))
         except ResponseError:  # a managed one may keep INFO to itself
@@ -146,7 +146,7 @@ def is_memory_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def redis_errors_told() -> Iterator[None]:
+def redis_errors_translated() -> Iterator[None]:
     """Turns whatever goes wrong with Redis (away, loading, full) into QueueUnavailableError."""
     try:
         yield

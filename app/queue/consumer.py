@@ -20,7 +20,7 @@ from app.queue.connection import (
     Part,
     Script,
     read_entry,
-    redis_errors_told,
+    redis_errors_translated,
 )
 from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key
 from app.queue.messages import DecodeError, Reply, decode_job
@@ -55,15 +55,15 @@ class JobClaims:
         client: Redis,
         blocking: Redis,
         *,
-        consumer: str,
+        worker_id: str,
         fingerprints: Sequence[str],
         reply_max_bytes: int = 256_000,
         reply_ttl_s: float = 60.0,
     ) -> None:
         self.client = client
         self.blocking = blocking
-        self.consumer = consumer
-        self.reads = StreamReads(client, blocking, consumer=consumer, fingerprints=fingerprints)
+        self.worker_id = worker_id
+        self.reads = StreamReads(client, blocking, worker_id=worker_id, fingerprints=fingerprints)
         self.reply_max_bytes = reply_max_bytes
         self.reply_ttl_ms = int(reply_ttl_s * 1000)
         calls = Calls(client)
@@ -114,12 +114,12 @@ class JobClaims:
         Jobs that another worker has taken meanwhile are in none of the lists.
         """
         keys: list[Part] = [LAUNCHES]
-        told: list[Part] = [GROUP, self.consumer]
+        told: list[Part] = [GROUP, self.worker_id]
         for claimed in batch:
             keys += (claimed.stream, seen_key(claimed.job.job_id))
             told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
             told.append(_nth_launch(claimed))
-        with redis_errors_told():
+        with redis_errors_translated():
             now_us, *verdicts = await self._launch(keys, told)
         judged = list(zip(batch, verdicts, strict=True))
         to_local_s = time.monotonic() - int(now_us) / 1e6
@@ -154,8 +154,8 @@ class JobClaims:
         for claimed in held:
             entries.setdefault(claimed.stream, []).append(claimed.entry_id)
         for stream, ids in entries.items():
-            with redis_errors_told():
-                await self._refresh(keys=[stream], args=[GROUP, self.consumer, *ids])
+            with redis_errors_translated():
+                await self._refresh(keys=[stream], args=[GROUP, self.worker_id, *ids])
 
     async def forget_dead(self, *, idle_s: float) -> int:
         """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
@@ -180,7 +180,7 @@ class JobClaims:
             reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
             await self._answer([(stream, entry_id, reply_to, reply)])
             return
-        with redis_errors_told():
+        with redis_errors_translated():
             await self.client.xack(stream, GROUP, entry_id)
             await self.client.xdel(stream, entry_id)
 
@@ -194,13 +194,13 @@ class JobClaims:
             keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
             given_up = reply.detail if reply.error == JobFailedError.slug else ""
             told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
-        with redis_errors_told():
+        with redis_errors_translated():
             return list(await self._finish(keys=keys, args=told))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:
             return []
-        with redis_errors_told():
+        with redis_errors_translated():
             counts = await self.client.hmget(LAUNCHES, [c.job.job_id for c in jobs])
         return [replace(c, launches=int(n or 0)) for c, n in zip(jobs, counts, strict=True)]
 
@@ -232,10 +232,10 @@ class StreamReads:
     """
 
     def __init__(
-        self, client: Redis, blocking: Redis, *, consumer: str, fingerprints: Sequence[str]
+        self, client: Redis, blocking: Redis, *, worker_id: str, fingerprints: Sequence[str]
     ) -> None:
         self.client = client
-        self.consumer = consumer
+        self.worker_id = worker_id
         self.shares = ClaimShares(fingerprints)
         self._calls, self._blocking_calls = Calls(client), Calls(blocking)
         self._claim = Script(self._calls, "claim")
@@ -245,7 +245,7 @@ class StreamReads:
     async def join(self) -> None:
         """Makes the streams and the group where they are missing."""
         for stream in self.shares.streams:
-            with redis_errors_told():
+            with redis_errors_translated():
                 try:
                     await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
                 except ResponseError as error:
@@ -279,10 +279,10 @@ class StreamReads:
             left = max_images - num_entries(found)
             if left <= 0:
                 break
-            with redis_errors_told():
+            with redis_errors_translated():
                 try:
                     answer = await self.client.xautoclaim(
-                        stream, GROUP, self.consumer, int(idle_s * 1000), "0-0", left
+                        stream, GROUP, self.worker_id, int(idle_s * 1000), "0-0", left
                     )
                 except ResponseError as error:
                     if is_no_group(error):
@@ -295,13 +295,13 @@ class StreamReads:
         """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
         removed = 0
         for stream in self.shares.streams:
-            with redis_errors_told():
+            with redis_errors_translated():
                 removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
         return removed
 
     async def _claim_at_once(self, max_images: int) -> Found:
         plan = self.shares.plan(max_images)
-        told: list[Part] = [GROUP, self.consumer, max_images, *(most for _, most in plan)]
+        told: list[Part] = [GROUP, self.worker_id, max_images, *(most for _, most in plan)]
         raw = await self._healing(self._claim([stream for stream, _ in plan], told))
         found = [(stream, list(map(read_entry, entries))) for stream, entries in raw]
         self.shares.took_bulk(num_entries(part for part in found if part[0].endswith(b":bulk")))
@@ -309,14 +309,14 @@ class StreamReads:
         return found
 
     async def _read(self, calls: Calls, start: str, *how: Part) -> Found:
-        streams, group = self.shares.streams, ("GROUP", GROUP, self.consumer)
+        streams, group = self.shares.streams, ("GROUP", GROUP, self.worker_id)
         starts = [start] * len(streams)
         raw = await self._healing(calls("XREADGROUP", *group, *how, "STREAMS", *streams, *starts))
         return [(stream, list(map(read_entry, entries))) for stream, entries in raw]
 
     async def _healing(self, read: Awaitable[Any]) -> Any:
         """What a read gives; makes streams or groups that it did not find."""
-        with redis_errors_told():
+        with redis_errors_translated():
             try:
                 return await read or ()
             except ResponseError as error:

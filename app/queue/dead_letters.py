@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app.errors import AppError, JobFailedError
 from app.queue.admission import MAX_DEAD_LETTERS
 from app.queue.client import JobClient
-from app.queue.connection import Entry, redis_errors_told
+from app.queue.connection import Entry, redis_errors_translated
 from app.queue.keys import DEAD_LETTERS
 from app.queue.messages import DecodeError, Job, decode_job, new_id
 
@@ -41,7 +41,7 @@ class DeadLetters:
 
     async def all(self) -> list[DeadLetter]:
         """Oldest first."""
-        with redis_errors_told():
+        with redis_errors_translated():
             found = await self.client.xrange(DEAD_LETTERS, count=2 * MAX_DEAD_LETTERS)
         return [_letter(entry) for entry in cast(list[Entry], found)]
 
@@ -49,7 +49,7 @@ class DeadLetters:
         """Deletes these; returns how many were there."""
         if not letters:
             return 0
-        with redis_errors_told():
+        with redis_errors_translated():
             return int(await self.client.xdel(DEAD_LETTERS, *(one.letter_id for one in letters)))
 
     async def retry(self, letter: DeadLetter, jobs: JobClient, timeout_ms: int) -> None:

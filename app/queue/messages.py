@@ -113,7 +113,7 @@ class Job:
         return _JOB.dump_json(self, exclude_defaults=True)
 
 
-def told_of(jobs: Iterable[Job]) -> dict[str, list[str]]:
+def log_fields(jobs: Iterable[Job]) -> dict[str, list[str]]:
     """What a log line about `jobs` says of them, as the `extra` of a logger."""
     jobs = list(jobs)
     return {

@@ -17,7 +17,7 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
-from app.queue.connection import Calls, Script, redis_errors_told
+from app.queue.connection import Calls, Script, redis_errors_translated
 from app.queue.keys import budget_key, in_flight_key
 from app.queue.messages import new_id
 from app.settings import Rate, Settings
@@ -81,7 +81,7 @@ class ClientLimits:
     async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:
         most, period_s = self.rate or Rate(0, 1)
         asked = (spending.num_images, most, period_s * 1_000_000, self.max_images or 0)
-        with redis_errors_told():
+        with redis_errors_translated():
             admitted, left, full_us, wait_us, in_flight = await self._spend(
                 keys=spending.keys, args=[*asked, spending.lease, timeout_ms + LEASE_GRACE_MS]
             )
@@ -107,7 +107,7 @@ class ClientLimits:
 
     async def _end(self, spending: Spending, back_us: int) -> None:
         """The lease ends by itself when Redis is away."""
-        with suppress(QueueUnavailableError), redis_errors_told():
+        with suppress(QueueUnavailableError), redis_errors_translated():
             await self._unspend(keys=spending.keys, args=[spending.lease, back_us])
 
     def _headers(self, left: int, full_us: int) -> dict[str, str]:

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from app.background import background
 from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, RetiredCheckpointError
-from app.queue.connection import Calls, Script, redis_errors_told
+from app.queue.connection import Calls, Script, redis_errors_translated
 from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
 
@@ -43,7 +43,7 @@ class Heartbeats:
 
         Raises RendererMismatchError when another renderer is on record, QueueUnavailableError.
         """
-        with redis_errors_told():
+        with redis_errors_translated():
             disputed = await self._beat(
                 keys=[WORKERS, CARDS, CARDS_SEEN, *(renderer_key(c.fingerprint) for c in cards)],
                 args=[
@@ -62,11 +62,11 @@ class Heartbeats:
 
     async def withdraw(self) -> None:
         """Takes this worker off the list at once; raises QueueUnavailableError."""
-        with redis_errors_told():
+        with redis_errors_translated():
             await self.client.hdel(WORKERS, self.worker_id)
 
     async def _refuse(self, card: ModelCard) -> None:
-        with redis_errors_told():
+        with redis_errors_translated():
             recorded = await self.client.get(renderer_key(card.fingerprint))
         other = recorded.decode() if isinstance(recorded, bytes) else "another one"
         raise RendererMismatchError(
@@ -212,7 +212,7 @@ class ModelCards:
         pipe.hgetall(WORKERS)
         pipe.hgetall(CARDS)
         pipe.hgetall(CARDS_SEEN)
-        with redis_errors_told():
+        with redis_errors_translated():
             (seconds, micros), workers, cards, seen = await pipe.execute()
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(

@@ -89,7 +89,7 @@ class Backlog:
         """Puts newly claimed jobs in their places."""
         if jobs:
             self._jobs = in_order([*self._jobs, *jobs])
-            self.tell()
+            self.notify()
 
     def take(self, max_images: int) -> list[Claimed]:
         """The next batch; there must be one."""
@@ -100,10 +100,10 @@ class Backlog:
             self.halve(batch)
             return self.take(max_images)
         batch, self._jobs = take_batch(self._jobs, max_images)
-        self.tell()  # there is room for claims
+        self.notify()  # there is room for claims
         return batch
 
-    def give_back(self, batch: Sequence[Claimed]) -> None:
+    def put_back(self, batch: Sequence[Claimed]) -> None:
         """Puts a batch that was not launched where it was."""
         self._jobs[:0] = batch
 
@@ -112,7 +112,7 @@ class Backlog:
         half = len(batch) // 2
         self._halves.extendleft([part for part in (list(batch[half:]), list(batch[:half])) if part])
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wakes who waits in `change`."""
         self._changed.set()
 

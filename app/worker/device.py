@@ -31,10 +31,10 @@ from typing import TypeVar
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app.queue.messages import Job, told_of
+from app.queue.messages import Job, log_fields
 from app.queue.scheduling import Claimed
-from app.worker.answering import Answer, Drawn, draw
 from app.worker.renderer import Renderer
+from app.worker.replies import JobReply, RenderedBatch, render_batch
 
 logger = logging.getLogger(__name__)
 REMEMBER_S = 60.0
@@ -120,7 +120,7 @@ class Watchdog:
             "and this process ends",
             len(batch),
             self.limit_s,
-            extra=told_of(claimed.job for claimed in batch),
+            extra=log_fields(claimed.job for claimed in batch),
         )
         faulthandler.dump_traceback(all_threads=True)  # where it hangs
         logging.shutdown()
@@ -138,23 +138,23 @@ class Device:
         self.watchdog = Watchdog(watchdog_s)
         self._thread = ThreadPoolExecutor(1, "device")
 
-    def draw(
+    def render(
         self,
         renderer: Renderer,
         batch: list[Claimed],
         now_us: int,
         others_wait: Callable[[], bool],
-    ) -> asyncio.Future[tuple[Drawn, list[Answer]]]:
-        """See `app.worker.answering.draw`; raises whatever the renderer raises."""
+    ) -> asyncio.Future[tuple[RenderedBatch, list[JobReply]]]:
+        """See `app.worker.replies.render_batch`; raises whatever the renderer raises."""
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("draws", extra=told_of(claimed.job for claimed in batch))
-        return self._run(batch, lambda: draw(renderer, batch, now_us, others_wait))
+            logger.debug("draws", extra=log_fields(claimed.job for claimed in batch))
+        return self._run(batch, lambda: render_batch(renderer, batch, now_us, others_wait))
 
     async def raise_if_lost(self, renderer: Renderer, failed: list[Claimed]) -> None:
         """Draws a known picture after a batch `failed`; raises DeviceLostError where that fails."""
         known = Job(renderer.card.fingerprint, label=0, seed=KNOWN_SEED)
         try:
-            await self._run(failed, lambda: renderer.draw([known]))
+            await self._run(failed, lambda: renderer.render([known]))
         except Exception as error:
             why = f"a known picture cannot be drawn either: {type(error).__name__}: {error}"
             raise DeviceLostError(f"the device is lost ({why})") from error

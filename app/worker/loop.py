@@ -13,14 +13,14 @@ from dataclasses import replace
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.queue.connection import check_version
 from app.queue.consumer import JobClaims, Launch
-from app.queue.messages import WorkerStatus, told_of
+from app.queue.messages import WorkerStatus, log_fields
 from app.queue.registry import Heartbeats
 from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
 from app.telemetry import Tracing, WorkerMetrics
-from app.worker.answering import Answering
 from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
 from app.worker.renderer import Renderer
+from app.worker.replies import ReplySender
 
 logger = logging.getLogger(__name__)
 CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
@@ -38,19 +38,19 @@ class Presence:
         self,
         settings: Settings,
         heartbeats: Heartbeats,
-        answering: Answering,
+        answering: ReplySender,
         renderers: Mapping[str, Renderer],
         retiring: Set[str],
     ) -> None:
         self.settings = settings
         self.heartbeats = heartbeats
-        self.answering = answering
+        self.replies = answering
         self.renderers, self.retiring = renderers, retiring
         self.ended = False
         self._num_images = 0
         self._images_per_s = 0.0
 
-    def drew(self, num_images: int, model_s: float) -> None:
+    def observe_batch(self, num_images: int, model_s: float) -> None:
         """Counts a forward pass, and what it says of the device's speed."""
         self._num_images += num_images
         speed = num_images / max(model_s, 1e-6)
@@ -66,7 +66,7 @@ class Presence:
             num_images=self._num_images,
             images_per_s=self._images_per_s,
         )
-        await self.answering.claims.refresh(self.answering.held.values())
+        await self.replies.claims.refresh(self.replies.held.values())
         await self.heartbeats.beat(status, cards)
 
     async def beat_until_ended(self) -> None:
@@ -105,10 +105,8 @@ class WorkerLoop:
         self.metrics = metrics
         self.stopping = asyncio.Event()
         self.device = Device(settings.watchdog_s)
-        self.answering = Answering(claims, metrics, tracing)
-        self.presence = Presence(
-            settings, heartbeats, self.answering, self.renderers, self.retiring
-        )
+        self.replies = ReplySender(claims, metrics, tracing)
+        self.presence = Presence(settings, heartbeats, self.replies, self.renderers, self.retiring)
         self.backlog = Backlog()
         self.limit = BatchLimit(settings.max_batch_images)
         self._group: asyncio.TaskGroup | None = None
@@ -118,7 +116,7 @@ class WorkerLoop:
     def stop(self) -> None:
         """Claims no more; `run` returns when what is claimed has been answered."""
         self.stopping.set()
-        self.backlog.tell()
+        self.backlog.notify()
 
     async def run(self) -> None:
         """Serves until `stop`; raises RendererMismatchError, in a group when it has served.
@@ -153,7 +151,7 @@ class WorkerLoop:
                 logger.warning("waiting for Redis: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
             else:
-                logger.info("ready", extra={"consumer": self.claims.consumer})
+                logger.info("ready", extra={"worker_id": self.claims.worker_id})
                 return
 
     async def _claim_until_stopped(self) -> None:
@@ -171,7 +169,7 @@ class WorkerLoop:
                 await asyncio.sleep(RETRY_S)
 
     async def _draw_until_drained(self, claiming: asyncio.Task[None]) -> None:
-        claiming.add_done_callback(lambda _: self.backlog.tell())
+        claiming.add_done_callback(lambda _: self.backlog.notify())
         while self.backlog or not claiming.done():
             if not self.backlog:
                 await self.backlog.change()
@@ -199,13 +197,13 @@ class WorkerLoop:
                 return
 
     def _add(self, jobs: Sequence[Claimed]) -> None:
-        self.backlog.add(self.answering.hold(jobs))
+        self.backlog.add(self.replies.hold(jobs))
 
     async def _draw(self, batch: list[Claimed]) -> None:
         try:
             launch = await self.claims.launch(batch)
         except QueueUnavailableError:
-            self.backlog.give_back([replace(claimed, launch_lost=True) for claimed in batch])
+            self.backlog.put_back([replace(claimed, launch_lost=True) for claimed in batch])
             await asyncio.sleep(RETRY_S)
             return
         ready = self._sort_out(batch, launch)
@@ -217,37 +215,37 @@ class WorkerLoop:
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
         """Those that may run; the late and the deadly are answered, the lost let go."""
         known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
-        self.answering.drop([claimed for claimed in batch if claimed.place not in known])
+        self.replies.drop([claimed for claimed in batch if claimed.place not in known])
         if launch.cancelled:
             self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
-            self._answer(self.answering.expire(launch.expired))
+            self._answer(self.replies.expire(launch.expired))
         max_launches = self.settings.max_launches
         if deadly := [claimed for claimed in launch.ready if claimed.launches > max_launches]:
             why = f"{max_launches} workers died while they drew this image"
-            self._answer(self.answering.fail(deadly, why))
+            self._answer(self.replies.fail(deadly, why))
         return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
 
     async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
         """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        drawing = self.device.draw(renderer, ready, now_us, lambda: bool(self.backlog))
-        await asyncio.wait([drawing])
-        if (error := drawing.exception()) is not None:
+        rendering = self.device.render(renderer, ready, now_us, lambda: bool(self.backlog))
+        await asyncio.wait([rendering])
+        if (error := rendering.exception()) is not None:
             await self._try_again(renderer, ready, error)
             return
-        drawn, answers = drawing.result()
+        rendered, answers = rendering.result()
         self._last_batch_images = len(ready)
-        self.presence.drew(len(ready), drawn.stages.model_s)
-        self.metrics.observe_batch(len(ready), drawn.stages.model_s)
-        self._answer(self.answering.send(drawn, answers))
+        self.presence.observe_batch(len(ready), rendered.timing.model_s)
+        self.metrics.observe_batch(len(ready), rendered.timing.model_s)
+        self._answer(self.replies.send(rendered, answers))
 
     async def _try_again(
         self, renderer: Renderer, batch: list[Claimed], error: BaseException
     ) -> None:
         """In halves: one of its jobs is to blame, or they were too many. A job that fails alone,
         and not for the first time, is given up, but none where the device is to blame."""
-        told = told_of(claimed.job for claimed in batch)
+        told = log_fields(claimed.job for claimed in batch)
         logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told)
         if len(batch) > 1 and is_out_of_memory(error):
             self.limit.lower(len(batch) // 2)
@@ -259,7 +257,7 @@ class WorkerLoop:
             self.backlog.halve(failed)
             return
         why = f"the image could not be drawn: {type(error).__name__}"
-        self._answer(self.answering.fail(failed, why))
+        self._answer(self.replies.fail(failed, why))
 
     async def _end_if_device_is_lost(self, renderer: Renderer, batch: list[Claimed]) -> None:
         """Raises DeviceLostError when it is lost, once what was drawn before is answered."""

@@ -19,7 +19,7 @@ from app.background import background
 from app.errors import QueueTooOldError
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.messages import new_id, told_of
+from app.queue.messages import log_fields, new_id
 from app.queue.registry import Heartbeats, RendererMismatchError
 from app.settings import (
     CONFIGURATION_EXIT,
@@ -60,17 +60,17 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     gc.freeze()  # the model and torch stay: they are not looked through again and again
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
-    consumer = consumer_name(settings)
+    worker_id = worker_id_of(settings)
     metrics = WorkerMetrics(settings.max_batch_images)
     claims = JobClaims(
         client,
         blocking,
-        consumer=consumer,
+        worker_id=worker_id,
         fingerprints=[renderer.card.fingerprint for renderer in renderers],
         reply_max_bytes=settings.reply_max_bytes,
         reply_ttl_s=settings.reply_ttl_s,
     )
-    heartbeats = Heartbeats(client, consumer, renderer_ttl_s=settings.renderer_ttl_s)
+    heartbeats = Heartbeats(client, worker_id, renderer_ttl_s=settings.renderer_ttl_s)
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics, tracing)
     if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
         metrics.registry.register(DeviceMemory(cuda_memory))
@@ -119,7 +119,7 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        logger.info("stopping", extra={"held": len(worker.answering.held)})
+        logger.info("stopping", extra={"held": len(worker.replies.held)})
         worker.stop()
         loop.call_later(drain_s, _abandon, drain_s)
 
@@ -131,7 +131,7 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
         return _refuse(error)
     except ExceptionGroup as errors:  # it has served: as a restarted one it may serve again
         if (lost := errors.subgroup(DeviceLostError)) is not None:
-            told = told_of(claimed.job for claimed in worker.answering.held.values())
+            told = log_fields(claimed.job for claimed in worker.replies.held.values())
             logger.critical("%s, and this process ends", lost.exceptions[0], extra=told)
             return DEVICE_LOST_EXIT
         _, unforeseen = errors.split(RendererMismatchError)
@@ -147,7 +147,7 @@ def _abandon(drain_s: float) -> None:
     os._exit(1)
 
 
-def consumer_name(settings: Settings) -> str:
+def worker_id_of(settings: Settings) -> str:
     """The same for each process of a slot of a host, so that it finds what the last one left."""
     host = socket.gethostname()
     if settings.worker_slot is not None:

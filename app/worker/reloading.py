@@ -127,7 +127,7 @@ class Reloading:
     def _let_go(self) -> None:
         """Claims no more jobs of retired models, then drops those of which none is held."""
         worker, now_s = self.worker, time.monotonic()
-        held = {claimed.job.fingerprint for claimed in worker.answering.held.values()}
+        held = {claimed.job.fingerprint for claimed in worker.replies.held.values()}
         for fingerprint in self._unclaimed - held:
             del self._drop_at_s[fingerprint], worker.renderers[fingerprint]
             worker.retiring.discard(fingerprint)

@@ -23,7 +23,7 @@ Weights = NDArray[np.float32]  # (Q, h, w)
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DeviceOutput:
     """What the device made of one job."""
 
     pixels: Pixels | None
@@ -38,10 +38,10 @@ class Renderer(Protocol):
     def card(self) -> ModelCard:
         """What the API is told of this model."""
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """One drawing a job, in one forward pass: many samples, or one attention map."""
 
-    def encode(self, job: Job, drawing: Drawing) -> bytes:
+    def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """The body of the reply, in the job's output."""
 
 
@@ -55,18 +55,18 @@ class SamplerRenderer:
         self.card = card
         self._encode, self._attention_picture = encode, attention_picture
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
         if jobs[0].kind == "frame":
-            return [Drawing(self._frame(job)) for job in jobs]
+            return [DeviceOutput(self._frame(job)) for job in jobs]
         if jobs[0].kind != "sample":
             return [self._attend(job) for job in jobs]
         pixels = self._sample(jobs)
-        return [Drawing(image) for image in pixels]
+        return [DeviceOutput(image) for image in pixels]
 
-    def encode(self, job: Job, drawing: Drawing) -> bytes:
+    def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """See Renderer."""
-        pixels, weights, whole = drawing.pixels, drawing.weights, drawing.whole
+        pixels, weights, whole = output.pixels, output.weights, output.whole
         if whole is not None:
             return whole.maxima.astype("<f4").tobytes() + whole.levels.tobytes()
         if weights is not None and job.output == "npy":
@@ -103,14 +103,14 @@ class SamplerRenderer:
         weights[0, job.to_label] += part
         return np.asarray(self.sampler.render(between(start, end, part)[None], weights)[0])
 
-    def _attend(self, job: Job) -> Drawing:
+    def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":
             whole = self.sampler.whole_attention(job.label, job.seed, job.truncation, job.layer)
-            return Drawing(None, whole=whole)
+            return DeviceOutput(None, whole=whole)
         asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
         if job.output != "png":
-            return Drawing(None, self.sampler.attention(*asked))
-        return Drawing(*self.sampler.sample_with_attention(*asked))
+            return DeviceOutput(None, self.sampler.attention(*asked))
+        return DeviceOutput(*self.sampler.sample_with_attention(*asked))
 
     def _document(self, job: Job, weights: Weights) -> bytes:
         document = {

@@ -50,7 +50,7 @@ async def test_a_request_and_the_stages_of_its_job_are_one_trace(
 ) -> None:
     """That of the client, over the API, the queue and the worker; each stage as long as it took."""
     blocking = connect_blocking(redis_url, "one", timeout_s=2)
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     beats = Heartbeats(client, "one", renderer_ttl_s=30)
     renderer = FakeRenderer(draw_s=0.05)
     worker = WorkerLoop(FAST, [renderer], claims, beats, WorkerMetrics(4), tracing)

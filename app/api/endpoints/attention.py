@@ -11,8 +11,8 @@ from starlette.responses import Response
 from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
-    DRAWING_ERRORS,
     IMMUTABLE,
+    JOB_ERRORS,
     REVALIDATE,
     card_of_image,
     required_class,
@@ -48,7 +48,7 @@ ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_arg
         NotAcceptableError,
         NotFoundError,
         RetiredCheckpointError,
-        *DRAWING_ERRORS,
+        *JOB_ERRORS,
     ),
     openapi_extra=query_parameters(AttentionFields),
 )

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.combined_files import SHEET_TYPES, Sheet
+from app.api.combined_files import BUNDLE_TYPES, Bundle
 from app.api.documentation import (
     NOT_MODIFIED,
     json_body,
@@ -19,15 +19,15 @@ from app.api.documentation import (
 )
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
-    DRAWING_ERRORS,
     FIELDS_ERRORS,
+    JOB_ERRORS,
     NO_STORE,
     REVALIDATE,
     card_of_image,
-    picture_jobs,
+    image_jobs,
     required_class,
     respond,
-    respond_together,
+    respond_combined,
 )
 from app.api.requests import all_fields, negotiated, query_fields
 from app.api.schemas import (
@@ -45,7 +45,7 @@ from app.telemetry import request_id
 
 router = APIRouter(tags=["pictures"], route_class=PlainRoute)
 PICTURES: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
-LAYOUTS: dict[str, Layout] = {media: layout for layout, media in SHEET_TYPES.items()}
+LAYOUTS: dict[str, Layout] = {media: layout for layout, media in BUNDLE_TYPES.items()}
 IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
 
 
@@ -53,8 +53,7 @@ IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
     "/generate",
     summary="Pictures of a class",
     response_class=Response,
-    responses=pictures(ALL_TYPES, document=GeneratedOut)
-    | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
+    responses=pictures(ALL_TYPES, document=GeneratedOut) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
@@ -66,12 +65,12 @@ async def generate(request: Request) -> Response:
     """
     services = services_of(request)
     fields = await all_fields(request, GenerateFields)
-    sheet = sheet_for(fields.format, fields.layout, request.headers)
+    sheet = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
     card = services.model(fields.model)
     several = fields.n > 1 or sheet.layout != "grid"
-    jobs = picture_jobs(
+    jobs = image_jobs(
         services,
         card,
         key,
@@ -84,7 +83,7 @@ async def generate(request: Request) -> Response:
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
-        return await respond_together(
+        return await respond_combined(
             request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
         )
     return await respond(
@@ -109,7 +108,7 @@ async def generate(request: Request) -> Response:
         NotAcceptableError,
         NotFoundError,
         RetiredCheckpointError,
-        *DRAWING_ERRORS,
+        *JOB_ERRORS,
     ),
     openapi_extra=query_parameters(ImageFields),
 )
@@ -136,7 +135,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
     return await respond(request, services, card, job, timeout_ms=timeout_ms)
 
 
-def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Sheet:
+def bundle_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Bundle:
     """How pictures are laid out and in which format; raises NotAcceptableError.
 
     What the fields say beats the Accept header. A zip or a document has PNG files if not told
@@ -144,7 +143,7 @@ def sheet_for(file_format: FileFormat | None, layout: Layout | None, headers: He
     """
     if layout is None and file_format is None:
         accepted = negotiated(headers, ALL_TYPES)
-        return Sheet(LAYOUTS.get(accepted, "grid"), PICTURES.get(accepted, "png"))
+        return Bundle(LAYOUTS.get(accepted, "grid"), PICTURES.get(accepted, "png"))
     if file_format is None and layout == "grid":
         file_format = PICTURES[negotiated(headers, IMAGE_TYPES)]
-    return Sheet(layout or "grid", file_format or "png")
+    return Bundle(layout or "grid", file_format or "png")

@@ -12,12 +12,12 @@ from app.api.combined_files import WALK_TYPES, Walk
 from app.api.documentation import json_body, pictures, problems, query_parameters
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
-    DRAWING_ERRORS,
     FIELDS_ERRORS,
+    JOB_ERRORS,
     REVALIDATE,
     refuse_too_many,
     required_class,
-    respond_together,
+    respond_combined,
 )
 from app.api.requests import all_fields, negotiated
 from app.api.schemas import InterpolateFields, WalkFormat
@@ -35,7 +35,7 @@ WHOLE = 1000  # thousandths of the way
     "/interpolate",
     summary="A walk between two pictures",
     response_class=Response,
-    responses=pictures(FORMATS) | problems(*FIELDS_ERRORS, *DRAWING_ERRORS),
+    responses=pictures(FORMATS) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
     openapi_extra=query_parameters(InterpolateFields) | json_body(InterpolateFields),
 )
 async def interpolate(request: Request) -> Response:
@@ -50,7 +50,7 @@ async def interpolate(request: Request) -> Response:
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     card = services.model(fields.model)
     jobs = frame_jobs(services, card, fields)
-    return await respond_together(
+    return await respond_combined(
         request,
         services,
         card,

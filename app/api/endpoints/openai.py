@@ -17,11 +17,11 @@ from app.api.combined_files import json_with
 from app.api.documentation import json_body, openai_errors
 from app.api.middleware import PlainRoute, header
 from app.api.rendering import (
-    DRAWING_ERRORS,
+    JOB_ERRORS,
     NO_STORE,
-    Rendering,
-    picture_jobs,
-    put_together,
+    RenderedFile,
+    combine,
+    image_jobs,
     render,
 )
 from app.api.requests import all_fields, query_fields
@@ -53,7 +53,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](
         RequestTimeoutError,
         RetiredCheckpointError,
         UnsupportedMediaTypeError,
-        *DRAWING_ERRORS,
+        *JOB_ERRORS,
     ),
     openapi_extra=json_body(OpenAIFields, required=("prompt",)),
 )
@@ -67,7 +67,7 @@ async def generations(request: Request) -> Response:
         )
     card = services.model(fields.model)
     refuse_other_size(card, fields.size)
-    jobs = picture_jobs(
+    jobs = image_jobs(
         services,
         card,
         fields.prompt,
@@ -82,7 +82,7 @@ async def generations(request: Request) -> Response:
     renderings, told = await render(request, services, card, jobs, timeout_ms)
     made = {"created": int(time.time())}
     make = partial(json_with, made, "data", described(jobs, renderings, base))
-    body = await put_together(services, make, deadline_s)
+    body = await combine(services, make, deadline_s)
     return Response(body, 200, {"Cache-Control": NO_STORE, **told}, "application/json")
 
 
@@ -128,7 +128,7 @@ def refuse_other_size(card: ModelCard, size: str | None) -> None:
 
 
 def described(
-    jobs: Sequence[Job], renderings: Sequence[Rendering], base: str | None
+    jobs: Sequence[Job], renderings: Sequence[RenderedFile], base: str | None
 ) -> Iterator[dict[str, str]]:
     """Each picture in Base64 or, with the address of this server, by its own."""
     for job, rendering in zip(jobs, renderings, strict=True):

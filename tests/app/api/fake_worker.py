@@ -57,7 +57,7 @@ class FakeWorker:
             connect_blocking(self.url, "worker", timeout_s=2.0) as blocking,
         ):
             claims = JobClaims(
-                client, blocking, consumer=self.name, fingerprints=[self.card.fingerprint]
+                client, blocking, worker_id=self.name, fingerprints=[self.card.fingerprint]
             )
             beats = Heartbeats(client, self.name, renderer_ttl_s=30)
             await claims.join()

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.combined_files import GUTTER_PX, Named, Sheet, grid, json_with
+from app.api.combined_files import GUTTER_PX, Bundle, NamedFile, grid, json_with
 from app.api.schemas import GeneratedOut
 from app.queue.messages import FileFormat
 from model.pictures import contact_sheet
 
 
-def picture(seed: int, file_format: str = "png", size: tuple[int, int] = (8, 6)) -> Named:
+def picture(seed: int, file_format: str = "png", size: tuple[int, int] = (8, 6)) -> NamedFile:
     """One colour for each seed."""
     buffer = io.BytesIO()
     Image.new("RGB", size, (seed, 2 * seed, 255 - seed)).save(buffer, file_format.upper())
-    return Named(f"id-{seed}", seed, buffer.getvalue())
+    return NamedFile(f"id-{seed}", seed, buffer.getvalue())
 
 
 @pytest.mark.parametrize(("num_images", "columns"), [(1, 1), (2, 2), (5, 3), (9, 3), (64, 8)])
@@ -38,7 +38,7 @@ def test_a_grid_is_the_contact_sheet_that_the_command_line_makes(
 @pytest.mark.parametrize("file_format", ["webp", "jpeg"])
 def test_a_grid_may_be_lossy(file_format: FileFormat) -> None:
     """It is encoded once, from lossless pictures."""
-    assert Sheet("grid", file_format).unit_format == "png"
+    assert Bundle("grid", file_format).unit_format == "png"
     sheet = Image.open(io.BytesIO(grid([picture(9).body] * 4, file_format)))
     assert sheet.format == file_format.upper()
     assert sheet.size == (2 * 8 + GUTTER_PX, 2 * 6 + GUTTER_PX)
@@ -54,7 +54,7 @@ def test_json_of_pictures_is_spelt_as_json_spells_it() -> None:
 
 def test_a_zip_has_the_files_as_they_are_and_is_the_same_each_time() -> None:
     """Names are image ids; no clock goes in."""
-    sheet = Sheet("zip", "webp", "model", "cat")
+    sheet = Bundle("zip", "webp", "model", "cat")
     pictures = [picture(seed, "webp") for seed in (1, 2)]
     made = sheet.make(pictures)
     with ZipFile(io.BytesIO(made)) as file:
@@ -67,7 +67,7 @@ def test_a_zip_has_the_files_as_they_are_and_is_the_same_each_time() -> None:
 
 def test_a_document_has_names_addresses_and_files() -> None:
     """As its schema says."""
-    made = json.loads(Sheet("json", "jpeg", "model", "cat").make([picture(1, "jpeg")]))
+    made = json.loads(Bundle("json", "jpeg", "model", "cat").make([picture(1, "jpeg")]))
     GeneratedOut.model_validate(made)
     [one] = made["images"]
     assert (made["model"], made["class"]) == ("model", "cat")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.services import OVERHEAD_BYTES, ImageCache, Picture
+from app.api.services import OVERHEAD_BYTES, EncodedFile, ImageCache
 
 
-def picture(num_bytes: int = 100) -> Picture:
-    return Picture(b"x" * num_bytes, "image/png")
+def picture(num_bytes: int = 100) -> EncodedFile:
+    return EncodedFile(b"x" * num_bytes, "image/png")
 
 
 def test_the_least_recently_used_is_forgotten_first() -> None:

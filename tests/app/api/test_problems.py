@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.api import requests
 from app.api.main import create_app
 from app.api.middleware import MAX_BODY_BYTES
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready
@@ -149,7 +149,7 @@ async def test_a_retired_checkpoint_is_gone(
 
 async def test_when_redis_goes_away_the_queue_is_unavailable(settings: Settings) -> None:
     """503, while /livez and /metrics answer; when it is back, so is the service."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         app = create_app(settings.model_copy(update={"redis_url": SecretStr(server.url)}))
         async with started(app) as client:
             async with FakeWorker(server.url).running():

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from app.api.authentication import client_of
 from app.api.main import create_app
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.queue.connection import connect
 from app.queue.rate_limit import ClientLimits
 from app.settings import Rate, Settings
@@ -99,7 +99,7 @@ async def test_images_in_flight_are_bounded_and_end_with_their_request(client: R
 
 async def test_an_answer_does_not_wait_for_a_redis_that_hangs() -> None:
     """What was drawn is answered at once; its place is given back beside it."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         assert server.process
         async with connect(server.url, "test", timeout_s=2.0) as client:
             limits = ClientLimits(client, None, 3)
@@ -152,7 +152,7 @@ async def test_a_client_with_enough_in_flight_is_told_the_backlog(
 
 async def test_without_redis_a_limit_is_the_usual_503(settings: Settings) -> None:
     """Soon, not never."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         limited = {"redis_url": SecretStr(server.url), "rate_limit": "9/minute"}
         async with started(create_app(settings.model_copy(update=limited))) as http:
             async with FakeWorker(server.url).running():

@@ -34,7 +34,7 @@ def measured_worker(client: Redis, redis_url: str) -> WorkerLoop:
     """A worker that takes DRAW_S for two pictures."""
     settings = FAST.model_copy(update={"max_batch_images": BATCH})
     blocking = connect_blocking(redis_url, "one", timeout_s=2.0)
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
     return WorkerLoop(settings, [FakeRenderer(DRAW_S)], claims, heartbeats, WorkerMetrics(4))
 

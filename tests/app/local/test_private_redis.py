@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from app.local.private_redis import EmbeddedRedis, EmbeddedRedisError, server_binary, server_version
+from app.local.private_redis import PrivateRedis, PrivateRedisError, server_binary, server_version
 
 
 def test_the_server_is_private_bounded_and_leaves_nothing() -> None:
     """A 0700 folder, no TCP port, noeviction; the folder goes with it."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
         with redis.Redis.from_url(server.url) as client:
             config = client.config_get()
@@ -25,7 +25,7 @@ def test_the_server_is_private_bounded_and_leaves_nothing() -> None:
 
 def test_with_a_data_folder_the_queue_outlives_a_crash(tmp_path: Path) -> None:
     """Appended to a file; without the folder nothing is kept."""
-    with EmbeddedRedis(data_dir=tmp_path / "data") as server:
+    with PrivateRedis(data_dir=tmp_path / "data") as server:
         with redis.Redis.from_url(server.url) as client:
             client.config_set("appendfsync", "always")
             client.set("kept", "yes")
@@ -40,8 +40,8 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     (data_dir / "appendonlydir").mkdir(parents=True)
     (data_dir / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
-    server = EmbeddedRedis(data_dir=data_dir)
-    with pytest.raises(EmbeddedRedisError, match=r"valkey-server|redis-server") as error, server:
+    server = PrivateRedis(data_dir=data_dir)
+    with pytest.raises(PrivateRedisError, match=r"valkey-server|redis-server") as error, server:
         pass
     assert "manifest" in str(error.value)
     assert not server.folder.exists()

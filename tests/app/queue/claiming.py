@@ -19,7 +19,7 @@ Entries = list[tuple[bytes, dict[bytes, bytes]]]
 async def new_worker(client: Redis, blocking: Redis, name: str) -> JobClaims:
     """One that has joined."""
     claims = JobClaims(
-        client, blocking, consumer=name, fingerprints=[FINGERPRINT], reply_max_bytes=1000
+        client, blocking, worker_id=name, fingerprints=[FINGERPRINT], reply_max_bytes=1000
     )
     await claims.join()
     return claims

@@ -51,6 +51,6 @@ class Bench:
         self.client = client
         self.queue = JobQueue(client, max_images=MAX_IMAGES, max_bulk_images=MAX_IMAGES)
         self.claims = {
-            name: JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
+            name: JobClaims(client, blocking, worker_id=name, fingerprints=[FINGERPRINT])
             for name in WORKERS
         }

@@ -42,7 +42,7 @@ async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
 
 @pytest.fixture
 async def worker(client: Redis, blocking: Redis) -> JobClaims:
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     await claims.join()
     return claims
 

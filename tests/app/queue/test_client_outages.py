@@ -9,7 +9,7 @@ import pytest
 import uvloop
 
 from app.errors import DeadlineExceededError, QueueTooOldError, QueueUnavailableError
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
@@ -35,14 +35,14 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def test_jobs_outlive_a_redis_that_crashes_and_comes_back_empty() -> None:
     """What was in flight is admitted again under the same id; new jobs are told to come back."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         async with (
             connect(server.url, "test", timeout_s=1) as client,
             connect_blocking(server.url, "test", timeout_s=1) as blocking,
             connect_blocking(server.url, "test", timeout_s=1) as claiming,
         ):
             queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
-            worker = JobClaims(client, claiming, consumer="one", fingerprints=[FINGERPRINT])
+            worker = JobClaims(client, claiming, worker_id="one", fingerprints=[FINGERPRINT])
             async with JobClient(
                 queue, replies, ApiMetrics(), ModelCards(client)
             ).running() as jobs:
@@ -101,7 +101,7 @@ def test_a_job_is_answered_under_uvloop_as_well(redis_url: str) -> None:
             connect_blocking(redis_url, "test", timeout_s=1) as claiming,
         ):
             queue, replies = JobQueue(client, max_images=64), ReplyStream(blocking, ttl_s=60)
-            worker = JobClaims(client, claiming, consumer="one", fingerprints=[FINGERPRINT])
+            worker = JobClaims(client, claiming, worker_id="one", fingerprints=[FINGERPRINT])
             await worker.join()
             async with JobClient(
                 queue, replies, ApiMetrics(), ModelCards(client)

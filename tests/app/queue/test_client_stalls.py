@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 from app.errors import DeadlineExceededError, QueueUnavailableError
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.queue.admission import JobQueue
 from app.queue.client import GRACE_S, JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
@@ -25,7 +25,7 @@ TIMEOUT_S = 0.4  # of a call to Redis
 
 
 @contextmanager
-def stalled(server: EmbeddedRedis) -> Iterator[None]:
+def stalled(server: PrivateRedis) -> Iterator[None]:
     """Inside the block Redis hangs."""
     assert server.process
     server.process.send_signal(signal.SIGSTOP)
@@ -37,7 +37,7 @@ def stalled(server: EmbeddedRedis) -> Iterator[None]:
 
 @asynccontextmanager
 async def opened(
-    server: EmbeddedRedis, timeout_s: float
+    server: PrivateRedis, timeout_s: float
 ) -> AsyncIterator[tuple[JobClient, JobClaims]]:
     """A replica whose calls take `timeout_s` at most, and a worker; both know their Redis."""
     async with (
@@ -63,7 +63,7 @@ async def drained(jobs: JobClient) -> None:
 
 async def test_the_time_of_a_request_covers_its_admission() -> None:
     """The queue is to blame then, not the job; it is not launched when Redis goes on."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         async with opened(server, timeout_s=5) as (jobs, worker):
             with stalled(server):
                 began_s = time.monotonic()
@@ -75,7 +75,7 @@ async def test_the_time_of_a_request_covers_its_admission() -> None:
 
 async def test_a_request_that_a_stalled_redis_cost_its_answer_is_never_drawn() -> None:
     """Its admission lies before Redis, which runs it when it goes on, long after the 503."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         async with opened(server, timeout_s=TIMEOUT_S) as (jobs, worker):
             with stalled(server):
                 with pytest.raises(QueueUnavailableError):

@@ -17,7 +17,7 @@ from app.errors import JobFailedError, QueueUnavailableError
 from app.local.private_redis import server_binary
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
-from app.queue.connection import Calls, connect, connect_blocking, redis_errors_told
+from app.queue.connection import Calls, connect, connect_blocking, redis_errors_translated
 from app.queue.consumer import JobClaims
 from app.queue.keys import KEY_PREFIX
 from app.queue.messages import Job, Reply, WorkerStatus
@@ -59,7 +59,7 @@ async def until_it_serves(client: Redis) -> None:
     async with asyncio.timeout(10):
         while True:
             try:
-                with redis_errors_told():
+                with redis_errors_translated():
                     await calls("CLUSTER", "ADDSLOTS", *range(16384))
                     break
             except QueueUnavailableError:
@@ -78,7 +78,7 @@ async def test_the_whole_queue_works_in_a_cluster(cluster_url: str) -> None:
     ):
         await until_it_serves(client)
         claims = JobClaims(
-            client, claiming, consumer="one", fingerprints=[FINGERPRINT], reply_max_bytes=10
+            client, claiming, worker_id="one", fingerprints=[FINGERPRINT], reply_max_bytes=10
         )
         await claims.join()
         card = FakeRenderer().card

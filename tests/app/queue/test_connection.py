@@ -13,7 +13,7 @@ from redis.asyncio import Redis, SSLConnection
 from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueTooOldError, QueueUnavailableError
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.queue.connection import (
     MAX_BLOCK_S,
     MAX_CONNECTIONS,
@@ -22,7 +22,7 @@ from app.queue.connection import (
     check_version,
     connect,
     connect_blocking,
-    redis_errors_told,
+    redis_errors_translated,
 )
 from app.queue.registry import ModelCards
 from tests.app.queue.old_redis import redis_of_version
@@ -42,7 +42,7 @@ async def test_a_connection_that_is_not_to_be_had_is_a_queue_that_does_not_answe
     async with connect(redis_url, "test", timeout_s=0.05) as client:
         pool = client.connection_pool
         taken = [await pool.get_connection() for _ in range(MAX_CONNECTIONS)]  # type: ignore[no-untyped-call]
-        with pytest.raises(QueueUnavailableError), redis_errors_told():
+        with pytest.raises(QueueUnavailableError), redis_errors_translated():
             await client.ping()
         for connection in taken:
             await pool.release(connection)
@@ -104,7 +104,7 @@ async def test_any_newer_redis_will_do(version: str) -> None:
 async def test_what_is_wrong_with_redis_stands_in_the_log_alone(client: Redis) -> None:
     """A client is told that the queue does not answer, an operator why."""
     await client.set("text", "")
-    with pytest.raises(QueueUnavailableError) as error, redis_errors_told():
+    with pytest.raises(QueueUnavailableError) as error, redis_errors_translated():
         await client.xlen("text")
     assert error.value.detail == "the queue does not answer"
     assert "WRONGTYPE" in error.value.with_cause
@@ -132,7 +132,7 @@ async def test_a_held_connection_outlives_an_error_and_never_mixes_up_replies(
 
 async def test_held_connections_that_died_cost_one_call(tmp_path: Path) -> None:
     """However many were held when the server went away."""
-    with EmbeddedRedis(tmp_path) as server:
+    with PrivateRedis(tmp_path) as server:
         async with connect(server.url, "test", timeout_s=1.0) as client:
             calls = Calls(client)
             await asyncio.gather(*(calls("PING") for _ in range(8)))
@@ -163,7 +163,7 @@ async def test_a_burst_of_calls_leaves_connections_to_others(client: Redis) -> N
 
 async def test_a_stall_under_load_is_over_when_redis_goes_on() -> None:
     """Calls that wait for one another do so within their timeout, and none stays behind."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         async with connect(server.url, "test", timeout_s=0.5) as client:
             assert server.process
             calls = Calls(client)

@@ -268,7 +268,7 @@ async def test_consumers_that_died_with_nothing_pending_are_forgotten(
     """A consumer with pending jobs stays: removing it would lose them."""
     await admit(queue, replies, 2)
     [claimed] = await worker.claim(1, wait_s=0)
-    idle = JobClaims(client, blocking, consumer="idle", fingerprints=[FINGERPRINT])
+    idle = JobClaims(client, blocking, worker_id="idle", fingerprints=[FINGERPRINT])
     [done] = await idle.claim(1, wait_s=0)
     assert await idle.finish([(done, reply_to(done))]) == [True]
     assert len(await client.xinfo_consumers(STREAM, GROUP)) == 2

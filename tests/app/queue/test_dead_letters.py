@@ -27,7 +27,7 @@ FAILURE = JobFailedError.slug
 
 @pytest.fixture
 async def worker(client: Redis, blocking: Redis) -> JobClaims:
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     await claims.join()
     return claims
 
@@ -127,7 +127,7 @@ def test_the_command_lists_retries_and_drops(
             connect(redis_url, "test", timeout_s=2) as client,
             connect_blocking(redis_url, "test", timeout_s=2) as blocking,
         ):
-            claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+            claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
             await claims.join()
             await give_up(claims, 7, 8)
 

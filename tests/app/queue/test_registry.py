@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
-from app.local.private_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.queue.connection import connect
 from app.queue.keys import CARDS, CARDS_SEEN, GROUP, WORKERS, stream_key
 from app.queue.messages import ModelCard, WorkerStatus
@@ -159,7 +159,7 @@ async def test_a_replica_that_starts_has_looked_before_it_answers(client: Redis)
 
 async def test_a_replica_starts_though_redis_hangs() -> None:
     """Then it is live, and says why it is not ready."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         assert server.process
         server.process.send_signal(signal.SIGSTOP)
         try:
@@ -177,7 +177,7 @@ async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Lookups go on with the last copy; the log says it once; with Redis, freshness comes back."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         async with (
             connect(server.url, "test", timeout_s=0.2) as client,
             ModelCards(client, heartbeat_s=0.02).running() as cards,

@@ -106,7 +106,7 @@ def test_a_half_that_is_too_large_by_now_is_halved() -> None:
 async def test_who_waits_learns_of_jobs_and_of_room() -> None:
     """Once for each change."""
     backlog = Backlog()
-    for change in (lambda: backlog.add(claimed_each(1)), lambda: backlog.take(1), backlog.tell):
+    for change in (lambda: backlog.add(claimed_each(1)), lambda: backlog.take(1), backlog.notify):
         waiting = asyncio.create_task(backlog.change())
         await asyncio.sleep(0)
         assert not waiting.done()
@@ -118,7 +118,7 @@ def test_a_batch_that_was_not_launched_comes_first_again() -> None:
     """Redis was away."""
     backlog = Backlog()
     backlog.add(claimed_each(1, 2, 3))
-    backlog.give_back(backlog.take(2))
+    backlog.put_back(backlog.take(2))
     assert seeds(backlog.take(8)) == [1, 2, 3]
 
 

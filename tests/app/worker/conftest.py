@@ -23,7 +23,7 @@ from tests.fake_renderer import FINGERPRINT, FakeRenderer
 def build(client: Redis, redis_url: str) -> Build:
     def worker(renderer: FakeRenderer, name: str = "one", settings: Settings = FAST) -> WorkerLoop:
         blocking = connect_blocking(redis_url, name, timeout_s=2.0)
-        claims = JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
+        claims = JobClaims(client, blocking, worker_id=name, fingerprints=[FINGERPRINT])
         heartbeats = Heartbeats(client, name, renderer_ttl_s=30)
         return WorkerLoop(settings, [renderer], claims, heartbeats, WorkerMetrics(4))
 

@@ -80,7 +80,7 @@ def renderer() -> SamplerRenderer:
 
 
 def body(renderer: SamplerRenderer, job: Job) -> bytes:
-    [drawing] = renderer.draw([job])
+    [drawing] = renderer.render([job])
     return renderer.encode(job, drawing)
 
 
@@ -92,7 +92,7 @@ def attention(**members: object) -> Job:
 def test_samples_of_a_batch_become_a_picture_each(renderer: SamplerRenderer) -> None:
     """PNG or the bare bytes, row by row."""
     jobs = [Job(FINGERPRINT, 0, 5, output="raw"), Job(FINGERPRINT, 0, 6)]
-    raw, png = map(renderer.encode, jobs, renderer.draw(jobs))
+    raw, png = map(renderer.encode, jobs, renderer.render(jobs))
     assert raw == bytes([5]) * 48
     assert np.asarray(Image.open(io.BytesIO(png))).tolist() == np.full((4, 4, 3), 6).tolist()
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.api.main import create_app
-from app.api.services import NUM_SHEET_MAKERS
+from app.api.services import NUM_COMBINERS
 from app.api_keys import listed, new_key
 from app.settings import Settings, load_settings
 from tests.app.api.fake_worker import CARD, FakeWorker
@@ -57,8 +57,8 @@ async def test_pictures_are_put_together_beside_the_event_loop(
 ) -> None:
     """By the few threads that make sheets: while these are busy others are answered."""
     services, busy = await services_behind(ready_api), threading.Event()
-    for _ in range(NUM_SHEET_MAKERS):
-        services.sheet_makers.submit(busy.wait)
+    for _ in range(NUM_COMBINERS):
+        services.combiners.submit(busy.wait)
     asked = asyncio.create_task(ready_api.post(PATH, json={"prompt": "tabby", "n": 2}))
     try:
         await asyncio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""Answering: what is encoded together leaves together, and a failure stays alone."""
+"""ReplySender: what is encoded together leaves together, and a failure stays alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from app.errors import JobFailedError
 from app.queue.client import JobClient
-from app.worker.answering import NUM_ENCODERS
+from app.worker.replies import NUM_ENCODERS
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import SHAPELESS_SEED, FakeRenderer
 

@@ -1,4 +1,4 @@
-"""Answering: encodes drawings beside the device and finishes their jobs."""
+"""ReplySender: encodes images beside the device and finishes their jobs."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 from app.errors import AppError, DeadlineExceededError, JobFailedError, QueueUnavailableError
 from app.queue.consumer import SENT, JobClaims
-from app.queue.messages import MEDIA_TYPES, Reply, Timings, told_of
+from app.queue.messages import MEDIA_TYPES, Reply, Timings, log_fields
 from app.queue.scheduling import Claimed
 from app.telemetry import Tracing, WorkerMetrics
-from app.worker.renderer import Drawing, Renderer
+from app.worker.renderer import DeviceOutput, Renderer
 
 logger = logging.getLogger(__name__)
 RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 NUM_ENCODERS = min(4, os.cpu_count() or 1)  # threads
 CHUNK_S = 0.002  # small pictures that are encoded within it share a round trip
-Answer = tuple[Claimed, Reply]
+JobReply = tuple[Claimed, Reply]
 
 
 @dataclass(frozen=True)
-class Stages:
+class BatchTiming:
     """When a batch was launched, by Redis's clock and by this worker's, and how long it ran."""
 
     now_us: int
@@ -45,7 +45,7 @@ class Stages:
         return Timings(queue_s=queue_s, batch_s=batch_s, model_s=self.model_s, encode_s=encode_s)
 
 
-class Answering:
+class ReplySender:
     """Sends each held job its one reply; while Redis is away it tries until the deadline.
 
     `held` is what this worker has claimed and not answered, by place.
@@ -69,16 +69,16 @@ class Answering:
         for claimed in jobs:
             self.held.pop(claimed.place, None)
 
-    async def send(self, drawn: Drawn, answers: list[Answer]) -> None:
+    async def send(self, rendered: RenderedBatch, answers: list[JobReply]) -> None:
         """Sends `answers`, and encodes what waits on all encoder threads.
 
         What is ready together leaves together.
         """
         if answers:
-            self._observe(drawn.renderer, await self._finish(answers))
+            self._observe(rendered.renderer, await self._finish(answers))
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(NUM_ENCODERS, len(drawn.waiting))):
-                group.create_task(self._send_while_any(drawn))
+            for _ in range(min(NUM_ENCODERS, len(rendered.waiting))):
+                group.create_task(self._send_while_any(rendered))
 
     async def refuse(self, jobs: Sequence[Claimed], error: AppError) -> None:
         """Answers `jobs` with an error."""
@@ -96,18 +96,18 @@ class Answering:
 
     async def fail(self, jobs: Sequence[Claimed], why: str) -> None:
         """Tells that `jobs` cannot be done."""
-        logger.error("given up: %s", why, extra=told_of(claimed.job for claimed in jobs))
+        logger.error("given up: %s", why, extra=log_fields(claimed.job for claimed in jobs))
         self.metrics.failed.inc(len(jobs))
         await self.refuse(jobs, JobFailedError(why))
 
-    async def _send_while_any(self, drawn: Drawn) -> None:
+    async def _send_while_any(self, rendered: RenderedBatch) -> None:
         loop = asyncio.get_running_loop()
-        while drawn.waiting:
-            answers = await loop.run_in_executor(self.encoders, drawn.encode_some)
+        while rendered.waiting:
+            answers = await loop.run_in_executor(self.encoders, rendered.encode_some)
             if answers:  # the other threads may have been faster
-                self._observe(drawn.renderer, await self._finish(answers))
+                self._observe(rendered.renderer, await self._finish(answers))
 
-    async def _finish(self, answers: list[Answer]) -> list[Answer]:
+    async def _finish(self, answers: list[JobReply]) -> list[JobReply]:
         """Sends the replies, again and again while Redis is away; gives each up at its deadline.
 
         Returns those that were sent. A job that is given up stays pending and is answered as
@@ -129,18 +129,18 @@ class Answering:
         finally:
             self.drop(jobs)
 
-    def _count_cancelled(self, ends: Sequence[tuple[Answer, int]]) -> None:
+    def _count_cancelled(self, ends: Sequence[tuple[JobReply, int]]) -> None:
         for (claimed, _), end in ends:
             if end > SENT:  # when it was cancelled
                 self.metrics.cancelled_jobs.labels("model").inc()
                 if end < claimed.launched_us:
                     self.metrics.cancelled_launched.inc()
 
-    def _observe(self, renderer: Renderer, answers: Sequence[Answer]) -> None:
-        drawn = [answer for answer in answers if answer[1].ok]
-        self.metrics.failed.inc(len(answers) - len(drawn))
-        self.metrics.images.labels(renderer.card.name).inc(len(drawn))
-        for claimed, reply in drawn:
+    def _observe(self, renderer: Renderer, answers: Sequence[JobReply]) -> None:
+        rendered = [answer for answer in answers if answer[1].ok]
+        self.metrics.failed.inc(len(answers) - len(rendered))
+        self.metrics.images.labels(renderer.card.name).inc(len(rendered))
+        for claimed, reply in rendered:
             if self.tracing is not None:
                 self._trace(self.tracing, claimed, reply)
             self.metrics.observe_job(
@@ -173,67 +173,67 @@ class Answering:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A batch that is drawn: each thread that encodes takes the next of what waits."""
+class RenderedBatch:
+    """A batch that is rendered: each thread that encodes takes the next of what waits."""
 
     renderer: Renderer
-    waiting: deque[tuple[Claimed, Drawing]]
-    stages: Stages
+    waiting: deque[tuple[Claimed, DeviceOutput]]
+    timing: BatchTiming
     batch_size: int
 
-    def encode_some(self) -> list[Answer]:
+    def encode_some(self) -> list[JobReply]:
         """The answers to one job, and to as many more as can be had within CHUNK_S."""
         until_s = time.monotonic() + CHUNK_S
-        answers: list[Answer] = []
+        answers: list[JobReply] = []
         while not answers or time.monotonic() < until_s:
             try:
-                claimed, drawing = self.waiting.popleft()
+                claimed, output = self.waiting.popleft()
             except IndexError:  # another thread took the last
                 break
-            answers.append((claimed, self._reply(claimed, drawing)))
+            answers.append((claimed, self._reply(claimed, output)))
         return answers
 
-    def _reply(self, claimed: Claimed, drawing: Drawing) -> Reply:
+    def _reply(self, claimed: Claimed, output: DeviceOutput) -> Reply:
         job = claimed.job
         try:
-            body = self.renderer.encode(job, drawing)
+            body = self.renderer.encode(job, output)
         except Exception as error:
-            logger.exception("a picture cannot be encoded", extra=told_of([job]))
+            logger.exception("a picture cannot be encoded", extra=log_fields([job]))
             why = f"the picture could not be encoded: {type(error).__name__}"
             return Reply(job.job_id, error=JobFailedError.slug, detail=why)
         return Reply(
             job_id=job.job_id,
             media_type=MEDIA_TYPES[job.output],
             body=body,
-            timings=self.stages.timings(claimed, encoded_s=time.monotonic()),
+            timings=self.timing.timings(claimed, encoded_s=time.monotonic()),
             batch_size=self.batch_size,
             renderer=self.renderer.card.renderer,
         )
 
 
-def draw(
+def render_batch(
     renderer: Renderer,
     batch: Sequence[Claimed],
     now_us: int,
     others_wait: Callable[[], bool],
-) -> tuple[Drawn, list[Answer]]:
+) -> tuple[RenderedBatch, list[JobReply]]:
     """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
 
     Where no others wait for the device, the first answers come along: a few hops between threads
     fewer.
     """
     launched_s = time.monotonic()
-    drawings = renderer.draw([claimed.job for claimed in batch])
-    stages = Stages(now_us, launched_s, time.monotonic() - launched_s)
-    drawn = Drawn(renderer, deque(zip(batch, drawings, strict=True)), stages, len(batch))
-    return drawn, [] if others_wait() else drawn.encode_some()
+    outputs = renderer.render([claimed.job for claimed in batch])
+    timing = BatchTiming(now_us, launched_s, time.monotonic() - launched_s)
+    rendered = RenderedBatch(renderer, deque(zip(batch, outputs, strict=True)), timing, len(batch))
+    return rendered, [] if others_wait() else rendered.encode_some()
 
 
-def _in_time(answers: Sequence[Answer], error: QueueUnavailableError) -> list[Answer]:
+def _in_time(answers: Sequence[JobReply], error: QueueUnavailableError) -> list[JobReply]:
     """Those whose deadline has not passed; the others are told of in the log."""
     now_s = time.monotonic()
     for claimed, _ in answers:
         if now_s > claimed.give_up_s:
-            told = told_of([claimed.job])
+            told = log_fields([claimed.job])
             logger.warning("gave up answering: %s", error.with_cause, extra=told)
     return [answer for answer in answers if now_s <= answer[0].give_up_s]
