@@ -1,6 +1,6 @@
 """The commands of app: serve, api, worker, api-key and dead-letters.
 
-The flags of the first three are settings of the same names.
+The flags of the first three are settings with the same names.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ from app.settings import (
 from app.telemetry import ApiMetrics
 
 Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
-ENVIRONMENT = "Each flag can be set in the environment too: --redis-url is SAGAN_REDIS_URL."
+ENVIRONMENT = "Each flag is an environment variable too: --redis-url is SAGAN_REDIS_URL."
 CLIENT_NAME = "sagan-dead-letters"
 REDIS_URL = click.option("--redis-url", help="[default: SAGAN_REDIS_URL]")
 WHICH = (click.argument("ids", nargs=-1), click.option("--all", "every", is_flag=True))
 
 
 def _flag(name: str, help: str = "", *, default: str | None = None, **options: Any) -> Flag:
-    """The flag of the setting of this name; its help ends with the default, in words or as it is.
+    """The flag of the setting with this name; its help ends with the default value or its
+    description.
 
-    It has no default of its own: what is not given is left to the environment.
+    The flag itself has no default, so that a missing flag leaves the setting to the environment.
     """
     if default is None:
         value = Settings.model_fields[name.removeprefix("--").replace("-", "_")].default
@@ -51,8 +52,8 @@ def _flag(name: str, help: str = "", *, default: str | None = None, **options: A
 REDIS_FLAGS = (
     _flag(
         "--redis-url",
-        "A Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
-        default="none; `serve` brings its own",
+        "URL of Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
+        default="none; `serve` starts a private one",
     ),
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
 )
@@ -61,34 +62,34 @@ REDIS_FLAGS = (
 API_FLAGS = (
     _flag("--host", "Address to listen on."),
     _flag("--port", "Port to listen on.", type=int),
-    _flag("--max-queue-images", "Beyond it: 429.", type=int),
-    _flag("--max-bulk-images", "Of bulk jobs; 429.", type=int),
-    _flag("--default-timeout-ms", type=int),
-    _flag("--max-timeout-ms", type=int),
+    _flag("--max-queue-images", "Images that may wait; then 429.", type=int),
+    _flag("--max-bulk-images", "Images of bulk jobs that may wait.", type=int),
+    _flag("--default-timeout-ms", "Timeout of a request without one.", type=int),
+    _flag("--max-timeout-ms", "Longest timeout of a request.", type=int),
 )
 
 
 WORKER_FLAGS = (
-    _flag("--model", "NAME=DIR, several with commas.", default="the shipped one"),
+    _flag("--model", "NAME=DIR, several separated by commas.", default="the shipped model"),
     _flag("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
     _flag(
         "--precision",
-        "auto: bf16 where the device has it and it is close.",
+        "auto: bf16 where the device has it and it is close enough.",
         type=click.Choice(["float32", "bf16", "auto"]),
     ),
-    _flag("--max-batch-images", "In one forward pass.", type=int),
-    _flag("--max-wait-ms", "For a batch to grow.", type=float),
+    _flag("--max-batch-images", "Most images in one forward pass.", type=int),
+    _flag("--max-wait-ms", "How long a batch waits for more jobs.", type=float),
 )
 
 
 SERVE_FLAGS = (
-    _flag("--workers", type=int, default="one per GPU, else one"),
-    _flag("--data-dir", "Keep the private Redis's data here.", default="nowhere"),
+    _flag("--workers", "Worker processes.", type=int, default="one per GPU, else one"),
+    _flag("--data-dir", "Where the private Redis stores its data.", default="nowhere"),
 )
 
 
 def flags(*groups: tuple[Flag, ...]) -> Flag:
-    """Adds the options of these groups, shown in this order."""
+    """Adds the options of these groups in this order."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed([option for group in groups for option in group]):
@@ -110,7 +111,7 @@ def serve(**given: object) -> NoReturn:
 
     \b
     sagan serve                            the shipped model on http://127.0.0.1:8000
-    sagan serve --model dogs=runs/dogs     a checkpoint of yours
+    sagan serve --model dogs=runs/dogs     your own checkpoint
     sagan serve --redis-url redis://db     share the queue with other machines
     curl -o dog.png -X POST 'localhost:8000/generate?class=golden_retriever'
     """
@@ -120,25 +121,25 @@ def serve(**given: object) -> NoReturn:
 @main.command(epilog=ENVIRONMENT)
 @flags(API_FLAGS, REDIS_FLAGS)
 def api(**given: object) -> NoReturn:
-    """Run one HTTP replica: any number of them share one Redis, none needs a GPU."""
+    """Run one API replica: any number of replicas share one Redis, none needs a GPU."""
     _run("app.api.main", "main", given)
 
 
 @main.command(epilog=ENVIRONMENT)
 @flags(WORKER_FLAGS, REDIS_FLAGS)
 def worker(**given: object) -> NoReturn:
-    """Run one worker: it holds the models and a device, and draws what the queue asks for."""
+    """Run one worker: it loads the models on a device and runs the jobs of the queue."""
     _run("app.worker.main", "main", given)
 
 
 @main.command("api-key")
 @click.argument("name")
 def api_key(name: str) -> None:
-    """Make an API key for NAME: prints the key, for its owner, and the entry that the API knows.
+    """Generate an API key for NAME: prints the key, for its owner, and the entry for the API.
 
     \b
-    Put the entry into SAGAN_API_KEYS (several with commas) or on a line of SAGAN_API_KEYS_FILE,
-    which is read again when it changes. The key itself is kept nowhere.
+    Put the entry into SAGAN_API_KEYS (several separated by commas) or on a line of
+    SAGAN_API_KEYS_FILE, which is read again when it changes. The key itself is not stored.
     """
     key = new_key()
     try:
@@ -150,13 +151,13 @@ def api_key(name: str) -> None:
 
 @main.group()
 def dead_letters() -> None:
-    """Jobs that workers gave up: list them, try them again, drop them."""
+    """List, retry or drop the jobs that workers gave up."""
 
 
 @dead_letters.command("list")
 @REDIS_URL
 def list_command(redis_url: str | None) -> None:
-    """Show the jobs that were given up, oldest first."""
+    """Show the jobs that workers gave up, oldest first."""
 
     async def show(client: Redis) -> None:
         letters = await DeadLetters(client).all()
@@ -170,14 +171,14 @@ def list_command(redis_url: str | None) -> None:
 @dead_letters.command("retry")
 @WHICH[0]
 @WHICH[1]
-@click.option("--timeout-ms", default=30_000, show_default=True, help="For each.")
+@click.option("--timeout-ms", default=30_000, show_default=True, help="Of each job.")
 @REDIS_URL
 def retry_command(
     ids: tuple[str, ...], every: bool, timeout_ms: int, redis_url: str | None
 ) -> None:
-    """Have the jobs of these ids (or --all) done once more, as bulk jobs; tell how each fared.
+    """Run the jobs with these ids (or --all) once more, as bulk jobs, and report each result.
 
-    Their pictures go nowhere: what counts is whether they can be made now.
+    The images are not kept: the command shows whether the jobs can be done now.
     """
 
     async def retry(client: Redis) -> None:
@@ -196,7 +197,7 @@ def retry_command(
 @WHICH[1]
 @REDIS_URL
 def drop_command(ids: tuple[str, ...], every: bool, redis_url: str | None) -> None:
-    """Delete the letters of these ids (or --all)."""
+    """Delete the dead letters with these ids (or --all)."""
 
     async def drop(client: Redis) -> None:
         letters = DeadLetters(client)
@@ -249,7 +250,7 @@ async def _job_client(client: Redis, redis_url: str | None) -> AsyncIterator[Job
 async def _retried(
     letters: DeadLetters, letter: DeadLetter, jobs: JobClient, timeout_ms: int
 ) -> bool:
-    """Tells how it fared; whether it failed."""
+    """Prints the result of a retry; returns whether it failed."""
     try:
         await letters.retry(letter, jobs, timeout_ms)
     except (AppError, ValueError) as error:
@@ -262,9 +263,9 @@ async def _retried(
 def _chosen(
     letters: Sequence[DeadLetter], ids: Sequence[str], *, every: bool
 ) -> Sequence[DeadLetter]:
-    """The letters that are named; raises UsageError for an id that none has."""
+    """The letters with these ids; raises UsageError for an id that does not exist."""
     if every == bool(ids):
-        raise click.UsageError("name the ids of dead letters, or give --all")
+        raise click.UsageError("give the ids of dead letters, or --all")
     if every:
         return letters
     found = {letter.letter_id: letter for letter in letters}

@@ -1,4 +1,7 @@
-"""JSON logs with request ids, and the Prometheus metrics of one process."""
+"""JSON logs with request ids, Prometheus metrics and OpenTelemetry traces of a process.
+
+Tracing is off, and costs nothing, unless an endpoint is set; its packages are the extra `tracing`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ NS = 1e9
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request id, and what `extra` has."""
+    """Formats a record as a line of JSON: time, level, logger, message, request id, `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
@@ -67,9 +70,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str = "info") -> None:
-    """Sends every log line of this process, uvicorn's included, to stderr.
+    """Sends all log lines of this process, uvicorn's included, to stderr.
 
-    As JSON, one object a line; as plain text where a person reads it on a terminal.
+    They are JSON objects, one a line; on a terminal they are plain text.
     """
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
@@ -82,10 +85,10 @@ def configure_logging(level: str = "info") -> None:
 
 
 class JobMetrics:
-    """What both kinds of process measure of jobs, in a registry of their own."""
+    """The metrics of jobs, which replicas and workers both have; in a registry of their own."""
 
     def __init__(self, cancellation_stages: tuple[str, ...]) -> None:
-        # a third of the page, and no dashboard reads them
+        # The `_created` series are a third of the page, and no dashboard reads them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
@@ -220,7 +223,7 @@ class WorkerMetrics(JobMetrics):
 
 
 class Tracing:
-    """Where the spans of this process go."""
+    """Sends the spans of this process."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -230,7 +233,7 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def traceparent(self) -> str | None:
-        """The current span as another process takes it up (W3C Trace Context)."""
+        """The current span, for another process to continue (W3C Trace Context)."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier.get("traceparent")
@@ -241,7 +244,7 @@ class Tracing:
         seconds: Mapping[str, float],
         attributes: Mapping[str, str | int],
     ) -> None:
-        """Spans of stages that followed one another and end now, below the one of `traceparent`."""
+        """Records consecutive stages that end now as children of the span `traceparent`."""
         if traceparent is None:
             return
         context = self._propagator.extract({"traceparent": traceparent})
@@ -254,7 +257,7 @@ class Tracing:
             span.end(at_ns)
 
     def surround(self, app: Starlette) -> None:
-        """Gives each request of an application a span; one that came with a trace joins it."""
+        """Gives each request of the application a span; a request with a trace continues it."""
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
         app.add_middleware(
@@ -264,14 +267,15 @@ class Tracing:
         )
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Sends the spans that are left."""
         self.provider.shutdown()
 
 
 def tracing_of(settings: Settings, service: str) -> Tracing | None:
-    """Spans go to `otlp_endpoint`, or where OpenTelemetry's own variables say; None: nowhere.
+    """Sends spans to `otlp_endpoint` or to where OpenTelemetry's own variables say; None if neither
+    is set.
 
-    Raises SettingsError where they shall go somewhere and the packages are not installed.
+    Raises SettingsError when an endpoint is set and the packages are not installed.
     """
     wanted = settings.otlp_endpoint or any(map(os.environ.get, ENDPOINTS))
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":

@@ -1,4 +1,4 @@
-"""Who asks: API keys, where they are configured, before anything else of a request is looked at."""
+"""Who sent a request: API keys, where they are configured, and the client that limits apply to."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from app.errors import UnauthenticatedError
 from app.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
-RELOAD_S = 1.0  # how long a changed file may go unnoticed
+RELOAD_S = 1.0  # how often the file of keys is checked for changes
 CHALLENGE = 'Bearer realm="sagan"'  # RFC 6750, section 3
 OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
 OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/")
-IPV6_CLIENT_BITS = 64  # what one household or host has
+IPV6_CLIENT_BITS = 64  # the network of one household or host
 _Signature = tuple[int, int, int]
 
 
 def is_open(path: str) -> bool:
-    """Whether this address never needs a key: health, metrics, documentation, classes."""
+    """Whether this path never needs a key: health, metrics, documentation, classes."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 
 def has_keys(settings: Settings) -> bool:
-    """Whether keys are asked for at all."""
+    """Whether any keys are configured."""
     return settings.api_keys is not None or settings.api_keys_file is not None
 
 
 class KeyRing:
-    """The keys that are known: those of the settings, and those of a file that may change."""
+    """The known keys: those of the settings, and those of a file that may change."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError when the file cannot be read or has an entry that is none."""
@@ -58,15 +58,15 @@ class KeyRing:
         self._names = self._by_digest(filed)
 
     def name_of(self, key: str) -> str | None:
-        """The name of whoever has this key."""
+        """The name of the key's owner; None for an unknown key."""
         if time.monotonic() - self._looked_s >= RELOAD_S:
             self._look_again()
-        # Its time tells at most something of a known digest, and a whole one would lead nobody to
-        # its key: that is 256 random bits.
+        # The time of this look-up can reveal a part of a known digest at most, and a digest does
+        # not lead to its key of 256 random bits.
         return self._names.get(digest_of(key))
 
     def _look_again(self) -> None:
-        """Reads the file anew if it changed; one that is broken leaves the keys as they are."""
+        """Reads the file again if it has changed; if it is invalid, the keys stay as they are."""
         self._looked_s = time.monotonic()
         if self._file is None:
             return
@@ -74,16 +74,18 @@ class KeyRing:
             if _signature(self._file) != self._signature:
                 self._signature, filed = _read(self._file)
                 self._names = self._by_digest(filed)
-                logger.info("the file of API keys has changed: %d keys", len(filed))
+                logger.info("read the changed file of API keys: %d keys", len(filed))
         except (OSError, ValueError) as error:
-            logger.warning("kept the API keys as they were: %s", _reason(error))
+            logger.warning(
+                "cannot read the file of API keys, kept the old ones: %s", _reason(error)
+            )
 
     def _by_digest(self, filed: tuple[KnownKey, ...]) -> dict[bytes, str]:
         return {known.digest: known.name for known in (*self._set, *filed)}
 
 
 class Authentication:
-    """Refuses requests without a valid key; the client's name is noted in the request's state."""
+    """Refuses requests without a valid key; puts the key's name into the request's state."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
@@ -97,13 +99,13 @@ class Authentication:
             if name is None:
                 await problem_response(_refusal(key))(scope, receive, send)
                 return
-            # In place: the router notes the route in this scope, which the metrics read.
+            # In place: the router puts the route into this scope, where the metrics read it.
             scope.setdefault("state", {})["key_name"] = name
         await self.app(scope, receive, send)
 
 
 def presented_key(scope: Scope) -> str:
-    """The key in `Authorization: Bearer` (RFC 6750) or `X-API-Key`; "" for none."""
+    """The key in `Authorization: Bearer` (RFC 6750) or `X-API-Key`; "" if there is none."""
     scheme, _, key = header(scope, b"authorization").strip().partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
@@ -111,9 +113,11 @@ def presented_key(scope: Scope) -> str:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the name of its key, else a digest of its address (of its network with IPv6).
+    """The client that limits apply to: the name of its key, else a digest of its address or IPv6
+    network.
 
-    An IPv4 address that is written as an IPv6 one (RFC 4291, section 2.5.5.2) is an IPv4 address.
+    An IPv4 address in the form of an IPv6 one (RFC 4291, section 2.5.5.2) counts as the IPv4
+    address.
     """
     name: str | None = getattr(request.state, "key_name", None)
     if name is not None:
@@ -131,7 +135,7 @@ def client_of(request: Request) -> str:
 def _refusal(key: str) -> UnauthenticatedError:
     if key:
         return UnauthenticatedError(
-            "the API key is not known here",
+            "the API key is unknown",
             headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
         )
     return UnauthenticatedError(
@@ -141,7 +145,7 @@ def _refusal(key: str) -> UnauthenticatedError:
 
 
 def _read(file: Path) -> tuple[_Signature, tuple[KnownKey, ...]]:
-    signature = _signature(file)  # first: what is written while it is read shows the next time
+    signature = _signature(file)  # first, so that a write during the read is noticed the next time
     return signature, parse_api_keys(file.read_text())
 
 
@@ -151,5 +155,5 @@ def _signature(file: Path) -> _Signature:
 
 
 def _reason(error: Exception) -> str:
-    """The reason without anything of the file's content."""
+    """The reason, without any of the file's content."""
     return "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)

@@ -1,4 +1,4 @@
-"""Several pictures as one file: a contact sheet, a zip, a JSON document. Pillow, no model."""
+"""Several images packed into one file: grid, zip, JSON, animation or strip. Needs no model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from app.api.schemas import Layout, WalkFormat
 from app.queue.messages import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
-QUALITY = 90  # of WebP and JPEG, as single pictures have
-PNG_LEVEL = 1  # most of zlib's gain at a fifth of its time
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip: the same pictures make the same bytes
-MAKER = f"pillow{__version__}"  # another one may make other bytes
+QUALITY = 90  # of WebP and JPEG, as for single images
+PNG_LEVEL = 1  # most of zlib's compression in a fifth of its time
+EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date in zip files, so that their bytes do not change
+MAKER = f"pillow{__version__}"  # part of the ETag: another version may make other bytes
 BUNDLE_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
 WALK_TYPES: dict[WalkFormat, str] = {
     "webp": "image/webp",
@@ -31,7 +31,7 @@ WALK_TYPES: dict[WalkFormat, str] = {
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A picture's file and its name."""
+    """An image's file with its image id and seed."""
 
     image_id: str
     seed: int
@@ -39,9 +39,9 @@ class NamedFile:
 
 
 class Bundle(NamedTuple):
-    """What is made of several pictures: how they are laid out, and in which format they are.
+    """Several images of a class as a grid, a zip or a JSON document, and the format of the images.
 
-    A document tells the model and the class.
+    `model` and `class_name` are members of the JSON document.
     """
 
     layout: Layout
@@ -51,99 +51,99 @@ class Bundle(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What it is, in a word."""
+        """Part of the entity tag."""
         return self.layout
 
     @property
     def media_type(self) -> str:
-        """Of the whole."""
+        """The media type of the combined file."""
         return BUNDLE_TYPES.get(self.layout, MEDIA_TYPES[self.file_format])
 
     @property
     def unit_format(self) -> FileFormat:
-        """The format of the pictures that it is made of: a grid has lossless ones."""
+        """The format of the single images before they are combined: lossless for a grid."""
         return "png" if self.layout == "grid" else self.file_format
 
-    def make(self, pictures: Sequence[NamedFile]) -> bytes:
-        """The file."""
+    def make(self, images: Sequence[NamedFile]) -> bytes:
+        """The combined file."""
         if self.layout == "grid":
-            return grid([picture.body for picture in pictures], self.file_format)
+            return grid([image.body for image in images], self.file_format)
         if self.layout == "zip":
-            return archive(pictures, self.file_format)
-        return document(pictures, self.file_format, self.model, self.class_name)
+            return archive(images, self.file_format)
+        return document(images, self.file_format, self.model, self.class_name)
 
 
 def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
-    """Equal pictures row by row, as square as can be, a thin black gutter between them."""
+    """The images row by row in a nearly square grid with thin black gaps."""
     columns = math.ceil(math.sqrt(len(bodies)))
     rows = math.ceil(len(bodies) / columns)
-    pictures = [Image.open(io.BytesIO(body)) for body in bodies]
-    step_x, step_y = (side + GUTTER_PX for side in pictures[0].size)
+    images = [Image.open(io.BytesIO(body)) for body in bodies]
+    step_x, step_y = (side + GUTTER_PX for side in images[0].size)
     sheet = Image.new("RGB", (columns * step_x - GUTTER_PX, rows * step_y - GUTTER_PX))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i % columns * step_x, i // columns * step_y))
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * step_x, i // columns * step_y))
     buffer = io.BytesIO()
     sheet.save(buffer, file_format.upper(), quality=QUALITY, compress_level=PNG_LEVEL)
     return buffer.getvalue()
 
 
-def archive(pictures: Sequence[NamedFile], file_format: FileFormat) -> bytes:
-    """A zip of the files, stored as they are: they are compressed already."""
+def archive(images: Sequence[NamedFile], file_format: FileFormat) -> bytes:
+    """A zip of the files; they are stored without further compression."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as file:
-        for picture in pictures:
-            file.writestr(ZipInfo(f"{picture.image_id}.{file_format}", EPOCH), picture.body)
+        for image in images:
+            file.writestr(ZipInfo(f"{image.image_id}.{file_format}", EPOCH), image.body)
     return buffer.getvalue()
 
 
 def document(
-    pictures: Sequence[NamedFile], file_format: FileFormat, model: str, class_name: str
+    images: Sequence[NamedFile], file_format: FileFormat, model: str, class_name: str
 ) -> bytes:
-    """JSON: see GeneratedOut."""
-    images = (
+    """A JSON document, see GeneratedOut."""
+    members = (
         {
-            "image_id": picture.image_id,
-            "seed": picture.seed,
-            "url": f"/images/{picture.image_id}.{file_format}",
+            "image_id": image.image_id,
+            "seed": image.seed,
+            "url": f"/images/{image.image_id}.{file_format}",
             "media_type": MEDIA_TYPES[file_format],
-            "data": b64encode(picture.body).decode(),
+            "data": b64encode(image.body).decode(),
         }
-        for picture in pictures
+        for image in images
     )
-    return json_with({"model": model, "class": class_name}, "images", images)
+    return json_with({"model": model, "class": class_name}, "images", members)
 
 
 def json_with(
-    members: Mapping[str, object], name: str, pictures: Iterable[Mapping[str, object]]
+    members: Mapping[str, object], name: str, images: Iterable[Mapping[str, object]]
 ) -> bytes:
-    """A JSON object with these members, at least one, and last the list of pictures.
+    """A JSON object with `members`, of which there must be one, and the images as member `name`.
 
-    Each picture is spelt by itself: json lets no other thread go on until it is done, which for
-    64 of them is a seventh of a second that every client would wait.
+    Each image is encoded by itself, because json.dumps holds Python's lock until it is done: for 64
+    images all clients would wait a seventh of a second.
     """
-    spelt = b", ".join(json.dumps(picture).encode() for picture in pictures)
-    return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), spelt)
+    encoded = b", ".join(json.dumps(image).encode() for image in images)
+    return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), encoded)
 
 
 class Walk(NamedTuple):
-    """What is made of the frames; an animation begins anew after its last."""
+    """The frames between two images as an animation that repeats for ever, or as a strip."""
 
     file_format: WalkFormat
     frame_ms: int
 
     @property
     def kind(self) -> str:
-        """What it is, in a word."""
+        """Part of the entity tag."""
         return "walk"
 
     @property
     def media_type(self) -> str:
-        """Of the file."""
+        """The media type of the combined file."""
         return WALK_TYPES[self.file_format]
 
-    def make(self, pictures: Sequence[NamedFile]) -> bytes:
-        """The file of equal pictures, in their order."""
-        frames = [Image.open(io.BytesIO(picture.body)) for picture in pictures]
+    def make(self, images: Sequence[NamedFile]) -> bytes:
+        """The combined file of the frames, which have equal sizes."""
+        frames = [Image.open(io.BytesIO(image.body)) for image in images]
         if self.file_format == "strip":
             return strip(frames)
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The API process: builds the application and serves it until it is told to stop."""
+"""The API process: builds the application and serves it until SIGTERM."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from app.settings import (
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
-DESCRIPTION = "Pictures and attention maps on demand from a Self-Attention GAN."
+KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that these close them
+DESCRIPTION = "Images and attention maps on demand from a Self-Attention GAN."
 
 
 def main(settings: Settings | None = None) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit status."""
+    """Serves until SIGTERM or SIGINT; returns the exit status."""
     try:
         settings = settings or load_settings()
         app = create_app(settings, tracing_of(settings, "sagan-api"))
@@ -49,7 +49,7 @@ def main(settings: Settings | None = None) -> int:
     configure_logging(settings.log_level)
     server = DrainingServer(app, settings)
     gc.collect()
-    gc.freeze()  # what is there for good is not looked through again: the p99 would show it
+    gc.freeze()  # no collection visits what stays for good, which would show in the p99
     with server.stopped_by_signals():
         server.run()
     return 0
@@ -67,7 +67,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
 
-    app = FastAPIOffline(  # /docs brings its scripts along: no CDN learns who reads it
+    app = FastAPIOffline(  # /docs loads its scripts from here, not from a CDN
         title="SAGAN",
         description=DESCRIPTION,
         version=version("sagan-service"),
@@ -82,7 +82,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     for module in (generate, interpolate, attention, classes, health, openai):
-        app.router.routes.extend(module.router.routes)  # one look-up, not one a module
+        app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
     if tracing is not None:
@@ -104,7 +104,9 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """Told to stop, it is unready at once, accepts no more and answers what it has begun."""
+    """A server that, on SIGTERM, is unready at once, accepts no connections and finishes its
+    requests.
+    """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
@@ -116,7 +118,7 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 http=BoundedProtocol,
                 server_header=False,
-                proxy_headers=False,  # whom to believe is a setting of the application's
+                proxy_headers=False,  # the application has a setting for trusted proxies
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=KEEP_ALIVE_S,
@@ -132,9 +134,9 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """Signals drain the server even before and after it runs.
+        """Makes signals drain the server also before and after it runs.
 
-        Uvicorn raises the signals it got once more at its end, which would kill this process.
+        Uvicorn raises the signals that it received again at its end, which would kill this process.
         """
         former = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
         try:

@@ -29,26 +29,26 @@ from app.telemetry import ApiMetrics, request_id
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
-MAX_QUERY_BYTES = 4096  # taking more apart would hold the event loop up
-UNMATCHED = "unmatched"  # the route of addresses that nothing has
+MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
+UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
 
 def usable_request_id(wanted: str) -> str:
-    """The id that the client gave, if it is short and plain, else a new one."""
+    """The client's request id if it is short and plain, else a new one."""
     return wanted if _REQUEST_ID.fullmatch(wanted) else new_id()
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """The first header of this name, in lower case; "" where there is none."""
+    """The first header with this lower-case name; "" if there is none."""
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
 class Requests:
-    """The outermost layer: names the request, times it, turns a crash into a problem.
+    """The outermost middleware: sets the request id, measures, turns a crash into a problem.
 
-    A HEAD is answered as the GET would be, less the body.
+    A HEAD request is answered like a GET without the body.
     """
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
@@ -88,19 +88,19 @@ class Requests:
     async def _serve(self, scope: Scope, receive: Receive, answer: ResponseSender) -> None:
         try:
             await self.app(scope, receive, answer)
-        except asyncio.CancelledError:  # the server's time to drain is up
+        except asyncio.CancelledError:  # the time to drain has passed
             if answer.status:
                 raise
             await problem_response(NotReadyError("the server is draining"))(scope, receive, answer)
         except Exception:
             if answer.status:
                 raise
-            logger.exception("unforeseen error", extra={"path": scope["path"]})
+            logger.exception("unexpected error", extra={"path": scope["path"]})
             await crash_response()(scope, receive, answer)
 
 
 class ResponseSender:
-    """The way out of one request: notes the status and adds the request's id.
+    """Sends one response: notes its status and adds the request id.
 
     `status` is 0 until the response starts.
     """
@@ -112,7 +112,7 @@ class ResponseSender:
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
-        """Passes a message on."""
+        """Sends a message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self.header]}
@@ -122,7 +122,7 @@ class ResponseSender:
 
 
 class SizeLimits:
-    """Refuses queries and bodies that are too long; a body may tell its length or not."""
+    """Refuses queries and bodies that are too long, with or without a Content-Length."""
 
     def __init__(
         self,
@@ -157,17 +157,17 @@ class SizeLimits:
     def _refusal(self, scope: Scope) -> AppError | None:
         if len(scope["query_string"]) > self.max_query_bytes:
             return QueryTooLongError(
-                f"a query may have {self.max_query_bytes} bytes",
+                f"a query may have at most {self.max_query_bytes} bytes",
                 extra={"max_bytes": self.max_query_bytes},
             )
-        told = header(scope, b"content-length")
-        if told.isdigit() and int(told[:19]) > self.max_body_bytes:
+        length = header(scope, b"content-length")
+        if length.isdigit() and int(length[:19]) > self.max_body_bytes:
             return self._body_error()
         return None
 
     def _body_error(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(
-            f"a body may have {self.max_body_bytes} bytes",
+            f"a body may have at most {self.max_body_bytes} bytes",
             extra={"max_bytes": self.max_body_bytes},
         )
 

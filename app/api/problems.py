@@ -1,4 +1,4 @@
-"""Renders every error as application/problem+json (RFC 9457)."""
+"""Error responses: problem documents (RFC 9457), OpenAI's format, and when to retry."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from app.telemetry import request_id
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-DRAINING_S = 1  # another replica may answer at once
-CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
+DRAINING_S = 1  # another replica may serve the retry
+CLIENT_CLOSED_REQUEST = 499  # only for the metrics: the client is gone
 REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError, RateLimitedError)
 OPENAI_FOLDER = "/v1/"
 openai_asked: ContextVar[bool] = ContextVar("openai_asked", default=False)  # of this request
@@ -44,21 +44,21 @@ OPENAI_STATUSES = {HTTPStatus.UNPROCESSABLE_ENTITY: HTTPStatus.BAD_REQUEST}
 OPENAI_CODES = {"unauthenticated": "invalid_api_key", "rate-limited": "rate_limit_exceeded"}
 LOOK_TIMEOUT_S = 1.0
 MAX_OUTAGE_S = 30
-RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)  # what the queue explains
+RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)
 
 
 class MethodNotAllowedError(AppError):
-    """The address is right and the method is not."""
+    """The path exists, but not with this method."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     slug = "method-not-allowed"
-    title = "The address does not know this method"
+    title = "The method is not allowed"
 
 
 def problem_response(error: AppError) -> Response:
-    """The error as a response; `instance` is the id of the request being answered.
+    """The response to an error; `instance` is the id of the request.
 
-    Where OpenAI's shape is asked for, it has that.
+    Requests under /v1/ are answered in OpenAI's format.
     """
     headers = {"Cache-Control": "no-store", **error.headers}
     retry_after_s = error.retry_after_s
@@ -67,7 +67,7 @@ def problem_response(error: AppError) -> Response:
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     if error.status is HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is left of the body is no request
+        headers["Connection"] = "close"  # the rest of the body would be read as a request
     if openai_asked.get():
         document = json.dumps(openai_document(error))
         return Response(document, openai_status(error), headers, "application/json")
@@ -86,21 +86,21 @@ def _problem(error: AppError) -> dict[str, Extra]:
 
 
 def crash_response() -> Response:
-    """The response to an exception that nobody foresaw; it tells nothing of the inside."""
-    return problem_response(AppError("the server's log has the request id and the reason"))
+    """The response to an unexpected exception; it reveals nothing about it."""
+    return problem_response(AppError("the server's log has the reason, under the request id"))
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Makes the application answer every error as a problem."""
+    """Makes the application respond to every error with a problem."""
     for kind in HANDLERS:
         app.add_exception_handler(kind, error_response)
 
 
 async def error_response(request: Request, raised: Exception) -> Response:
-    """What answers a request that failed; raises `raised` again if nobody foresaw it."""
-    for kind, answered in HANDLERS.items():
+    """The response to an error of an endpoint; raises an unexpected error again."""
+    for kind, handle in HANDLERS.items():
         if isinstance(raised, kind):
-            return await answered(request, raised)
+            return await handle(request, raised)
     raise raised
 
 
@@ -117,25 +117,25 @@ async def _on_app_error(request: Request, raised: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, raised: Exception) -> Response:
-    """What the router itself refuses: unknown addresses and methods."""
+    """The router's own errors: unknown paths and methods."""
     error = cast(HTTPException, raised)
     path = request.url.path[:200]
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _with_head((error.headers or {}).get("Allow", ""))
-        detail = f"{path} knows {allowed}"
+        detail = f"{path} allows {allowed}"
         response = problem_response(MethodNotAllowedError(detail))
         response.headers["Allow"] = allowed
         return response
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(NotFoundError(f"nothing has the address {path}; see /docs"))
-    logger.error("unforeseen status %s", error.status_code)
+        return problem_response(NotFoundError(f"there is nothing at {path}; see /docs"))
+    logger.error("unexpected status %s", error.status_code)
     return crash_response()
 
 
 async def _on_validation_error(_: Request, raised: Exception) -> Response:
     errors = cast(RequestValidationError, raised).errors()
-    told = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in errors[:5])
-    return problem_response(InvalidValueError(told))
+    detail = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in errors[:5])
+    return problem_response(InvalidValueError(detail))
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:
@@ -143,7 +143,7 @@ async def _on_client_gone(_: Request, __: Exception) -> Response:
 
 
 def _with_head(allowed: str) -> str:
-    """Whatever is got can be asked for its headers."""
+    """The allowed methods, with HEAD where GET is allowed."""
     methods = {method.strip() for method in allowed.split(",") if method.strip()}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
@@ -157,7 +157,7 @@ HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Resp
 
 
 class OpenAIMembers(TypedDict):
-    """What `error` has in the document."""
+    """The members of `error` in OpenAI's format."""
 
     message: str
     type: str
@@ -166,12 +166,12 @@ class OpenAIMembers(TypedDict):
 
 
 def openai_status(error: AppError | type[AppError]) -> HTTPStatus:
-    """Bad values are 400 there."""
+    """The status under /v1/, where invalid values are 400."""
     return OPENAI_STATUSES.get(error.status, error.status)
 
 
 def openai_document(error: AppError) -> dict[str, OpenAIMembers]:
-    """The body of the answer; `param` is the first field that is wrong."""
+    """The body of the response; `param` is the first invalid field."""
     fields = error.extra.get("fields")
     param = str(fields[0]) if isinstance(fields, Sequence) and fields else None
     code = OPENAI_CODES.get(error.slug, error.slug.replace("-", "_"))
@@ -193,18 +193,19 @@ def _openai_type(error: AppError) -> str:
 
 
 def outage_s(services: Services, fingerprint: str | None = None) -> int:
-    """Whole seconds until an outage (of one model) may be over: as long again as it has lasted.
+    """Whole seconds until an outage (of one model) may be over: as long as it has lasted, within
+    bounds.
 
-    Within bounds. Nobody can know; but of outages that have lasted so long, half last no longer
-    than that again (J. R. Gott, Nature 363, 1993).
+    The end is unknown, but half of all outages that have lasted a given time last no longer than
+    that again (J. R. Gott, Nature 363, 1993).
     """
     return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s(fingerprint))))
 
 
 async def set_retry_after(error: AppError, services: Services, job: Job) -> None:
-    """Has the error say when to come back, unless it knows better.
+    """Sets the error's retry_after_s, unless it has one.
 
-    When the backlog of such jobs is worked off or, where no worker is there for them, one may be.
+    It is the time to finish the queued jobs or, without a worker, the expected end of the outage.
     """
     if error.retry_after_s is not None:
         return
@@ -215,7 +216,7 @@ async def set_retry_after(error: AppError, services: Services, job: Job) -> None
 
 
 async def backlog_s(services: Services, job: Job) -> int:
-    """Whole seconds until what is queued now is worked off; 1 when that cannot be known."""
+    """Whole seconds until the queue is empty; 1 when that is unknown."""
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
             stats = await services.queue.stats(job.fingerprint, job.priority)

@@ -1,4 +1,4 @@
-"""Answers a job: from the client's own cache, from this replica's, or through the queue."""
+"""Renders the images of a request: jobs, the cache or the queue, and the response."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ from app.errors import (
 from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, Timings, new_id
 from app.telemetry import request_id
 
-IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
-# Class and seed name no checkpoint, so what they show changes with the model that is served.
-REVALIDATE = "public, no-cache"  # kept, but checked by its ETag before every use
-NO_STORE = "no-store"  # by chance
+IMMUTABLE = "public, max-age=31536000, immutable"  # for an image id
+# A class and seed do not name a checkpoint, so their image changes with the served model.
+REVALIDATE = "public, no-cache"  # may be stored, but its ETag must be checked before each use
+NO_STORE = "no-store"  # for a random seed
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
-PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
-MAX_PIXELS = 2**24  # of all pictures of one request
-FIELDS_ERRORS = (  # of a query or a body that says what to draw, and how to answer
+PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # characters that are not quoted in a header
+MAX_PIXELS = 2**24  # of all images of one request
+FIELDS_ERRORS = (  # of the fields of a request for images
     InvalidValueError,
     UnknownClassError,
     NotAcceptableError,
@@ -67,9 +67,9 @@ JOB_ERRORS = (
 
 @dataclass(frozen=True)
 class RenderedFile:
-    """A picture, the tag of its bytes, and where its time went."""
+    """An image's file, its entity tag and the timings of its job."""
 
-    picture: EncodedFile
+    file: EncodedFile
     etag: str
     timings: Timings = field(default_factory=Timings)
     cached: bool = False
@@ -85,21 +85,20 @@ async def respond(
     cache_control: str = IMMUTABLE,
     conditional: bool = True,
 ) -> Response:
-    """The response to `job`; `conditional` ones honour If-None-Match, without the queue.
+    """The response to `job`; if `conditional`, If-None-Match can be answered with 304.
 
-    Raises what JobClient.submit and ClientLimits.spent raise, and ClientDisconnect when nobody
-    waits any more.
+    Raises what JobClient.submit and ClientLimits.spent raise, and ClientDisconnect.
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
     if held and client_has(held, etag := entity_tag(job, card.renderer)):
         return Response(None, 304, image_headers(card, job, etag, cache_control))
-    [rendering], told = await render(request, services, card, [job], timeout_ms)
-    headers = image_headers(card, job, rendering.etag, cache_control)
-    headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
-    headers |= told
+    [rendered], limit_headers = await render(request, services, card, [job], timeout_ms)
+    headers = image_headers(card, job, rendered.etag, cache_control)
+    headers["Server-Timing"] = server_timing(rendered.timings, cached=rendered.cached)
+    headers |= limit_headers
     if job.kind == "attention-all":
-        headers["X-Attention-Shape"] = attention_shape(card, job, rendering.picture.body)
-    return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
+        headers["X-Attention-Shape"] = attention_shape(card, job, rendered.file.body)
+    return Response(rendered.file.body, 200, headers, rendered.file.media_type)
 
 
 async def render(
@@ -111,16 +110,16 @@ async def render(
     *,
     counted_by: str = "n",
 ) -> tuple[list[RenderedFile], Mapping[str, str]]:
-    """What the jobs ask for, within the client's limits, and headers that tell of these.
+    """The files of the jobs, within the client's limits, and headers about these limits.
 
-    `counted_by` is the field of the request that says how many pictures.
+    `counted_by` is the field of the request that says how many images.
     """
     try:
         if services.limits is None:
             return await _render(request, services, card, jobs, timeout_ms), NO_HEADERS
         client, limits = client_of(request), services.limits
-        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as told:
-            return await _render(request, services, card, jobs, timeout_ms), told
+        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as headers:
+            return await _render(request, services, card, jobs, timeout_ms), headers
     except RETRY_LATER as error:
         await set_retry_after(error, services, jobs[0])
         raise
@@ -133,22 +132,22 @@ async def _render(
     jobs: Sequence[Job],
     timeout_ms: int,
 ) -> list[RenderedFile]:
-    """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue.
+    """From the cache, unless the client sent `Cache-Control: no-cache`; else from the queue.
 
-    The cache is looked into for what the renderer on the model's card makes.
+    The cache is searched for files of the renderer on the model's card.
     """
     etags = [entity_tag(job, card.renderer) for job in jobs]
     anew = "no-cache" in ", ".join(request.headers.getlist("cache-control")).lower()
     kept = [None if anew else services.cache.get(etag) for etag in etags]
-    missing = [job for job, picture in zip(jobs, kept, strict=True) if picture is None]
+    missing = [job for job, file in zip(jobs, kept, strict=True) if file is None]
     if len(missing) < len(jobs):
         services.metrics.cache_hits.inc(len(jobs) - len(missing))
     made = await _render_through_queue(request, services, missing, timeout_ms) if missing else []
     services.metrics.images.labels(card.name).inc(len(jobs))
-    renderings = iter(made)
+    new_files = iter(made)
     return [
-        next(renderings) if picture is None else RenderedFile(picture, etag, cached=True)
-        for picture, etag in zip(kept, etags, strict=True)
+        next(new_files) if file is None else RenderedFile(file, etag, cached=True)
+        for file, etag in zip(kept, etags, strict=True)
     ]
 
 
@@ -162,14 +161,16 @@ async def _render_through_queue(
         raise
     made = []
     for job, reply in zip(jobs, replies, strict=True):
-        etag, picture = entity_tag(job, reply.renderer), EncodedFile(reply.body, reply.media_type)
-        services.cache.put(etag, picture)
-        made.append(RenderedFile(picture, etag, reply.timings))
+        etag, file = entity_tag(job, reply.renderer), EncodedFile(reply.body, reply.media_type)
+        services.cache.put(etag, file)
+        made.append(RenderedFile(file, etag, reply.timings))
     return made
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
-    """`H,W,h,w` of all queries' maps: the card knows (h, w), the rest follows from the length."""
+    """`H,W,h,w` of the maps of all queries: (h, w) is on the card, the rest follows from the
+    length.
+    """
     height, width = card.attention_grids[job.layer]
     num_queries = len(body) // (MAXIMUM_BYTES + height * width)
     scale = math.isqrt(num_queries // (height * width))
@@ -182,7 +183,9 @@ def _quoted(text: str, safe: str = ":+,;=@/") -> str:
 
 
 def entity_tag(job: Job, renderer: str) -> str:
-    """A strong entity tag: image, renderer, and for an attention map a digest of what it shows."""
+    """A strong entity tag: the image id, the renderer, and for an attention map a digest of its
+    fields.
+    """
     tag = f"{job.image_id}.{_quoted(renderer)}"
     if job.kind == "sample":
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
@@ -194,7 +197,7 @@ def entity_tag(job: Job, renderer: str) -> str:
 
 
 def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
-    """The headers that a picture and a 304 in its stead have in common."""
+    """The headers that an image's response and its 304 have in common."""
     image_id = job.image_id
     headers = {
         "X-Image-ID": image_id,
@@ -210,7 +213,7 @@ def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> d
 
 
 def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
-    """The stages in milliseconds, and what came after; all zero for a cached picture."""
+    """The stages in milliseconds, and `more_s`; all are zero for a cached image."""
     stages = {
         "queue": timings.queue_s,
         "batch": timings.batch_s,
@@ -218,22 +221,22 @@ def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
         "encode": timings.encode_s,
         **more_s,
     }
-    told = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
-    return ", ".join([*told, "cache;desc=hit"] if cached else told)
+    entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
+    return ", ".join([*entries, "cache;desc=hit"] if cached else entries)
 
 
 class CombinedFile(Protocol):
-    """One file of several pictures."""
+    """Several images packed into one response: grid, zip, JSON or animation."""
 
     @property
     def kind(self) -> str:
-        """What it is, in a word of its entity tag."""
+        """Part of the entity tag."""
 
     @property
     def media_type(self) -> str:
-        """Of the file."""
+        """The media type of the file."""
 
-    def make(self, pictures: Sequence[NamedFile]) -> bytes:
+    def make(self, images: Sequence[NamedFile]) -> bytes:
         """The file."""
 
 
@@ -242,43 +245,43 @@ async def respond_combined(
     services: Services,
     card: ModelCard,
     jobs: Sequence[Job],
-    together: CombinedFile,
+    combined: CombinedFile,
     *,
     timeout_ms: int,
     cache_control: str,
     counted_by: str = "n",
 ) -> Response:
-    """The response to `jobs` as one file; raises as `respond` does.
+    """The response to `jobs` as one file; raises what `respond` raises.
 
-    `counted_by` is the field of the request that says how many there are.
+    `counted_by` is the field of the request that says how many images.
     """
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
-    renderings, told = await render(
+    rendered, limit_headers = await render(
         request, services, card, jobs, timeout_ms, counted_by=counted_by
     )
     started_s = time.perf_counter()
-    pictures = [
-        NamedFile(job.image_id, job.seed, rendering.picture.body)
-        for job, rendering in zip(jobs, renderings, strict=True)
+    files = [
+        NamedFile(job.image_id, job.seed, file.file.body)
+        for job, file in zip(jobs, rendered, strict=True)
     ]
-    body = await combine(services, partial(together.make, pictures), deadline_s)
-    etag = combined_etag(jobs[0].image_id, together, [rendering.etag for rendering in renderings])
+    body = await combine(services, partial(combined.make, files), deadline_s)
+    etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
     headers = image_headers(card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
     headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
     headers["Server-Timing"] = server_timing(
-        slowest(rendering.timings for rendering in renderings),
-        cached=all(rendering.cached for rendering in renderings),
+        slowest(file.timings for file in rendered),
+        cached=all(file.cached for file in rendered),
         sheet=time.perf_counter() - started_s,
     )
-    if together.kind == "zip":
+    if combined.kind == "zip":
         name = f"{jobs[0].image_id}x{len(jobs)}.zip"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return Response(body, 200, headers | dict(told), together.media_type)
+    return Response(body, 200, headers | dict(limit_headers), combined.media_type)
 
 
 async def combine(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
-    """What `make` makes, in a thread of the few there are, so that not too many are at it at once.
+    """The result of `make`, which runs in one of the few threads for it.
 
     `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
     """
@@ -288,18 +291,18 @@ async def combine(services: Services, make: Callable[[], bytes], deadline_s: flo
             return await loop.run_in_executor(services.combiners, make)
     except TimeoutError:
         raise DeadlineExceededError(
-            "the pictures were drawn but not put together in time", retry_after_s=1
+            "the images were rendered but not combined in time", retry_after_s=1
         ) from None
 
 
-def combined_etag(image_id: str, together: CombinedFile, etags: Iterable[str]) -> str:
-    """A strong entity tag of a file that is made of these pictures."""
-    made_of = repr((together, MAKER, *etags)).encode()
-    return f'"{image_id}.{together.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
+def combined_etag(image_id: str, combined: CombinedFile, etags: Iterable[str]) -> str:
+    """A strong entity tag of a file that combines these images."""
+    made_of = repr((combined, MAKER, *etags)).encode()
+    return f'"{image_id}.{combined.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
 
 
 def slowest(timings: Iterable[Timings]) -> Timings:
-    """The longest time that any picture spent in each stage."""
+    """The longest time of any job in each stage."""
     stages = [(one.queue_s, one.batch_s, one.model_s, one.encode_s) for one in timings]
     return Timings(*map(max, zip(*stages, strict=True)))
 
@@ -316,9 +319,9 @@ def image_jobs(
     output: Output = "png",
     priority: Priority = "interactive",
 ) -> list[Job]:
-    """A job for each picture of a class; the ith has the first seed plus i.
+    """A job for each image of a class; image i has the first seed plus i.
 
-    `class_field` is where the request names the class.
+    `class_field` is the field of the request that names the class.
     Raises UnknownClassError, InvalidValueError.
     """
     first = Job(
@@ -338,17 +341,17 @@ def image_jobs(
 
 
 def first_seed(seed: int | None, num_images: int) -> int:
-    """The seed of the first picture: as asked, or one by chance; the ith has that plus i.
+    """The seed of the first image: as requested, or random; image i has this seed plus i.
 
-    Raises InvalidValueError where the last would have none.
+    Raises InvalidValueError if the last seed would be too large.
     """
     highest = MAX_SEED + 1 - num_images
     if seed is None:
         return secrets.randbelow(highest + 1)
     if seed > highest:
         raise InvalidValueError(
-            f"seed={seed} with n={num_images} goes past the last seed, {MAX_SEED}: "
-            f"give a seed up to {highest}",
+            f"seed={seed} with n={num_images} exceeds the largest seed, {MAX_SEED}: "
+            f"give a seed of at most {highest}",
             extra={"fields": ["seed", "n"]},
         )
     return seed
@@ -357,21 +360,21 @@ def first_seed(seed: int | None, num_images: int) -> int:
 def refuse_too_many(
     services: Services, card: ModelCard, num_images: int, priority: Priority, field: str = "n"
 ) -> None:
-    """Raises InvalidValueError for more pictures than this server ever makes at once.
+    """Raises InvalidValueError for more images than one request may have.
 
-    `field` is where the request says how many.
+    `field` is the field of the request that says how many.
     """
     most = min(services.queue.limit(priority), MAX_PIXELS // card.resolution**2)
     if num_images > most:
         raise InvalidValueError(
-            f"{field}={num_images} is more than the {most} pictures of {card.resolution} px that "
-            "are made at once",
+            f"{field}={num_images} is more than the {most} images of {card.resolution} px that one "
+            "request may have",
             extra={"fields": [field]},
         )
 
 
 def required_class(key: str | None) -> str:
-    """The class that the request must give; raises InvalidValueError when it does not."""
+    """The class of the request; raises InvalidValueError if it has none."""
     if key is None:
         raise InvalidValueError(
             "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
@@ -381,13 +384,13 @@ def required_class(key: str | None) -> str:
 
 
 def card_of_image(services: Services, named: ImageId) -> ModelCard:
-    """The card of the model that draws this image.
+    """The card of the model that makes this image.
 
     Raises NotReadyError, NotFoundError, RetiredCheckpointError.
     """
     card = services.cards.of_fingerprint(named.prefix)
     if named.label >= len(card.classes):
         raise NotFoundError(
-            f"model {card.name} has {len(card.classes)} classes and none has index {named.label}"
+            f"model {card.name} has {len(card.classes)} classes; there is no index {named.label}"
         )
     return card

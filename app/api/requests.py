@@ -1,4 +1,4 @@
-"""Reads a request's fields from its query and its JSON body; whatever is odd is refused."""
+"""Reads requests: fields in the query and body, accepted media types, and a client that leaves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.errors import (
 )
 from app.queue.messages import MAX_TRUNCATION_THOUSANDTHS
 
-SHOWN = 80  # characters of a bad value that an error repeats
+SHOWN = 80  # characters of an invalid value that an error repeats
 MAX_MESSAGES = 5
 BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
@@ -38,7 +38,7 @@ class RequestFields(BaseModel):
     """The fields that a request may have, by their names in the query or the body."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    repeatable: ClassVar[frozenset[str]] = frozenset()  # the others may be given once
+    repeatable: ClassVar[frozenset[str]] = frozenset()  # fields that may be given several times
     field_names: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -46,7 +46,9 @@ class RequestFields(BaseModel):
         cls.field_names = tuple(f.alias or name for name, f in cls.model_fields.items())
 
     def merged(self, body: Self) -> Self:
-        """These fields and those of the body; raises InvalidValueError where they disagree."""
+        """These fields and those of the body; raises InvalidValueError if they contradict each
+        other.
+        """
         for name in sorted(self.model_fields_set & body.model_fields_set):
             if getattr(self, name) != getattr(body, name):
                 alias = type(self).model_fields[name].alias or name
@@ -69,8 +71,7 @@ def query_fields(request: Request, model: type[F]) -> F:
 async def all_fields(request: Request, model: type[F]) -> F:
     """The fields in the query string and in the body, if there is one.
 
-    Raises InvalidValueError, UnsupportedMediaTypeError, PayloadTooLargeError,
-    RequestTimeoutError.
+    Raises InvalidValueError, UnsupportedMediaTypeError, PayloadTooLargeError, RequestTimeoutError.
     """
     fields = query_fields(request, model)
     body = await whole_body(request) if has_body(request) else b""
@@ -79,7 +80,7 @@ async def all_fields(request: Request, model: type[F]) -> F:
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaTypeError(
-            f"a body is read as application/json, not {content_type[:SHOWN]!r}"
+            f"a body must be application/json, not {content_type[:SHOWN]!r}"
         )
     return fields.merged(checked(model, read_object(body)))
 
@@ -96,7 +97,7 @@ async def whole_body(request: Request) -> bytes:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.body()
     except TimeoutError:
-        raise RequestTimeoutError(f"the body was not whole after {BODY_TIMEOUT_S:g} s") from None
+        raise RequestTimeoutError(f"the body was not complete after {BODY_TIMEOUT_S:g} s") from None
 
 
 def query_values(
@@ -119,7 +120,7 @@ def query_values(
 
 
 def read_object(body: bytes) -> dict[str, object]:
-    """The JSON object that a body spells; raises InvalidValueError for anything else."""
+    """The JSON object in a body; raises InvalidValueError for anything else."""
     try:
         found = json.loads(
             body.decode(),
@@ -136,7 +137,7 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def checked(model: type[F], values: Mapping[str, object]) -> F:
-    """The fields with these values; raises InvalidValueError naming every bad one."""
+    """The fields with these values; raises InvalidValueError that names all invalid ones."""
     for name in values:
         if name not in model.field_names:
             _refuse_unknown(name, model.field_names)
@@ -145,12 +146,12 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)[:MAX_MESSAGES]
         names = list(dict.fromkeys(str(problem["loc"][0]) for problem in errors))
-        told = "; ".join(map(_explained, errors))
-        raise InvalidValueError(told, extra={"fields": names}) from None
+        detail = "; ".join(map(_explained, errors))
+        raise InvalidValueError(detail, extra={"fields": names}) from None
 
 
 def whole_number(raw: object) -> int:
-    """A whole number from JSON (7.0 is one, too) or from a query string; raises ValueError."""
+    """A whole number from JSON (7.0 is one too) or from a query string; raises ValueError."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         return raw
     if isinstance(raw, float) and raw.is_integer():
@@ -161,9 +162,9 @@ def whole_number(raw: object) -> int:
 
 
 def thousandths(raw: object) -> int:
-    """0.25, or "0.25" from a query string, as 250, within 1 and `MAX_TRUNCATION_THOUSANDTHS`.
+    """The number in thousandths: 0.25, or "0.25" from a query string, is 250.
 
-    Raises ValueError.
+    Raises ValueError for less than 1 or more than `MAX_TRUNCATION_THOUSANDTHS`.
     """
     match = _DECIMAL.fullmatch(raw if isinstance(raw, str) else repr(raw))
     number = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0")) if match else 0
@@ -174,7 +175,7 @@ def thousandths(raw: object) -> int:
 
 
 def text_or_index(raw: object) -> str:
-    """A text; an index may be a number in JSON; raises ValueError."""
+    """A text; JSON may give an index as a number; raises ValueError."""
     if isinstance(raw, str):
         return raw
     return str(whole_number(raw))
@@ -191,7 +192,9 @@ def _explained(problem: ErrorDetails) -> str:
 
 def _refuse_unknown(name: str, known: Sequence[str]) -> NoReturn:
     close = get_close_matches(name, known, n=1) if len(name) <= SHOWN else []
-    hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(known) or 'none'}"
+    hint = (
+        f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known) or 'none'}"
+    )
     raise InvalidValueError(
         f"no parameter is called {name[:SHOWN]!r}; {hint}",
         extra={"fields": [name[:SHOWN]], "suggestions": close},
@@ -210,7 +213,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
-    """The offer that all Accept headers of a request together like best.
+    """The offer that the request's Accept headers prefer.
 
     Raises NotAcceptableError.
     """
@@ -218,17 +221,17 @@ def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
 
 
 def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
-    """The offer that the client likes best, the first of equals; no header accepts any.
+    """The offer that the client prefers, the first of equals; without a header the first offer.
 
-    One that is very long is disregarded, as RFC 9110, section 12.5.1 allows: to take it apart
-    would hold the event loop up. Raises NotAcceptableError.
+    A very long header is ignored, as RFC 9110, section 12.5.1 allows: parsing it would block the
+    event loop. Raises NotAcceptableError.
     """
     if not accept or len(accept) > MAX_ACCEPT_LENGTH:
         return offers[0]
     found = _best_offer(accept, offers)
     if found is None:
         raise NotAcceptableError(
-            f"Accept: {accept[:200]} admits none of {', '.join(offers)}",
+            f"Accept: {accept[:200]} matches none of {', '.join(offers)}",
             extra={"available": list(offers)},
         )
     return found
@@ -243,7 +246,7 @@ def _best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
 
 
 def _media_range(part: str) -> tuple[str, float]:
-    """`image/*;q=0.5` -> ("image/*", 0.5); a quality that cannot be read counts as 1."""
+    """`image/*;q=0.5` -> ("image/*", 0.5); an invalid quality counts as 1."""
     name, *parameters = (piece.strip() for piece in part.split(";"))
     for parameter in parameters:
         if match := _QUALITY.fullmatch(parameter):
@@ -252,7 +255,7 @@ def _media_range(part: str) -> tuple[str, float]:
 
 
 def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
-    """What the most specific range that covers the offer says (RFC 9110, section 12.5.1)."""
+    """The quality of the most specific range that covers the offer (RFC 9110, section 12.5.1)."""
     for covering in (offer, f"{offer.split('/')[0]}/*", "*/*"):
         found = [quality for name, quality in ranges if name == covering]
         if found:
@@ -266,10 +269,9 @@ def client_has(if_none_match: str, etag: str) -> bool:
 
 
 async def while_connected(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away.
+    """The result of `work`, which is cancelled when the client disconnects.
 
-    Raises ClientDisconnect then. Whatever must be told to the queue of a client that left is told
-    where `work` handles its cancellation.
+    Raises ClientDisconnect in that case. `work` cancels its jobs when it is cancelled.
     """
     waiting = cast("asyncio.Task[object]", asyncio.current_task())
     leaving = asyncio.create_task(_gone(request))
@@ -286,7 +288,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not left or waiting.uncancel() > 0:  # cancelled from elsewhere too
             raise
-        leaving.result()  # a body beyond the limit shows here
+        leaving.result()  # raises the error of a body beyond the limit
         raise ClientDisconnect from None
     finally:
         over = True
@@ -295,7 +297,7 @@ async def while_connected(request: Request, work: Awaitable[T]) -> T:
 
 
 def _outcome_seen(task: asyncio.Task[None]) -> None:
-    """Keeps asyncio from telling of an error that came too late to matter."""
+    """Marks an error that came too late as seen, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()
 

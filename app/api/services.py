@@ -1,4 +1,4 @@
-"""Services: what the handlers of one replica share, opened and closed with the application."""
+"""Services: what the endpoints of one replica share, opened and closed with the application."""
 
 from __future__ import annotations
 
@@ -23,58 +23,60 @@ from app.settings import Settings, require_redis_url
 from app.telemetry import ApiMetrics, Tracing
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-OVERHEAD_BYTES = 512  # what an entry costs beside its body, roughly
-NUM_COMBINERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
+OVERHEAD_BYTES = 512  # of an entry beside its body, roughly
+NUM_COMBINERS = 2  # threads; each may need several times the memory of MAX_PIXELS
 CLIENT_NAME = "sagan-api"
 
 
 @dataclass(frozen=True)
 class EncodedFile:
-    """A finished body; the entity tag it is kept under names its bytes for good."""
+    """The body of an image or attention map and its media type."""
 
     body: bytes
     media_type: str
 
     @property
     def size_bytes(self) -> int:
-        """What it counts in the cache."""
+        """Its size in the cache."""
         return len(self.body) + OVERHEAD_BYTES
 
 
 class ImageCache:
-    """Pictures by entity tag, at most `max_bytes` of them together."""
+    """Encoded files by entity tag, at most `max_bytes`; the least recently used are dropped."""
 
     def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self.size_bytes = 0
-        self._pictures: OrderedDict[str, EncodedFile] = OrderedDict()
+        self._files: OrderedDict[str, EncodedFile] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._files)
 
     def get(self, etag: str) -> EncodedFile | None:
-        """The picture of this tag, which becomes the most recently used."""
-        picture = self._pictures.get(etag)
-        if picture is not None:
-            self._pictures.move_to_end(etag)
-        return picture
+        """The file with this tag, which becomes the most recently used."""
+        file = self._files.get(etag)
+        if file is not None:
+            self._files.move_to_end(etag)
+        return file
 
-    def put(self, etag: str, picture: EncodedFile) -> None:
-        """Keeps a picture, unless it alone is larger than the cache; makes room for it."""
-        if picture.size_bytes > self.max_bytes:
+    def put(self, etag: str, file: EncodedFile) -> None:
+        """Stores a file, unless it is larger than the cache, and drops others to make room."""
+        if file.size_bytes > self.max_bytes:
             return
-        if (former := self._pictures.pop(etag, None)) is not None:
+        if (former := self._files.pop(etag, None)) is not None:
             self.size_bytes -= former.size_bytes
-        self._pictures[etag] = picture
-        self.size_bytes += picture.size_bytes
+        self._files[etag] = file
+        self.size_bytes += file.size_bytes
         while self.size_bytes > self.max_bytes:
-            _, forgotten = self._pictures.popitem(last=False)
-            self.size_bytes -= forgotten.size_bytes
+            _, dropped = self._files.popitem(last=False)
+            self.size_bytes -= dropped.size_bytes
 
 
 @dataclass(frozen=True)
 class Services:
-    """One replica's settings, its copy of the model cards, its way to the queue, its cache."""
+    """The settings, the copy of the registry, the job client, the queue and the cache of one
+    replica.
+    """
 
     settings: Settings
     metrics: ApiMetrics
@@ -87,7 +89,7 @@ class Services:
     lookups: ClassLookups = field(default_factory=ClassLookups)
 
     def model(self, name: str | None) -> ModelCard:
-        """The card of the model that a parameter names (none: the default).
+        """The card of the model in a request (None: the default).
 
         Raises InvalidValueError, NotReadyError, RetiredCheckpointError.
         """
@@ -104,12 +106,13 @@ class Services:
         return self.lookups.of(card)
 
     def timeout_ms(self, wanted_ms: int | None) -> int:
-        """The time that a request may take; raises InvalidValueError beyond the longest."""
+        """The timeout of a request; raises InvalidValueError if it exceeds the limit."""
         if wanted_ms is None:
             return self.settings.default_timeout_ms
         if wanted_ms > (max_ms := self.settings.max_timeout_ms):
             raise InvalidValueError(
-                f"timeout_ms={wanted_ms} is more than {max_ms}", extra={"fields": ["timeout_ms"]}
+                f"timeout_ms={wanted_ms} is more than the limit, {max_ms}",
+                extra={"fields": ["timeout_ms"]},
             )
         return wanted_ms
 
@@ -118,7 +121,7 @@ class Services:
 async def open_services(
     settings: Settings, metrics: ApiMetrics, tracing: Tracing | None
 ) -> AsyncIterator[Services]:
-    """Connects to Redis, which may be away; closes everything in reverse order."""
+    """Creates the clients of Redis, which may be unreachable; closes all in reverse order."""
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
     blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
@@ -147,5 +150,5 @@ async def open_services(
 
 
 def services_of(request: Request) -> Services:
-    """What the lifespan yielded for this request."""
+    """The services of the application, from the request's state."""
     return cast(Services, request.state.services)

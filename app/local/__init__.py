@@ -1,1 +1,1 @@
-"""`sagan serve`: the processes of one machine."""
+"""One machine: `sagan serve` supervises an API, workers and a private Redis."""

@@ -19,12 +19,12 @@ PARENT_GONE_EXIT = 143
 
 
 def tied(parent_pid: int) -> list[str]:
-    """What to put before a command so that it gets SIGTERM when `parent_pid` is gone."""
+    """The start of a command line whose process gets SIGTERM when `parent_pid` dies."""
     return [sys.executable, "-m", "app.local.lifeline", str(parent_pid)]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Becomes the command (Linux) or watches over it (elsewhere); returns its exit status."""
+    """Becomes the command (Linux) or supervises it (elsewhere); returns its exit status."""
     parent_pid, command = int(arguments[0]), list(arguments[1:])
     if sys.platform == "linux":
         return _become(parent_pid, command)
@@ -32,18 +32,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _become(parent_pid: int, command: list[str]) -> int:
-    """The kernel tells this process, and the command that replaces it, of the parent's death."""
+    """Asks the kernel for SIGTERM at the parent's death, then becomes the command."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:  # it died before the call above
+    if os.getppid() != parent_pid:  # the parent died before the call above
         return PARENT_GONE_EXIT
     os.execvp(command[0], command)  # noqa: S606
     raise AssertionError("execvp returned")
 
 
 def _watch(parent_pid: int, command: list[str]) -> int:
-    """A thread polls for the parent's death; signals to this process go on to the command."""
+    """Starts the command, forwards signals to it and ends it when the parent has died."""
     child = subprocess.Popen(command)  # noqa: S603
 
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

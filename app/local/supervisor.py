@@ -1,4 +1,4 @@
-"""`sagan serve`: one machine's API, workers and, where none is given, its private Redis."""
+"""`sagan serve`: starts an API, workers and a private Redis on this machine, and restarts them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from app.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
 MAX_BACKOFF_S = 10.0
-STEADY_S = 10.0  # a child that lived this long starts again at once
+STEADY_S = 10.0  # a child that lived this long is restarted at once
 POLL_S = 0.1
 STOP_MARGIN_S = 5.0
 KILLED_EXIT = 130
 
 
 class ConfigurationRefusedError(Exception):
-    """A child said at its first start that its configuration cannot work."""
+    """A child exited at its first start because its configuration cannot work."""
 
 
 class Child:
-    """Starts again when it dies; ends with this process, even when that is killed."""
+    """A process that is restarted when it dies, and that dies with this process."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.name = name
@@ -43,9 +43,9 @@ class Child:
         self.process: asyncio.subprocess.Process | None = None
 
     async def keep_alive(self) -> None:
-        """Runs until cancelled; raises ConfigurationRefusedError.
+        """Runs and restarts the process until cancelled; raises ConfigurationRefusedError.
 
-        The first restart is immediate; the next ones wait twice as long each, to a bound.
+        The first restart is immediate; each further one waits twice as long, up to MAX_BACKOFF_S.
         """
         starts, backoff_s = 0, 0.0
         while True:
@@ -56,12 +56,12 @@ class Child:
                 raise ConfigurationRefusedError(f"{self.name} cannot start with this configuration")
             if time.monotonic() - started_s > STEADY_S:
                 backoff_s = 0.0
-            logger.warning("%s ended with status %s; again in %g s", self.name, status, backoff_s)
+            logger.warning("%s exited with %s; restart in %g s", self.name, status, backoff_s)
             await asyncio.sleep(backoff_s)
             backoff_s = min(MAX_BACKOFF_S, max(0.25, 2 * backoff_s))
 
     async def stop(self, wait_s: float) -> None:
-        """Asks it to end, and kills it when it has not within `wait_s`."""
+        """Sends SIGTERM, and SIGKILL if the process has not ended within `wait_s`."""
         if self._send(signal.SIGTERM) and self.process:
             try:
                 async with asyncio.timeout(wait_s):
@@ -72,11 +72,11 @@ class Child:
                 await self.process.wait()
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Sends SIGKILL."""
         self._send(signal.SIGKILL)
 
     async def _run(self) -> int:
-        # From the main thread: a parent's death, to Linux, is that of the thread that forked.
+        # From the main thread: Linux signals when the thread that forked ends, not the process.
         self.process = await asyncio.create_subprocess_exec(
             *tied(os.getpid()),
             *self.command,
@@ -86,7 +86,7 @@ class Child:
         return await self.process.wait()
 
     def _send(self, number: signal.Signals) -> bool:
-        """Whether there was a process to signal."""
+        """Sends a signal; returns whether there was a process."""
         if self.process is None or self.process.returncode is not None:
             return False
         self.process.send_signal(number)
@@ -94,9 +94,9 @@ class Child:
 
 
 def serve(settings: Settings) -> int:
-    """Serves until SIGTERM or Ctrl-C, then stops API, workers and Redis in this order.
+    """Serves until SIGTERM or Ctrl-C, then stops the API, the workers and Redis in this order.
 
-    Returns the exit status: 0 after a clean stop. A second signal kills what still runs.
+    Returns the exit status: 0 after a clean stop. A second signal kills the remaining processes.
     """
     configure_logging(settings.log_level)
     try:
@@ -113,7 +113,7 @@ def serve(settings: Settings) -> int:
 
 
 class Supervisor:
-    """The children of one `sagan serve`."""
+    """The processes of one `sagan serve`."""
 
     def __init__(self, settings: Settings, port: int, redis: PrivateRedis | None) -> None:
         self.settings = settings
@@ -139,7 +139,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
-        """Serves until signalled; the exit status."""
+        """Serves until a signal; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
@@ -159,7 +159,9 @@ class Supervisor:
         await asyncio.gather(*(worker.stop(wait_s) for worker in self.workers))
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """A child that refuses its configuration ends the whole, and so does a fault of ours."""
+        """Stops everything when a child refuses its configuration or a task of the supervisor
+        fails.
+        """
         if task.cancelled() or (error := task.exception()) is None:
             return
         refused = isinstance(error, ConfigurationRefusedError)
@@ -175,15 +177,15 @@ class Supervisor:
                 child.kill()
 
     async def _keep_redis(self) -> None:
-        """Starts the private Redis again when it dies; the API admits its jobs again."""
+        """Restarts the private Redis when it dies; the API admits the lost jobs again."""
         while True:
             await asyncio.sleep(POLL_S)
             if self.redis and self.redis.died:
-                logger.warning("the private Redis died and is started again")
+                logger.warning("the private Redis died and is restarted")
                 self.redis.start()
 
     async def _greet(self) -> None:
-        """Says where the service is, once it is ready."""
+        """Prints the address when the service is ready."""
         while True:
             if await asyncio.to_thread(self._ready):
                 print(f"sagan is ready: {self.address} (stop with Ctrl-C)", flush=True)  # noqa: T201
@@ -203,7 +205,7 @@ class Supervisor:
 
 
 def claim_port(host: str, port: int) -> int:
-    """The port itself, or a free one for 0; raises SettingsError when it cannot be listened on."""
+    """The port itself, or a free one for 0; raises SettingsError when it cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -218,7 +220,7 @@ def claim_port(host: str, port: int) -> int:
 
 
 def share_gpus(settings: Settings) -> list[str | None]:
-    """For each worker, the GPU it sees alone; None: whatever it finds."""
+    """The GPU that each worker sees; None: the worker chooses."""
     gpus = visible_gpus() if settings.device in ("auto", "cuda") else []
     num_workers = max(1, len(gpus)) if settings.workers is None else settings.workers
     if len(gpus) < 2:
@@ -227,9 +229,9 @@ def share_gpus(settings: Settings) -> list[str | None]:
 
 
 def share_cores(num_workers: int) -> dict[str, str]:
-    """How many threads each of several workers computes with; what the operator set stays.
+    """The threads of each worker when there are several; a value set by the operator stays.
 
-    All of them on all cores would wait for one another at every layer.
+    If every worker used all cores, they would wait for one another in every layer.
     """
     if num_workers < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
@@ -237,7 +239,7 @@ def share_cores(num_workers: int) -> dict[str, str]:
 
 
 def visible_gpus() -> list[str]:
-    """The names that CUDA_VISIBLE_DEVICES takes, found without torch."""
+    """The GPUs as CUDA_VISIBLE_DEVICES names them, found without torch."""
     if (listed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in listed.split(",") if name.strip()]
     if (tool := shutil.which("nvidia-smi")) is None:
@@ -250,7 +252,7 @@ def visible_gpus() -> list[str]:
 
 
 def worker_environment(settings: Settings, port: int, slot: int, gpu: str | None) -> dict[str, str]:
-    """What tells one worker from the next; a restarted one has the same."""
+    """The environment of one worker; it is the same after a restart."""
     environment = {"SAGAN_WORKER_SLOT": f"{port}.{slot}"}
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu

@@ -1,4 +1,4 @@
-"""JobQueue: the API's side of the job streams (admit, take back, look at)."""
+"""JobQueue: an API replica admits jobs to the job streams, cancels them and measures the queue."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ from app.queue.keys import DEAD_LETTERS, GROUP, seen_key, stream_key
 from app.queue.messages import Job, Priority, log_fields
 from app.telemetry import ApiMetrics
 
-MAX_DEAD_LETTERS = 1000  # the newest, and up to a hundred more: Redis trims by the block
+MAX_DEAD_LETTERS = 1000  # the newest, and up to about 100 more: Redis trims whole blocks
 NO_LIMIT = 0
-UNKNOWN_TTL_MS = 120_000  # for which the id of a job that is cancelled first is not admitted
-MAX_ROUND_JOBS = 128  # that are admitted in one round trip, if one request has not more
-TURNS = 3  # of the loop that a round leaves to requests which have arrived and are not read yet
-MAX_HOLD_S = 0.05  # that a round waits for the one before it, which may be stuck
-Group = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
+UNKNOWN_TTL_MS = 120_000  # how long the id of a job that was cancelled before its admission is kept
+MAX_ROUND_JOBS = 128  # jobs admitted in one round trip, unless a single request has more
+TURNS = 3  # turns of the event loop before a round is sent, in which waiting requests are read
+MAX_HOLD_S = 0.05  # how long a round waits for the previous one, which may hang
+RequestJobs = Mapping[Job, int]  # the jobs of one request, each with its timeout in ms
 logger = logging.getLogger(__name__)
-MAX_CANCELLED_JOBS = 256  # that are taken back in one round trip
-CANCEL_CLOSE_S = 1.0  # that a replica which stops waits for the last of them
+MAX_CANCELLED_JOBS = 256  # jobs cancelled in one round trip
+CANCEL_CLOSE_S = 1.0  # how long a replica that stops waits for the last cancellations
 CANCEL_RETRY_S = 0.1
-CANCEL_FOR_S = 60.0  # that a job is kept while Redis is away
-MAX_CANCELLATIONS = 4096  # the newest
+CANCEL_FOR_S = 60.0  # how long a cancellation is retried while Redis is unreachable
+MAX_CANCELLATIONS = 4096  # cancellations kept for a retry; the oldest are dropped
 
 
 def is_no_group(error: ResponseError) -> bool:
-    """Whether the stream or its group is gone, as after FLUSHALL."""
+    """Whether the stream or its group does not exist, as after FLUSHALL."""
     return str(error).startswith(("NOGROUP", "UNBLOCKED"))
 
 
 @dataclass(frozen=True)
 class QueueStats:
-    """A look at one model's queue of one priority."""
+    """The state of one model's queue of one priority."""
 
     depth_images: int  # admitted and not yet answered
-    pending_images: int  # of these, held by a worker
+    pending_images: int  # of these, claimed by a worker
     oldest_age_s: float  # 0 when the queue is empty
 
 
 @dataclass
 class _Round:
-    """The requests that are admitted in one round trip, and how each fared."""
+    """The requests whose jobs are admitted in one round trip."""
 
     stream: str
     limit: int
     reply_to: str
-    groups: list[Group] = field(default_factory=list)
+    groups: list[RequestJobs] = field(default_factory=list)
     num_jobs: int = 0
-    left: bool = False  # nobody can join any more
+    sent: bool = False  # no request can join any more
 
     def takes(self, limit: int, reply_to: str, num_jobs: int) -> bool:
-        """Whether a request of so many jobs may join."""
+        """Whether a request of this many jobs may join the round."""
         same = (self.limit, self.reply_to) == (limit, reply_to)
-        return same and not self.left and self.num_jobs + num_jobs <= MAX_ROUND_JOBS
+        return same and not self.sent and self.num_jobs + num_jobs <= MAX_ROUND_JOBS
 
-    def join(self, group: Group) -> int:
-        """Adds a request's jobs; their place in the round."""
+    def join(self, group: RequestJobs) -> int:
+        """Adds a request's jobs and returns their position in the round."""
         self.groups.append(group)
         self.num_jobs += len(group)
         return len(self.groups) - 1
@@ -74,10 +74,10 @@ Sent = tuple[_Round, asyncio.Task[list[list[int]]]]
 
 
 class JobQueue:
-    """Admits jobs, bounded in depth; a job id is admitted once however often it is sent.
+    """Admits jobs up to a depth limit; a job id is admitted once, however often it is sent.
 
-    Interactive and bulk jobs have a stream and a bound each, so that neither fills the other's.
-    Requests that come while a round trip is under way share the next one of their stream.
+    Interactive and bulk jobs have a stream and a limit each, so that neither fills the other's
+    queue. Requests that arrive during a round trip share the next one of their stream.
     """
 
     def __init__(self, client: Redis, *, max_images: int, max_bulk_images: int = 4096) -> None:
@@ -96,8 +96,8 @@ class JobQueue:
     async def admit(self, jobs: Sequence[Job], *, timeout_ms: int, reply_to: str) -> int:
         """Queues all of `jobs`, or none of them, and returns the depth in images.
 
-        The jobs are of one model and priority. The deadline is `timeout_ms` from now by Redis's
-        clock. Jobs that were admitted before keep their place and deadline.
+        The jobs must be of one model and priority. Their deadline is `timeout_ms` from now by
+        Redis's clock. Jobs that were admitted before keep their place and deadline.
 
         Raises QueueFullError, QueueUnavailableError; ValueError when the streams differ.
         """
@@ -109,10 +109,11 @@ class JobQueue:
             raise QueueFullError(depth, limit)
         return depth
 
-    async def admit_again(self, timeouts_ms: Group, *, reply_to: str) -> int:
-        """Queues those of the jobs that Redis has lost, each with the time it has left.
+    async def admit_again(self, timeouts_ms: RequestJobs, *, reply_to: str) -> int:
+        """Queues those of the jobs that Redis has lost, and returns how many it had lost.
 
-        They passed the depth limit once, so it does not count. Returns how many were lost.
+        Each job's timeout is the time that it has left. The depth limit is not applied: the jobs
+        passed it at their first admission.
         Raises QueueUnavailableError; ValueError when the streams differ.
         """
         stream = _stream_of(list(timeouts_ms))
@@ -120,10 +121,10 @@ class JobQueue:
         return queued
 
     async def cancel(self, jobs: Sequence[Job]) -> int:
-        """Takes back jobs that nobody waits for: none of them is launched after this.
+        """Cancels jobs whose client disconnected: no worker launches them after this call.
 
-        Returns how many no worker had read yet, which are gone at once; a worker that holds one
-        drops it at its launch. Raises QueueUnavailableError.
+        Returns how many were removed before a worker had claimed them; a worker that holds one
+        drops it at the launch. Raises QueueUnavailableError.
         """
         keys: list[Part] = []
         for job in jobs:
@@ -132,7 +133,7 @@ class JobQueue:
             return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
 
     async def num_dead_letters(self) -> int:
-        """How many jobs that were given up are kept; raises QueueUnavailableError."""
+        """How many dead letters Redis keeps; raises QueueUnavailableError."""
         with redis_errors_translated():
             return int(await self.client.xlen(DEAD_LETTERS))
 
@@ -147,40 +148,41 @@ class JobQueue:
     async def _send(
         self, opened: _Round, before: asyncio.Task[list[list[int]]] | None
     ) -> list[list[int]]:
-        """Admits the round once the one before it is through: others join meanwhile.
+        """Sends the round when the previous one has returned: further requests join meanwhile.
 
-        Clients that were answered together ask again together: what has come by then makes one
-        round, and one batch, where the first alone would lead (docs/performance.md).
+        Clients that got their replies together send their next requests together. The TURNS let all
+        of these join one round, and so one batch; without them the first request would be sent
+        alone (docs/performance.md).
         """
         if before is not None and not before.done():
             await asyncio.wait([before], timeout=MAX_HOLD_S)
         for _ in range(TURNS):
             await asyncio.sleep(0)
-        opened.left = True
+        opened.sent = True
         try:
             return await self._call(opened.stream, opened.groups, opened.limit, opened.reply_to)
         finally:
-            last = self._rounds.get(opened.stream)  # a later round may have overtaken this one
+            last = self._rounds.get(opened.stream)  # may be a later round than this one
             if last is not None and last[0] is opened:
                 del self._rounds[opened.stream]
 
     async def _call(
-        self, stream: str, groups: Sequence[Group], limit: int, reply_to: str
+        self, stream: str, groups: Sequence[RequestJobs], limit: int, reply_to: str
     ) -> list[list[int]]:
-        """For each group whether it was admitted, the depth, and how many were not known."""
+        """Returns for each request: whether it was admitted, the depth, how many jobs were new."""
         keys: list[Part] = [stream]
-        told: list[Part] = [limit, reply_to]
+        args: list[Part] = [limit, reply_to]
         for group in groups:
-            told.append(len(group))
+            args.append(len(group))
             for job, timeout_ms in group.items():
                 keys.append(seen_key(job.job_id))
-                told += (job.job_id, timeout_ms, job.encode())
+                args += (job.job_id, timeout_ms, job.encode())
         with redis_errors_translated():
-            answers: list[list[int]] = await self._admit(keys=keys, args=told)
+            answers: list[list[int]] = await self._admit(keys=keys, args=args)
         return answers
 
     async def stats(self, fingerprint: str, priority: Priority = "interactive") -> QueueStats:
-        """Depth, pending and age of the oldest job; raises QueueUnavailableError."""
+        """Depth, pending images and age of the oldest job; raises QueueUnavailableError."""
         stream = stream_key(fingerprint, priority)
         pipe = self.client.pipeline(transaction=False)
         pipe.time()
@@ -203,27 +205,27 @@ class JobQueue:
 def _stream_of(jobs: Sequence[Job]) -> str:
     streams = {stream_key(job.fingerprint, job.priority) for job in jobs}
     if len(streams) != 1:
-        raise ValueError(f"one admission is for one stream, not {len(streams)}")
+        raise ValueError(f"the jobs of one admission belong to {len(streams)} streams, not to one")
     return streams.pop()
 
 
 class Cancellations:
-    """What a replica takes back: one round trip at a time, and no caller waits for it.
+    """Cancels jobs in the background, one round trip at a time, so that no caller waits for it.
 
-    Jobs that come while it is under way share the next one. Where Redis is away they are kept for
-    CANCEL_FOR_S: an admission that got no answer may lie before a Redis that hangs. After that, and
-    beyond MAX_CANCELLATIONS, their deadlines end them.
+    Jobs that are added during a round trip share the next one. While Redis is unreachable, a job
+    stays here for CANCEL_FOR_S: its admission may have reached Redis although the reply was lost.
+    Jobs that are dropped after that, or beyond MAX_CANCELLATIONS, end at their deadline.
     """
 
     def __init__(self, queue: JobQueue, metrics: ApiMetrics) -> None:
         self.queue = queue
         self.metrics = metrics
-        self._waiting: dict[str, tuple[Job, float]] = {}  # by id, with when it is let go
+        self._waiting: dict[str, tuple[Job, float]] = {}  # by id, with the time of the last try
         self._failing = False
         self._sending: asyncio.Task[None] | None = None
 
     def add(self, jobs: Iterable[Job]) -> None:
-        """Takes `jobs` back soon."""
+        """Cancels `jobs` soon."""
         until_s = time.monotonic() + CANCEL_FOR_S
         self._waiting |= {job.job_id: (job, until_s) for job in jobs}
         self._bound()
@@ -231,7 +233,7 @@ class Cancellations:
             self._sending = asyncio.create_task(self._send(), name="cancellations")
 
     async def close(self) -> None:
-        """Waits a moment for what is under way, and lets go what is left."""
+        """Waits up to CANCEL_CLOSE_S for the round trip under way, and drops the rest."""
         if self._sending is not None:
             _, sending = await asyncio.wait([self._sending], timeout=CANCEL_CLOSE_S)
             for task in sending:
@@ -248,8 +250,11 @@ class Cancellations:
                 removed = await self.queue.cancel(jobs)
             except QueueUnavailableError as error:
                 if not self._failing:
-                    told = log_fields(jobs)
-                    logger.warning("jobs are not taken back yet: %s", error.with_cause, extra=told)
+                    logger.warning(
+                        "cannot cancel jobs, trying again: %s",
+                        error.with_cause,
+                        extra=log_fields(jobs),
+                    )
                 self._failing = True
                 self._keep(taken)
                 await asyncio.sleep(CANCEL_RETRY_S)
@@ -258,7 +263,7 @@ class Cancellations:
                 self.metrics.cancelled_jobs.labels("queue").inc(removed)
 
     def _keep(self, taken: dict[str, tuple[Job, float]]) -> None:
-        """Puts back, before those that came later, what is not to be let go yet."""
+        """Puts `taken` back before the jobs that were added later, unless their time is up."""
         now_s = time.monotonic()
         kept = {job_id: entry for job_id, entry in taken.items() if entry[1] > now_s}
         self._waiting = kept | self._waiting

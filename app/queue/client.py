@@ -1,4 +1,4 @@
-"""JobClient: one API replica's way to have a job done and to get its reply."""
+"""JobClient: an API replica submits jobs and receives their replies."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from app.queue.registry import ModelCards
 from app.telemetry import ApiMetrics, Tracing
 
 logger = logging.getLogger(__name__)
-READ_COUNT = 128
+READ_COUNT = 128  # replies read at once
 START = "0-0"
-MAX_QUEUES = 2  # images of refused jobs that are reckoned with, in depth limits
-GRACE_S = 0.5  # a worker's own word on a deadline may arrive this much after it
+MAX_QUEUES = 2  # most images of refused jobs that are counted, in multiples of the depth limit
+GRACE_S = 0.5  # how much later than the deadline a worker's reply may arrive
 READ_WAIT_S = 1.0
 KEEP_EVERY_S = 0.25
 RETRY_S = 0.2
-CHUNK_JOBS = 64  # that are admitted again in one round trip
+CHUNK_JOBS = 64  # jobs admitted again in one round trip
 
 
 class ReplyStream:
-    """The replies to one API replica, each read once.
+    """The stream on which workers reply to one API replica; each reply is read once.
 
     The stream and a marker key expire `ttl_s` after the replica's last `keep`.
     """
@@ -79,10 +79,11 @@ class ReplyStream:
         return await self._replies(list(map(read_entry, found[0][1]))) if found else []
 
     async def keep(self) -> bool:
-        """Frees what was read and puts off expiry; False when Redis lost this replica's marker.
+        """Deletes what was read and extends the expiry; False when Redis has lost this replica's
+        marker.
 
-        A lost marker means that Redis came back empty: what was admitted is gone. Raises
-        QueueUnavailableError.
+        A lost marker means that Redis came back without its data: the admitted jobs are lost.
+        Raises QueueUnavailableError.
         """
         pipe = self.client.pipeline(transaction=False)
         pipe.xtrim(self.key, minid=_after(self._last_id), approximate=False)
@@ -115,7 +116,7 @@ class ReplyStream:
             try:
                 replies.append(_reply(fields.get(b"head", b""), body))
             except DecodeError:
-                logger.exception("dropped a reply that cannot be read")
+                logger.exception("dropped a reply that cannot be decoded")
         return replies
 
     async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
@@ -131,7 +132,7 @@ def _reply(head: bytes, body: bytes | None) -> Reply:
     if body is not None:
         return decode_reply(head, body)
     job_id = decode_reply(head, b"").job_id
-    return Reply(job_id, error="job-failed", detail="the picture expired before it was read")
+    return Reply(job_id, error="job-failed", detail="the image expired before it was read")
 
 
 def _after(entry_id: str) -> str:
@@ -139,51 +140,54 @@ def _after(entry_id: str) -> str:
     return f"{milliseconds}-{int(sequence) + 1}"
 
 
-def _new_answer() -> asyncio.Future[Reply]:
+def _new_future() -> asyncio.Future[Reply]:
     return asyncio.get_running_loop().create_future()
 
 
 @dataclass(frozen=True)
 class InFlight:
-    """A job that is to be admitted, or was, and is not answered yet."""
+    """A job of this replica that has no reply yet."""
 
     job: Job
     deadline_s: float  # by this process's monotonic clock
-    answer: asyncio.Future[Reply] = field(default_factory=_new_answer)
+    reply: asyncio.Future[Reply] = field(default_factory=_new_future)
 
     @property
     def left_ms(self) -> int:
-        """How much of its time is left; 0 or less when it is up."""
+        """How much time is left until the deadline; 0 or less when it has passed."""
         return round((self.deadline_s - time.monotonic()) * 1000)
 
     @property
     def unanswered(self) -> bool:
-        """Whether no reply has come, be it waited for or not."""
-        return self.answer.cancelled() or not self.answer.done()
+        """Whether no reply has arrived."""
+        return self.reply.cancelled() or not self.reply.done()
 
-    def take(self, reply: Reply) -> None:
-        """Ends the wait with the reply or the error that it tells."""
+    def resolve(self, reply: Reply) -> None:
+        """Sets the reply as the result, or its error as the exception."""
         if reply.error is None:
-            self.answer.set_result(reply)
+            self.reply.set_result(reply)
         else:
-            self.answer.set_exception(from_slug(reply.error, reply.detail))
+            self.reply.set_exception(from_slug(reply.error, reply.detail))
 
-    def leave(self) -> None:
-        """Nobody waits any more."""
-        if not self.answer.cancel() and not self.answer.cancelled():
-            self.answer.exception()  # else asyncio logs a failure that nobody was told of
+    def abandon(self) -> None:
+        """Cancels the future.
+
+        If the future has failed, its error is marked as seen, so that asyncio does not log it.
+        """
+        if not self.reply.cancel() and not self.reply.cancelled():
+            self.reply.exception()
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the queue answered that it has admitted nothing."""
+    """Whether the error says that the queue admitted nothing."""
     return isinstance(error, (QueueFullError, NotReadyError)) or is_memory_full(error)
 
 
 class Refusals:
-    """The images of refused jobs whose time to come back has not come, at one queue.
+    """The images of requests that one queue refused and that are expected to be retried.
 
-    Each stands in line as if it were queued: whoever is refused next is told to come after it.
-    Nobody is sure to come back, so there is a limit to how many are waited for.
+    Each counts as if it were queued until its Retry-After has passed, so that clients which are
+    refused later are told to come later. Clients need not come back: MAX_QUEUES bounds the count.
     """
 
     def __init__(self) -> None:
@@ -191,29 +195,29 @@ class Refusals:
         self._num_images = 0
 
     def num_images(self, now_s: float) -> int:
-        """How many are still to come back."""
+        """How many images are expected after `now_s`."""
         while self._due and self._due[0][0] <= now_s:
             self._num_images -= heapq.heappop(self._due)[1]
         return self._num_images
 
     def add(self, num_images: int, due_s: float, limit: int) -> None:
-        """So many were told to come back at `due_s`; `limit` is what the queue holds."""
+        """Counts `num_images` until `due_s`; `limit` is the depth limit of the queue."""
         if self._num_images + num_images <= MAX_QUEUES * limit:
             heapq.heappush(self._due, (due_s, num_images))
             self._num_images += num_images
 
 
 def retry_after_s(depth: int, images_per_s: float) -> int:
-    """Whole seconds, 1 to 60, until a backlog of `depth` images is worked off."""
+    """Whole seconds, 1 to 60, until the workers have finished a backlog of `depth` images."""
     return min(60, max(1, math.ceil(depth / images_per_s))) if images_per_s > 0 else 1
 
 
 class JobClient:
-    """Submits jobs and hands each caller its reply.
+    """Submits jobs and returns their replies to the callers.
 
-    While it is `running` it reads the replica's reply stream, and when Redis was away or came back
-    empty it admits again all that is in flight: a job id is never done for two answers. `trouble`
-    says why replies are not read at the moment.
+    While it is `running`, it reads the replica's reply stream. When Redis was unreachable or lost
+    its data, it admits all jobs in flight again; a job id is never answered twice. `trouble` is the
+    reason why replies cannot be read at the moment, if there is one.
     """
 
     def __init__(
@@ -247,25 +251,26 @@ class JobClient:
                 await self.replies.discard()
 
     async def submit(self, job: Job, timeout_ms: int) -> Reply:
-        """The reply to `job`, which is ok: see `submit_many`."""
+        """The reply to `job`; see `submit_many`."""
         return (await self.submit_many([job], timeout_ms))[0]
 
     async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
-        """The replies to `jobs` in their order; they are of one model and admitted all or none.
+        """The replies to `jobs` in their order. The jobs are of one model; all are admitted or
+        none.
 
-        The time covers their admission. Jobs whose caller leaves, whose time is up, whose admission
-        got no answer or beside which another one failed are taken back from the queue.
-        Raises QueueFullError, NotReadyError when it is full for want of a worker,
-        QueueUnavailableError when it does not answer in time, DeadlineExceededError when they were
-        admitted and not done, and at once whatever error a worker answers the first failed job
-        with.
+        `timeout_ms` includes the admission. Jobs are cancelled when the caller is cancelled, when
+        their time is up, when the admission got no reply, and when another of them failed.
+
+        Raises QueueFullError; NotReadyError when the queue is full and no worker is alive;
+        QueueUnavailableError when Redis does not reply in time; DeadlineExceededError when the jobs
+        were admitted and not finished in time; as soon as one job fails, the error of its reply.
         """
         if not jobs:
             return []
         if self.tracing is not None:
             traceparent = self.tracing.traceparent()
             jobs = [replace(job, traceparent=traceparent) for job in jobs]
-        if isinstance(self.trouble, QueueTooOldError):  # its replies would never be read
+        if isinstance(self.trouble, QueueTooOldError):  # this replica does not read replies
             raise QueueTooOldError(self.trouble.detail)
         deadline_s = time.monotonic() + timeout_ms / 1000
         entries = [self._enter(job, deadline_s) for job in jobs]
@@ -273,7 +278,7 @@ class JobClient:
             return await self._done(entries, timeout_ms)
         except BaseException as error:
             if not is_refusal(error):
-                unanswered = self._take_back(entries)
+                unanswered = self._cancel_unanswered(entries)
                 if isinstance(error, DeadlineExceededError):
                     self.metrics.expired.inc(len(unanswered))
             raise
@@ -282,15 +287,15 @@ class JobClient:
                 self._leave(entry)
 
     async def _done(self, entries: Sequence[InFlight], timeout_ms: int) -> list[Reply]:
-        """Admits the jobs and waits until all are done or one has failed."""
+        """Admits the jobs and waits until all are finished or one has failed."""
         admitted = False
         try:
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
                 await self._admit(entries)
                 admitted = True
-                if len(entries) == 1:  # most are; a gathering would cost it a callback and a hop
-                    return [await entries[0].answer]
-                return await asyncio.gather(*(entry.answer for entry in entries))
+                if len(entries) == 1:  # the usual case; gather would cost a callback and a hop
+                    return [await entries[0].reply]
+                return await asyncio.gather(*(entry.reply for entry in entries))
         except TimeoutError:
             if not admitted:
                 raise QueueUnavailableError("the queue does not answer in time") from None
@@ -301,18 +306,21 @@ class JobClient:
         self.in_flight[job.job_id] = entry
         return entry
 
-    def _take_back(self, entries: Sequence[InFlight]) -> list[Job]:
-        """Has no more work done for those that are not answered, and returns them."""
+    def _cancel_unanswered(self, entries: Sequence[InFlight]) -> list[Job]:
+        """Cancels the jobs that have no reply, and returns them."""
         unanswered = [entry.job for entry in entries if entry.unanswered]
         self.cancellations.add(unanswered)
         return unanswered
 
     def _leave(self, entry: InFlight) -> None:
         self.in_flight.pop(entry.job.job_id, None)
-        entry.leave()
+        entry.abandon()
 
     async def _admit(self, entries: Sequence[InFlight]) -> None:
-        """Admits, once more if the first connection was a dead one: ids make that harmless."""
+        """Admits the jobs, and tries again once: the first connection may have been a dead one.
+
+        A second try is harmless, since a job id is admitted once.
+        """
         jobs = [entry.job for entry in entries]
         try:
             try:
@@ -323,15 +331,15 @@ class JobClient:
                 await self._admit_once(jobs, entries[0].left_ms)
         except QueueFullError as full:
             fingerprint = jobs[0].fingerprint
-            if self.cards.workers_ready(fingerprint) == 0:  # "slow down" would not help
-                raise NotReadyError("no worker is warm and the queue is full") from None
+            if self.cards.workers_ready(fingerprint) == 0:  # a retry would not help
+                raise NotReadyError("no worker is ready and the queue is full") from None
             raise self._refusal(full, jobs) from None
 
     async def _admit_once(self, jobs: Sequence[Job], left_ms: int) -> None:
         await self.queue.admit(jobs, timeout_ms=max(1, left_ms), reply_to=self.replies.key)
 
     def _refusal(self, full: QueueFullError, jobs: Sequence[Job]) -> QueueFullError:
-        """Tells to come back when what is queued, and who was refused before, has been drawn."""
+        """The error whose Retry-After says when the queued and refused images will be finished."""
         job, now_s = jobs[0], time.monotonic()
         refusals = self._refusals.setdefault(stream_key(job.fingerprint, job.priority), Refusals())
         ahead = full.depth + refusals.num_images(now_s)
@@ -340,13 +348,13 @@ class JobClient:
         return QueueFullError(full.depth, full.limit, seconds)
 
     async def _read(self) -> None:
-        """Keeps the reply stream, mends what an outage broke, and hands out what has come."""
+        """Keeps the reply stream, admits lost jobs again and hands out the replies that arrived."""
         try:
             if self.trouble or time.monotonic() - self._kept_s >= KEEP_EVERY_S:
                 await self._keep()
             for reply in await self.replies.read(READ_WAIT_S):
                 self._deliver(reply)
-            await asyncio.sleep(0)  # who waited answers before the next read
+            await asyncio.sleep(0)  # lets the callers send their responses before the next read
         except QueueUnavailableError as error:
             if self.trouble is None or self.trouble.detail != error.detail:
                 logger.warning("cannot read replies: %s", error.with_cause)
@@ -367,9 +375,9 @@ class JobClient:
 
     def _deliver(self, reply: Reply) -> None:
         entry = self.in_flight.get(reply.job_id)
-        if entry is None or entry.answer.done():
+        if entry is None or entry.reply.done():
             return
-        entry.take(reply)
+        entry.resolve(reply)
         timings = reply.timings
         if reply.error == DeadlineExceededError.slug:
             self.metrics.expired.inc()
@@ -386,7 +394,7 @@ class JobClient:
             )
 
     async def _admit_again(self) -> None:
-        """Admits whatever is still in flight and Redis has lost, with the time that it has left."""
+        """Admits every job in flight that Redis has lost, with the time that it has left."""
         streams: dict[str, list[InFlight]] = {}
         for entry in self.in_flight.values():
             stream = stream_key(entry.job.fingerprint, entry.job.priority)
@@ -396,10 +404,10 @@ class JobClient:
             for start in range(0, len(entries), CHUNK_JOBS):
                 num_lost += await self._admit_chunk(entries[start : start + CHUNK_JOBS])
         if num_lost:
-            logger.warning("Redis had lost %d jobs, which are admitted again", num_lost)
+            logger.warning("Redis had lost %d jobs; they were admitted again", num_lost)
 
     async def _admit_chunk(self, entries: Sequence[InFlight]) -> int:
-        left_ms = {entry.job: entry.left_ms for entry in entries if not entry.answer.done()}
+        left_ms = {entry.job: entry.left_ms for entry in entries if not entry.reply.done()}
         in_time = {job: ms for job, ms in left_ms.items() if ms > 0}
         if not in_time:
             return 0

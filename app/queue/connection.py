@@ -1,4 +1,6 @@
-"""Connections to Redis: every wait bounded, no silent retry, trouble told as one error."""
+"""Connections to Redis: every wait has a timeout, nothing is retried unseen, one error for all
+faults.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +21,24 @@ from app.errors import QueueTooOldError, QueueUnavailableError
 
 Part = str | bytes | int
 Entry = tuple[bytes, dict[bytes, bytes]]  # of a stream: id and fields
-MIN_VERSION = (6, 2)  # XAUTOCLAIM and XTRIM MINID; a Valkey tells the Redis it is compatible with
+MIN_VERSION = (6, 2)  # for XAUTOCLAIM and XTRIM MINID; a Valkey reports the Redis it matches
 MAX_BLOCK_S = 2.0  # the longest that a read may block
-MAX_CONNECTIONS = 32  # of one client; beyond them calls wait for one another, `timeout_s` at most
-MAX_HELD = 8  # of these by one Calls: those of a client together must leave some to the rest
+MAX_CONNECTIONS = 32  # of one client; further calls wait up to `timeout_s` for a free one
+MAX_HELD = 8  # connections held by one Calls: all of a client must leave some to its other calls
 
 
 def connect(url: str, name: str, *, timeout_s: float) -> Redis:
-    """A client for calls that answer at once; `name` shows in CLIENT LIST."""
+    """A client for commands that do not block; `name` shows in CLIENT LIST."""
     return _client(url, name, timeout_s, pool_timeout_s=timeout_s)
 
 
 def connect_blocking(url: str, name: str, *, timeout_s: float) -> Redis:
-    """A client for blocking reads of at most MAX_BLOCK_S; it waits longer than they block."""
+    """A client for reads that block up to MAX_BLOCK_S; its timeout is longer by that."""
     return _client(url, f"{name}-blocking", timeout_s + MAX_BLOCK_S, pool_timeout_s=timeout_s)
 
 
 def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> Redis:
-    # A retry that the caller cannot see would queue a job twice, so there is none.
+    # No retry: one that the caller cannot see would queue a job twice.
     tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
     pool = BlockingConnectionPool.from_url(
         url,
@@ -54,11 +56,11 @@ def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> 
 
 
 class Calls:
-    """Commands for the hot path, without what the client's own methods do around each.
+    """Sends commands of the hot path without the overhead of the client's own methods.
 
-    They run on connections of the client's pool, MAX_HELD at most, that are held between calls,
-    and give replies as Redis sends them (RESP2). Beyond that calls wait for one another; one
-    timeout bounds the wait and both ways. Raises what the client raises.
+    The commands run on up to MAX_HELD connections of the client's pool, which are held between
+    calls; further calls wait. Replies have the types of RESP2. One timeout covers the wait, the
+    request and the reply. Raises what the client raises.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -79,11 +81,13 @@ class Calls:
             if connection is not None:
                 self._idle.append(connection)
             raise
-        except BaseException:  # what comes now is nobody's, and the held ones may be dead as well
+        except (
+            BaseException
+        ):  # a late reply has no reader, and the other connections may be dead too
             if connection is None:
                 raise
             dropped = [connection, *self._idle]
-            self._idle.clear()  # at once: another call may run before the shielded task does
+            self._idle.clear()  # now: another call may run before the shielded task
             await asyncio.shield(self._drop(dropped))
             raise
         self._idle.append(connection)
@@ -91,11 +95,11 @@ class Calls:
 
     async def _hold(self) -> Connection:
         connection = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
-        connection.socket_timeout = None  # its own timeouts would each start a task
+        connection.socket_timeout = None  # its own timeouts would start a task each
         return connection
 
     async def _drop(self, connections: Sequence[Connection]) -> None:
-        """Gives them back to the pool as it gave them; they connect anew when they are used."""
+        """Returns connections to the pool as they were; they connect again when they are used."""
         for connection in connections:
             connection.socket_timeout = self._timeout_s
             await connection.disconnect(nowait=True)
@@ -103,13 +107,15 @@ class Calls:
 
 
 def read_entry(raw: tuple[bytes, list[bytes] | None]) -> Entry:
-    """An entry as Redis sends it, its fields by name; one that was deleted has none."""
+    """An entry as Redis sends it, with its fields by name; a deleted entry has no fields."""
     entry_id, parts = raw
     return entry_id, dict(zip(parts[::2], parts[1::2], strict=True)) if parts else {}
 
 
 class Script:
-    """The script `lua/<name>.lua`, called by its hash and sent again when Redis lost it."""
+    """The script `lua/<name>.lua`, called by its hash; its text is sent when Redis does not have
+    it.
+    """
 
     def __init__(self, calls: Calls, name: str) -> None:
         self._calls = calls
@@ -125,21 +131,19 @@ class Script:
 
 
 async def check_version(client: Redis) -> None:
-    """Raises QueueTooOldError below MIN_VERSION, and QueueUnavailableError."""
+    """Raises QueueTooOldError below MIN_VERSION; raises QueueUnavailableError."""
     with redis_errors_translated():
         try:
             version = str((await client.info("server")).get("redis_version", ""))
-        except ResponseError:  # a managed one may keep INFO to itself
+        except ResponseError:  # a managed Redis may refuse INFO
             return
     numbers = version.split(".")[:2]
     if all(map(str.isdigit, numbers)) and tuple(map(int, numbers)) < MIN_VERSION:
-        raise QueueTooOldError(
-            f"Redis {version} is too old: give a Redis 6.2 or newer, or a Valkey"
-        )
+        raise QueueTooOldError(f"Redis {version} is too old: use Redis 6.2 or newer, or Valkey")
 
 
 def is_memory_full(error: BaseException) -> bool:
-    """Whether Redis refused for want of memory, and so did nothing."""
+    """Whether Redis refused the call because its memory is full, and so changed nothing."""
     return isinstance(error, QueueUnavailableError) and isinstance(
         error.__cause__, OutOfMemoryError
     )
@@ -147,7 +151,7 @@ def is_memory_full(error: BaseException) -> bool:
 
 @contextmanager
 def redis_errors_translated() -> Iterator[None]:
-    """Turns whatever goes wrong with Redis (away, loading, full) into QueueUnavailableError."""
+    """Raises QueueUnavailableError for every error of Redis: unreachable, loading, full."""
     try:
         yield
     except OutOfMemoryError as error:

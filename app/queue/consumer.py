@@ -1,4 +1,4 @@
-"""JobClaims: a worker's side of the job streams (claim, launch, finish, reclaim)."""
+"""JobClaims: a worker claims, launches, finishes and reclaims jobs of the job streams."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from app.queue.scheduling import Claimed, ClaimShares
 
 logger = logging.getLogger(__name__)
 
-SENT = 1  # an answer of finish.lua
-CANCELLED = -2  # a verdict of launch.lua
+SENT = 1  # returned by finish.lua for a reply that was sent
+CANCELLED = -2  # returned by launch.lua for a job that was cancelled
 Found = list[tuple[bytes, list[Entry]]]  # by stream
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What may run, what is too late to, what nobody wants, and Redis's clock at that moment."""
+    """Redis's decision for each job of a batch, and its clock at that moment."""
 
     ready: list[Claimed]
     expired: list[Claimed]
-    cancelled: list[Claimed]  # and removed
+    cancelled: list[Claimed]  # these are removed already
     now_us: int
 
 
 class JobClaims:
-    """The jobs of some models as one consumer of the group `workers`.
+    """Claims the jobs of some models for one worker, a consumer of the group `workers`.
 
-    `client` answers at once, `blocking` is for the blocking read. Every method raises
-    QueueUnavailableError; none loses a job, since an unanswered entry stays pending.
+    `client` is for commands that do not block, `blocking` for the read that waits. Every method
+    raises QueueUnavailableError; none loses a job, since an entry stays pending until its reply.
     """
 
     def __init__(
@@ -73,55 +73,55 @@ class JobClaims:
 
     @property
     def streams(self) -> list[str]:
-        """Those it claims from."""
+        """The streams that it claims from."""
         return self.reads.shares.streams
 
     async def join(self) -> None:
-        """Makes the streams and the group where they are missing."""
+        """Creates the streams and the group where they do not exist."""
         await self.reads.join()
 
     async def add(self, fingerprint: str) -> None:
-        """Claims jobs of this model too."""
+        """Starts to claim jobs of this model."""
         self.reads.shares.add(fingerprint)
         await self.reads.join()
 
     def remove(self, fingerprint: str) -> None:
-        """Claims no more jobs of this model; those that are claimed stay so."""
+        """Stops claiming jobs of this model; jobs that are claimed already stay claimed."""
         self.reads.shares.remove(fingerprint)
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
         """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first.
 
-        See StreamReads.new for the one moment in which there may be so many of each stream.
+        It can exceed `max_images` in one case, see StreamReads.new.
         """
         return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
 
     async def take_over(self) -> list[Claimed]:
-        """What this consumer's predecessor, a process of the same slot, left unanswered."""
+        """The jobs that a former process with this worker's id left pending."""
         return await self._with_launches(await self._claimed(await self.reads.own()))
 
     async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
-        """Jobs, at most `max_images`, that their worker has not shown to hold for `idle_s`."""
+        """At most `max_images` jobs whose worker has not refreshed them for `idle_s`."""
         found = await self.reads.idle(idle_s, max_images=max_images)
         return await self._with_launches(await self._claimed(found))
 
     async def launch(self, batch: Sequence[Claimed]) -> Launch:
-        """Says, right before the forward pass, what may run; counts a launch of each.
+        """Asks Redis right before the forward pass which jobs may run, and counts a launch of each.
 
-        A job that is launched again by the worker that launched it is not counted again: what is
-        counted are workers that did not come back. Nor is one that is asked about again, with
-        `launch_lost`, since the answer did not come.
-        Jobs that another worker has taken meanwhile are in none of the lists.
+        A launch counts once per worker, so the count tells how many workers did not survive the
+        job: a repeated launch by the same worker is not counted, nor is a repeated call after a
+        lost reply (`launch_lost`). Jobs that another worker has claimed meanwhile are in none of
+        the lists.
         """
         keys: list[Part] = [LAUNCHES]
-        told: list[Part] = [GROUP, self.worker_id]
+        args: list[Part] = [GROUP, self.worker_id]
         for claimed in batch:
             keys += (claimed.stream, seen_key(claimed.job.job_id))
-            told += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
-            told.append(_nth_launch(claimed))
+            args += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            args.append(_nth_launch(claimed))
         with redis_errors_translated():
-            now_us, *verdicts = await self._launch(keys, told)
-        judged = list(zip(batch, verdicts, strict=True))
+            now_us, *verdicts = await self._launch(keys, args)
+        decided = list(zip(batch, verdicts, strict=True))
         to_local_s = time.monotonic() - int(now_us) / 1e6
         return Launch(
             ready=[
@@ -131,25 +131,25 @@ class JobClaims:
                     launched_us=int(now_us),
                     give_up_s=c.deadline_ms / 1e3 + to_local_s,
                 )
-                for c, nth in judged
+                for c, nth in decided
                 if nth > 0
             ],
-            expired=[claimed for claimed, nth in judged if nth == 0],
-            cancelled=[claimed for claimed, nth in judged if nth == CANCELLED],
+            expired=[claimed for claimed, nth in decided if nth == 0],
+            cancelled=[claimed for claimed, nth in decided if nth == CANCELLED],
             now_us=int(now_us),
         )
 
     async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
-        """Answers jobs in one round trip, each in one step.
+        """Sends replies in one round trip; each job's reply is written in one step or not at all.
 
-        1 for each that was answered; 0 where somebody else did; where the job was cancelled
-        meanwhile, when that was (µs by Redis's clock). Only in the first case is anything sent.
-        A job that failed leaves a dead letter.
+        Returns for each job: 1 when the reply was sent, 0 when another worker had answered the job,
+        and when it was cancelled the time of that (µs by Redis's clock). A failed job leaves a dead
+        letter.
         """
         return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
     async def refresh(self, held: Iterable[Claimed]) -> None:
-        """Shows that this worker still holds these jobs."""
+        """Resets the idle time of these jobs, so that no other worker reclaims them."""
         entries: dict[str, list[str]] = {}
         for claimed in held:
             entries.setdefault(claimed.stream, []).append(claimed.entry_id)
@@ -158,7 +158,7 @@ class JobClaims:
                 await self._refresh(keys=[stream], args=[GROUP, self.worker_id, *ids])
 
     async def forget_dead(self, *, idle_s: float) -> int:
-        """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
+        """Removes consumers that were idle for `idle_s` with nothing pending; returns how many."""
         return await self.reads.forget_dead(idle_s=idle_s)
 
     async def _claimed(self, found: Found) -> list[Claimed]:
@@ -169,14 +169,14 @@ class JobClaims:
                 try:
                     jobs.append(_claimed(stream.decode(), entry_id.decode(), fields or {}, now_s))
                 except (DecodeError, KeyError, ValueError):
-                    logger.exception("gave up an entry that cannot be read")
+                    logger.exception("gave up an entry that cannot be decoded")
                     await self._give_up(stream, entry_id, fields or {})
         return jobs
 
     async def _give_up(self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
-        """Answers a job that this version cannot read, if the entry tells whom to answer."""
+        """Fails a job that this version cannot decode, if the entry has a reply stream."""
         if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
-            detail = "the worker cannot read this job: it is of another version"
+            detail = "the worker cannot decode this job: it comes from another version"
             reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
             await self._answer([(stream, entry_id, reply_to, reply)])
             return
@@ -187,15 +187,15 @@ class JobClaims:
     async def _answer(
         self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
     ) -> list[int]:
-        """Answers what has this stream, entry id and reply stream."""
+        """Sends replies, each given with its stream, entry id and reply stream."""
         keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
-        told: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
+        args: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
         for stream, entry_id, reply_to, reply in answers:
             keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
             given_up = reply.detail if reply.error == JobFailedError.slug else ""
-            told += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
+            args += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
         with redis_errors_translated():
-            return list(await self._finish(keys=keys, args=told))
+            return list(await self._finish(keys=keys, args=args))
 
     async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
         if not jobs:
@@ -206,7 +206,7 @@ class JobClaims:
 
 
 def _nth_launch(claimed: Claimed) -> int:
-    """Which launch this is, where it may be counted already; else 0."""
+    """The number of this launch if Redis may have counted it already; else 0."""
     if claimed.launched_us:
         return claimed.launches
     return claimed.launches + 1 if claimed.launch_lost else 0
@@ -225,10 +225,11 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
 
 
 class StreamReads:
-    """What `consumer` may work on: new entries, its predecessor's, those of workers that died.
+    """Reads the entries that a worker may claim: new ones, its own pending ones, those of dead
+    workers.
 
-    `client` answers at once, `blocking` is for the read that waits. Every method raises
-    QueueUnavailableError, and heals streams and groups that are gone.
+    `client` is for commands that do not block, `blocking` for the read that waits. Every method
+    raises QueueUnavailableError, and creates streams and groups that do not exist.
     """
 
     def __init__(
@@ -240,10 +241,10 @@ class StreamReads:
         self._calls, self._blocking_calls = Calls(client), Calls(blocking)
         self._claim = Script(self._calls, "claim")
         self._forget = Script(self._calls, "forget")
-        self._more = True  # the last look was cut short, or there was none: there may be more
+        self._more = True  # whether more entries may wait than the last read returned
 
     async def join(self) -> None:
-        """Makes the streams and the group where they are missing."""
+        """Creates the streams and the group where they do not exist."""
         for stream in self.shares.streams:
             with redis_errors_translated():
                 try:
@@ -253,11 +254,12 @@ class StreamReads:
                         raise
 
     async def new(self, max_images: int, *, wait_s: float) -> Found:
-        """At most `max_images` that nobody has read; waits up to `wait_s` for the first.
+        """At most `max_images` entries that no worker has claimed; waits up to `wait_s` for the
+        first.
 
-        Where there may be a backlog, one script divides it by `shares`. A read that waits follows
-        only a look that found less than it might: all streams were empty then. COUNT is for each
-        stream, so it gives more than `max_images` only where several fill in the moment between.
+        While entries may wait, one script divides the claim by `shares`. The read that waits runs
+        only after a read that found all streams empty. Its COUNT applies to each stream, so it
+        returns more than `max_images` if several streams receive many jobs between the two reads.
         """
         if self._more or wait_s <= 0:
             found = await self._claim_at_once(max_images)
@@ -269,11 +271,11 @@ class StreamReads:
         return found
 
     async def own(self) -> Found:
-        """What a predecessor, a process of the same slot, left unanswered."""
+        """The entries that a former process with this worker's id left pending."""
         return await self._read(self._calls, "0")
 
     async def idle(self, idle_s: float, *, max_images: int) -> Found:
-        """At most `max_images` that their worker has not shown to hold for `idle_s`."""
+        """At most `max_images` entries whose worker has not refreshed them for `idle_s`."""
         found: Found = []
         for stream in self.shares.streams:
             left = max_images - num_entries(found)
@@ -292,7 +294,7 @@ class StreamReads:
         return found
 
     async def forget_dead(self, *, idle_s: float) -> int:
-        """Removes consumers that were silent for `idle_s` and hold nothing; says how many."""
+        """Removes consumers that were idle for `idle_s` with nothing pending; returns how many."""
         removed = 0
         for stream in self.shares.streams:
             with redis_errors_translated():
@@ -301,8 +303,8 @@ class StreamReads:
 
     async def _claim_at_once(self, max_images: int) -> Found:
         plan = self.shares.plan(max_images)
-        told: list[Part] = [GROUP, self.worker_id, max_images, *(most for _, most in plan)]
-        raw = await self._healing(self._claim([stream for stream, _ in plan], told))
+        args: list[Part] = [GROUP, self.worker_id, max_images, *(most for _, most in plan)]
+        raw = await self._healing(self._claim([stream for stream, _ in plan], args))
         found = [(stream, list(map(read_entry, entries))) for stream, entries in raw]
         self.shares.took_bulk(num_entries(part for part in found if part[0].endswith(b":bulk")))
         self._more = num_entries(found) >= max_images
@@ -315,7 +317,7 @@ class StreamReads:
         return [(stream, list(map(read_entry, entries))) for stream, entries in raw]
 
     async def _healing(self, read: Awaitable[Any]) -> Any:
-        """What a read gives; makes streams or groups that it did not find."""
+        """The result of a read; creates streams or groups that it did not find."""
         with redis_errors_translated():
             try:
                 return await read or ()
@@ -327,5 +329,5 @@ class StreamReads:
 
 
 def num_entries(found: Iterable[tuple[bytes, list[Entry]]]) -> int:
-    """How many there are over all streams."""
+    """The number of entries in all streams."""
     return sum(len(entries) for _, entries in found)

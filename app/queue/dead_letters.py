@@ -1,4 +1,4 @@
-"""DeadLetters: jobs that workers gave up, kept for who wants to know why; `sagan dead-letters`."""
+"""DeadLetters: the jobs that workers gave up, for `sagan dead-letters`."""
 
 from __future__ import annotations
 
@@ -19,47 +19,50 @@ from app.queue.messages import DecodeError, Job, decode_job, new_id
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A job that was given up; `job` is None where this version cannot read it."""
+    """A job that a worker gave up; `job` is None when this version cannot decode it."""
 
     letter_id: str
     job_id: str
     why: str
-    launches: int  # workers that took it to their device, who gave it up included
+    launches: int  # workers that launched it, the last one included
     job: Job | None
 
     @property
     def given_up_at(self) -> datetime:
-        """When, by Redis's clock."""
+        """When the worker gave it up, by Redis's clock."""
         return datetime.fromtimestamp(int(self.letter_id.partition("-")[0]) / 1000, UTC)
 
 
 class DeadLetters:
-    """The last MAX_DEAD_LETTERS or a few more. Every method raises QueueUnavailableError."""
+    """The newest dead letters, about 1,000. Every method raises QueueUnavailableError."""
 
     def __init__(self, client: Redis) -> None:
         self.client = client
 
     async def all(self) -> list[DeadLetter]:
-        """Oldest first."""
+        """All dead letters, the oldest first."""
         with redis_errors_translated():
             found = await self.client.xrange(DEAD_LETTERS, count=2 * MAX_DEAD_LETTERS)
         return [_letter(entry) for entry in cast(list[Entry], found)]
 
     async def drop(self, letters: Sequence[DeadLetter]) -> int:
-        """Deletes these; returns how many were there."""
+        """Deletes these dead letters; returns how many existed."""
         if not letters:
             return 0
         with redis_errors_translated():
             return int(await self.client.xdel(DEAD_LETTERS, *(one.letter_id for one in letters)))
 
     async def retry(self, letter: DeadLetter, jobs: JobClient, timeout_ms: int) -> None:
-        """Has the job done once more, as a bulk job of a new id, and deletes the letter then.
+        """Submits the job once more, as a bulk job with a new id, and deletes the letter when it is
+        done.
 
-        A job that is given up again leaves a letter of its own. Raises AppError when it is not
-        done, and ValueError when it cannot be read.
+        A job that fails again leaves a new letter in place of this one. Raises AppError when the
+        job is not done, and ValueError when it cannot be decoded.
         """
         if letter.job is None:
-            raise ValueError("this version cannot read it: drop it, or retry it with the other one")
+            raise ValueError(
+                "this version cannot decode it: drop it, or retry it with the version that can"
+            )
         again = replace(letter.job, job_id=new_id(), priority="bulk")
         try:
             await jobs.submit(again, timeout_ms)

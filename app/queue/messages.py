@@ -1,4 +1,4 @@
-"""Job, Reply and ModelCard: what travels through Redis, and how it is spelt."""
+"""The messages that travel through Redis, their JSON, and the ids of jobs and images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _random = Random()  # noqa: S311 - seeded by the system: an id must be new, and 
 os.register_at_fork(after_in_child=_random.seed)
 Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
-FileFormat = Literal["png", "webp", "jpeg"]  # of a picture
+FileFormat = Literal["png", "webp", "jpeg"]  # of an image
 Output = FileFormat | Literal["raw", "json", "npy", "bin"]
 Priority = Literal["interactive", "bulk"]
 Point = tuple[int, int]
@@ -53,21 +53,22 @@ _SPELLING = re.compile(
 
 
 def new_id() -> str:
-    """An id that nothing else has, in any process."""
+    """A random id of 32 hex digits; no two processes make the same one."""
     return f"{_random.getrandbits(128):032x}"
 
 
 class DecodeError(ValueError):
-    """What came out of Redis is not what this version writes."""
+    """Data from Redis that this version cannot decode."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image, or an image's attention, to make; the unit that is queued, claimed and answered.
+    """One image, or an image's attention, to be made: the unit that is queued, claimed and
+    answered.
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
-    `size_px` is the side of the picture (None: the image's own). A frame is `part_thousandths` of
-    the way from the image to that of `to_label` and `to_seed`.
+    `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
+    the image `part_thousandths` of the way from this image to the one of `to_label` and `to_seed`.
     """
 
     fingerprint: str
@@ -85,7 +86,7 @@ class Job:
     part_thousandths: int = 0
     priority: Priority = "interactive"
     request_id: str | None = None
-    traceparent: str | None = None  # the span that asked, where requests are traced
+    traceparent: str | None = None  # the request's span (W3C Trace Context), where it is traced
     job_id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ class Job:
 
     @property
     def image_id(self) -> str:
-        """The name of the image that this job makes or looks into."""
+        """The id of the image that this job makes or looks into."""
         return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
 
     def encode(self) -> bytes:
@@ -114,7 +115,7 @@ class Job:
 
 
 def log_fields(jobs: Iterable[Job]) -> dict[str, list[str]]:
-    """What a log line about `jobs` says of them, as the `extra` of a logger."""
+    """The `extra` of a log line about `jobs`."""
     jobs = list(jobs)
     return {
         "jobs": [job.job_id for job in jobs],
@@ -142,12 +143,12 @@ class Timings:
 
 @dataclass(frozen=True)
 class Reply:
-    """The one answer to a job: a body, or the slug and detail of an error."""
+    """The one reply to a job: a body, or the slug and detail of an error."""
 
     job_id: str
     media_type: str = "image/png"
     body: bytes = b""
-    error: str | None = None  # a slug of app.errors
+    error: str | None = None  # the slug of an error in app.errors
     detail: str = ""
     timings: Timings = Timings()
     batch_size: int = 1
@@ -155,7 +156,7 @@ class Reply:
 
     @property
     def ok(self) -> bool:
-        """Whether the body is what was asked for."""
+        """Whether the job succeeded."""
         return self.error is None
 
     def encode_head(self) -> bytes:
@@ -173,7 +174,7 @@ def decode_reply(head: bytes, body: bytes) -> Reply:
 
 @dataclass(frozen=True)
 class ModelClass:
-    """One class of a model; its place in `ModelCard.classes` is its label."""
+    """One class of a model; its index in `ModelCard.classes` is its label."""
 
     name: str
     wnid: str | None = None
@@ -182,7 +183,7 @@ class ModelClass:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the API knows of a checkpoint; workers publish it with their heartbeats.
+    """What the API knows about a model; its workers publish it with their heartbeats.
 
     `attention_grids` has (h, w) for each attention layer, first to last.
     """
@@ -215,9 +216,8 @@ class WorkerStatus:
     """What a worker says about itself with each heartbeat."""
 
     fingerprints: tuple[str, ...]
-    device: str
+    device: str  # this and the next are for people who look into Redis
     pid: int
-    num_images: int = 0  # since it started
     images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
 
     def encode(self) -> bytes:
@@ -234,7 +234,7 @@ def decode_status(data: bytes) -> WorkerStatus:
 
 
 def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
-    """What the JSON spells; members that only a newer version knows are ignored."""
+    """The decoded message; members that only a newer version knows are ignored."""
     try:
         return adapter.validate_json(data)
     except ValueError as error:
@@ -243,7 +243,7 @@ def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
 
 @dataclass(frozen=True)
 class ImageId:
-    """Which checkpoint (first 12 hex digits), class index, seed and truncation make an image."""
+    """The checkpoint (first 12 hex digits), class index, seed and truncation of an image."""
 
     prefix: str
     label: int
@@ -263,7 +263,7 @@ def format_image_id(
 
 
 def parse_image_id(text: str) -> ImageId:
-    """The values that an image id spells; raises InvalidValueError for any other spelling."""
+    """The parsed image id; raises InvalidValueError for anything else."""
     match = _SPELLING.fullmatch(text)
     if match is None:
         raise InvalidValueError(

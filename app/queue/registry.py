@@ -1,4 +1,4 @@
-"""ModelCards: which models are served and by how many live workers, learnt from heartbeats."""
+"""The registry of workers and models: workers write heartbeats and cards, replicas read them."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
 
 FORGET_WORKER_S = 60.0
-FORGET_MODEL_S = 7 * 86400.0  # until then its pictures are 410, and 404 after it
+FORGET_MODEL_S = 7 * 86400.0  # until then its images are answered 410, after it 404
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-FIRST_LOOK_S = 1.0  # that a replica which starts waits for Redis
+FIRST_LOOK_S = 1.0  # how long a replica that starts waits for Redis
 
 
 class RendererMismatchError(Exception):
-    """Other workers serve this model with another renderer, so their bytes would differ."""
+    """Other workers serve this model with another renderer, which makes other bytes."""
 
 
 class Heartbeats:
-    """One worker's heartbeats; the first worker of a model records its renderer for all."""
+    """The heartbeats of one worker; the first worker of a model records its renderer for all
+    workers.
+    """
 
     def __init__(self, client: Redis, worker_id: str, *, renderer_ttl_s: float) -> None:
         self.client = client
         self.worker_id = worker_id
         self.renderer_ttl_s = renderer_ttl_s
-        self.beaten_s = float("-inf")  # when Redis last took a beat, by this machine's clock
+        self.beaten_s = float("-inf")  # when the last heartbeat succeeded, by this machine's clock
         self._beat = Script(Calls(client), "heartbeat")
 
     async def beat(self, status: WorkerStatus, cards: Sequence[ModelCard]) -> None:
-        """Shows this worker, warm, and the models it serves.
+        """Registers this worker as alive, with the models that it serves.
 
-        Raises RendererMismatchError when another renderer is on record, QueueUnavailableError.
+        Raises RendererMismatchError when another renderer is recorded, and QueueUnavailableError.
         """
         with redis_errors_translated():
             disputed = await self._beat(
@@ -61,7 +63,7 @@ class Heartbeats:
         self.beaten_s = time.monotonic()
 
     async def withdraw(self) -> None:
-        """Takes this worker off the list at once; raises QueueUnavailableError."""
+        """Removes this worker from the registry; raises QueueUnavailableError."""
         with redis_errors_translated():
             await self.client.hdel(WORKERS, self.worker_id)
 
@@ -77,7 +79,7 @@ class Heartbeats:
 
 
 class _Snapshot:
-    """What one look found; lookups between two looks only read what was worked out here."""
+    """The registry as it was read once; lookups use what is computed here."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class _Snapshot:
         self.workers = workers  # the live ones, by id
         self.live = {f for status in workers.values() for f in status.fingerprints}
         latest_s = min(unseen_s.values(), default=0.0)
-        # Not seen for long while another one was: with no worker at all nothing retires.
+        # A model retires if others were seen later; without any worker no model retires.
         self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
 
         def rank(card: ModelCard) -> tuple[str, bool, float, str]:
@@ -105,9 +107,10 @@ class _Snapshot:
 
 
 class ModelCards:
-    """A copy of the cards and live workers, refreshed in the background while `running`.
+    """A copy of the registry that is refreshed in the background while `running`.
 
-    Lookups touch no Redis. When Redis is away the last copy stays, and `fresh` turns false.
+    Lookups do not access Redis. While Redis is unreachable the last copy stays, and `fresh` is
+    False.
     """
 
     def __init__(
@@ -118,20 +121,20 @@ class ModelCards:
         self.alive_s = 3 * heartbeat_s
         self.retire_after_s = retire_after_s
         self._snapshot = _Snapshot({}, {}, {}, retire_after_s)
-        self._read_cards: dict[bytes, ModelCard] = {}  # by what they were read from
+        self._read_cards: dict[bytes, ModelCard] = {}  # decoded cards by their JSON
         self._refreshed_s = float("-inf")
         self._began_s = time.monotonic()
-        self._ready_s = self._began_s  # when a live worker was known last
+        self._ready_s = self._began_s  # when a live worker was last known
         self._live_s: dict[str, float] = {}  # the same, by fingerprint
         self._looked = asyncio.Event()
         self._failing = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Keeps the copy fresh inside the block, which begins when Redis was asked once.
+        """Refreshes the copy inside the block, which begins after the first read.
 
-        A proxy may send requests to a replica that restarts before it sees that it was gone: one
-        that has not looked would refuse them all. A Redis that hangs is not waited for.
+        Without that read a restarted replica would refuse requests of a proxy that has not noticed
+        the restart. If Redis hangs, the block begins after FIRST_LOOK_S.
         """
         async with background(self._refresh_soon, "model cards"):
             with suppress(TimeoutError):
@@ -141,48 +144,51 @@ class ModelCards:
 
     @property
     def fresh(self) -> bool:
-        """Whether Redis answered lately."""
+        """Whether Redis replied recently."""
         return time.monotonic() - self._refreshed_s < self.alive_s
 
     @property
     def ready(self) -> bool:
-        """Whether Redis answered lately and a warm worker lives."""
+        """Whether Redis replied recently and a worker is alive."""
         return self.fresh and bool(self._snapshot.workers)
 
     def unready_s(self, fingerprint: str | None = None) -> float:
-        """For how long no live worker of this model (none: any) has been known.
+        """For how long no live worker of this model (None: of any) has been known.
 
-        Since Redis is away, or they are.
+        It counts from when Redis became unreachable or the last worker died.
         """
         known_s = self._ready_s if fingerprint is None else self._live_s.get(fingerprint)
         return time.monotonic() - (self._began_s if known_s is None else known_s)
 
     def current(self) -> tuple[ModelCard, ...]:
-        """The cards of models that are served; a dead worker's stay a while.
+        """The cards of the served models; a dead worker's models stay for a while.
 
-        By name; of one name first those with a live worker, then the last seen.
+        They are sorted by name; within a name, models with a live worker come first, then the last
+        seen.
         """
         return self._snapshot.current
 
     def workers_ready(self, fingerprint: str | None = None) -> int:
-        """How many live workers serve this model (none: any)."""
+        """How many live workers serve this model (None: any)."""
         workers = self._snapshot.workers.values()
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
 
     def images_per_s(self, fingerprint: str) -> float:
-        """What the live workers of this model make together when busy; 0 when not known."""
+        """The throughput of all live workers of this model when they are busy; 0 when it is
+        unknown.
+        """
         workers = self._snapshot.workers.values()
         return sum(w.images_per_s for w in workers if fingerprint in w.fingerprints)
 
     def named(self, name: str | None = None) -> ModelCard:
-        """The card of this name, or fingerprint or its first digits.
+        """The card with this name, fingerprint, or first digits of a fingerprint.
 
-        No name means the first by name that has a live worker, or the first of all.
+        None stands for the first model by name with a live worker, or the first of all.
 
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
         if (default := self._snapshot.default) is None:
-            raise NotReadyError("no worker has shown a model yet")
+            raise NotReadyError("no worker has registered a model yet")
         if name is None:
             return default
         for card in self.current():
@@ -196,17 +202,17 @@ class ModelCards:
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
         if not self._snapshot.cards:
-            raise NotReadyError("no worker has shown a model yet")
+            raise NotReadyError("no worker has registered a model yet")
         for fingerprint, card in self._snapshot.cards.items():
             if len(prefix) >= 12 and fingerprint.startswith(prefix):
                 if fingerprint in self._snapshot.retired:
                     raise RetiredCheckpointError(f"checkpoint {prefix} is no longer served")
                 return card
         names = ", ".join(card.name for card in self.current())
-        raise NotFoundError(f"no model is called {prefix!r}; there is {names}")
+        raise NotFoundError(f"no model is called {prefix!r}; the models are {names}")
 
     async def refresh(self) -> None:
-        """Reads the cards and workers now; raises QueueUnavailableError."""
+        """Reads the registry now; raises QueueUnavailableError."""
         pipe = self.client.pipeline(transaction=False)
         pipe.time()
         pipe.hgetall(WORKERS)
@@ -229,7 +235,7 @@ class ModelCards:
         self._live_s |= dict.fromkeys(self._snapshot.live, self._refreshed_s)
 
     def _readable_cards(self, found: dict[bytes, bytes]) -> dict[str, ModelCard]:
-        """By fingerprint; a card that is spelt as at the last look is the same object."""
+        """The cards by fingerprint; a card whose JSON has not changed is the same object."""
 
         def read(value: bytes) -> ModelCard:
             return self._read_cards.get(value) or decode_card(value)
@@ -257,17 +263,17 @@ class ModelCards:
 
 
 def _readable(found: Mapping[bytes, bytes], read: Callable[[bytes], T]) -> dict[str, T]:
-    """The members of a hash that can be read; what a foreign or newer worker wrote is skipped."""
+    """The decoded members of a hash; members that cannot be decoded are skipped."""
     members = {}
     for name, value in found.items():
         try:
             members[name.decode()] = read(value)
         except ValueError as error:
-            logger.warning("ignored what a worker tells of itself: %s", error)
+            logger.warning("ignored what a worker registered: %s", error)
     return members
 
 
 def _read_beat(value: bytes) -> tuple[int, WorkerStatus]:
-    """When a worker was last seen, in ms by Redis's clock, and what it said; raises ValueError."""
+    """The time of a heartbeat in ms by Redis's clock, and the status; raises ValueError."""
     seen_ms, _, status = value.partition(b" ")
     return int(seen_ms), decode_status(status)

@@ -1,4 +1,4 @@
-"""How a worker orders the jobs that it has claimed, and which of them run together."""
+"""The order of jobs: what a worker claims first, which jobs run together, what runs next."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from app.queue.keys import stream_key
 from app.queue.messages import PRIORITIES, Job
 
-HEAD_START_S = 0.25  # a bulk job waits in a worker this much longer than an interactive one
-BULK_SHARE = 0.25  # of what is claimed, while interactive jobs wait too
+HEAD_START_S = 0.25  # a worker lets interactive jobs pass bulk jobs claimed this much earlier
+BULK_SHARE = 0.25  # of the claimed images, while interactive jobs wait too
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job as a worker holds it: with its entry in the stream and where its reply goes."""
+    """A job that a worker has claimed, with its stream entry and the reply stream."""
 
     job: Job
     stream: str
@@ -24,24 +24,24 @@ class Claimed:
     reply_to: str
     deadline_ms: int  # by Redis's clock
     admitted_us: int  # by Redis's clock
-    launches: int = 0  # forward passes that it was in without an answer
-    failures: int = 0  # of these, the ones in this process that ended in an exception
+    launches: int = 0  # workers that launched it and did not reply
+    failures: int = 0  # forward passes in this process that raised an exception
     claimed_s: float = 0.0  # by the worker's monotonic clock
-    launch_lost: bool = False  # a launch of it got no answer: Redis may have counted it
+    launch_lost: bool = False  # a launch got no reply from Redis, which may have counted it
     launched_us: int = 0  # by Redis's clock; 0 before the launch
-    give_up_s: float = 0.0  # the deadline by that clock, known from the launch on
+    give_up_s: float = 0.0  # the deadline by the worker's clock, set at the launch
 
     @property
     def place(self) -> tuple[str, str]:
-        """What tells it from all others: entry ids of different streams may be the same."""
+        """Identifies the entry: entry ids of different streams may be equal."""
         return self.stream, self.entry_id
 
 
 def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
-    """The jobs to run in the next forward pass, the first among them, and the rest in order.
+    """The jobs to run in the next forward pass, beginning with the first, and the remaining jobs.
 
-    Samples of one checkpoint run together. An attention map runs alone, and so does a job that
-    was launched before without an answer: it may have killed its worker.
+    Samples of one model run together. An attention map runs alone. A job that was launched before
+    without a reply runs alone too: it may have killed its worker.
     """
     if not jobs:
         return [], []
@@ -62,7 +62,7 @@ def _shares(claimed: Claimed) -> bool:
 
 
 def in_order(jobs: Iterable[Claimed]) -> list[Claimed]:
-    """First claimed, first drawn; interactive jobs pass bulk ones of the last HEAD_START_S."""
+    """Jobs in the order of their claims; interactive ones pass bulk ones by HEAD_START_S."""
     return sorted(jobs, key=_turn_s)
 
 
@@ -71,10 +71,10 @@ def _turn_s(claimed: Claimed) -> float:
 
 
 class Backlog:
-    """What is claimed and not launched; who waits in `change` learns when that changes.
+    """The claimed jobs that wait for the device.
 
-    The halves of a batch that failed come before all else, each as a batch of its own: so the job
-    to blame is found in a few forward passes, and its neighbours do not fail with it.
+    The halves of a batch that failed run before all other jobs, each as its own batch: this finds
+    the faulty job in a few forward passes, and the other jobs of the batch do not fail with it.
     """
 
     def __init__(self) -> None:
@@ -86,13 +86,13 @@ class Backlog:
         return len(self._jobs) + sum(map(len, self._halves))
 
     def add(self, jobs: Sequence[Claimed]) -> None:
-        """Puts newly claimed jobs in their places."""
+        """Adds newly claimed jobs in their order."""
         if jobs:
             self._jobs = in_order([*self._jobs, *jobs])
             self.notify()
 
     def take(self, max_images: int) -> list[Claimed]:
-        """The next batch; there must be one."""
+        """Removes and returns the next batch; the backlog must not be empty."""
         if self._halves:
             batch = self._halves.popleft()
             if len(batch) <= max_images:
@@ -100,50 +100,52 @@ class Backlog:
             self.halve(batch)
             return self.take(max_images)
         batch, self._jobs = take_batch(self._jobs, max_images)
-        self.notify()  # there is room for claims
+        self.notify()  # there is room for new claims
         return batch
 
     def put_back(self, batch: Sequence[Claimed]) -> None:
-        """Puts a batch that was not launched where it was."""
+        """Puts a batch that was not launched back to the front."""
         self._jobs[:0] = batch
 
     def halve(self, batch: Sequence[Claimed]) -> None:
-        """Has the halves of a batch run next; a single job runs again."""
+        """Makes the two halves of a batch the next batches; a single job becomes the next batch
+        itself.
+        """
         half = len(batch) // 2
         self._halves.extendleft([part for part in (list(batch[half:]), list(batch[:half])) if part])
 
     def notify(self) -> None:
-        """Wakes who waits in `change`."""
+        """Wakes the tasks that wait in `change`."""
         self._changed.set()
 
     async def change(self) -> None:
-        """Waits until jobs come or go, or somebody tells."""
+        """Waits until jobs are added or taken, or `notify` is called."""
         self._changed.clear()
         await self._changed.wait()
 
 
 class ClaimShares:
-    """The streams of some models. While both priorities wait, bulk jobs get `BULK_SHARE`.
+    """Divides claims between interactive and bulk jobs and between models.
 
-    Interactive jobs get the rest, and either gets all while the other has none. The share holds
-    over many small claims as it does in a large one; models of one priority take turns.
+    While both priorities wait, bulk jobs get BULK_SHARE of the images; a priority that waits alone
+    gets everything. The share holds over many small claims too. Models take turns.
     """
 
     def __init__(self, fingerprints: Sequence[str]) -> None:
         self.fingerprints: list[str] = []
-        self.streams: list[str] = []  # all of them, a model's interactive one before its bulk one
-        self._bulk_images = 0.0  # that bulk jobs may claim before interactive ones
+        self.streams: list[str] = []  # each model's interactive stream before its bulk stream
+        self._bulk_images = 0.0  # images that bulk jobs may claim before interactive ones
         self._turn = 0
         for fingerprint in fingerprints:
             self.add(fingerprint)
 
     def add(self, fingerprint: str) -> None:
-        """Claims jobs of this model too."""
+        """Includes this model in the claims."""
         if fingerprint not in self.fingerprints:
             self._serve([*self.fingerprints, fingerprint])
 
     def remove(self, fingerprint: str) -> None:
-        """Claims no more jobs of this model."""
+        """Excludes this model from the claims."""
         self._serve([other for other in self.fingerprints if other != fingerprint])
 
     def _serve(self, fingerprints: list[str]) -> None:
@@ -151,9 +153,9 @@ class ClaimShares:
         self.streams = [stream_key(name, p) for name in fingerprints for p in PRIORITIES]
 
     def plan(self, max_images: int) -> list[tuple[str, int]]:
-        """The reads of one claim in their order: a stream, and the most that it gives then.
+        """The reads of one claim in order: a stream, and the most images to read from it.
 
-        Who carries it out stops at `max_images`, tells `took_bulk`, and asks anew.
+        The caller stops at `max_images`, reports bulk images to `took_bulk`, and plans again.
         """
         earned = self._bulk_images + max_images * BULK_SHARE
         self._bulk_images = min(earned, max(1.0, max_images * BULK_SHARE))
@@ -169,12 +171,12 @@ class ClaimShares:
         ]
 
     def took_bulk(self, num_images: int) -> None:
-        """Counts so many bulk images as claimed."""
+        """Subtracts claimed bulk images from the bulk share."""
         self._bulk_images = max(0.0, self._bulk_images - num_images)
 
 
 def _divided(streams: Sequence[str], num_images: int) -> Iterator[tuple[str, int]]:
-    """An equal part for each; the first ones have what is left over."""
+    """Divides `num_images` equally; the first streams get the remainder."""
     for place, stream in enumerate(streams):
         if part := (num_images + len(streams) - 1 - place) // len(streams):
             yield stream, part

@@ -1,4 +1,4 @@
-"""Renderer: draws jobs with one checkpoint and encodes what was drawn."""
+"""Renderer: runs jobs on one checkpoint and encodes the outputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Weights = NDArray[np.float32]  # (Q, h, w)
 
 @dataclass(frozen=True)
 class DeviceOutput:
-    """What the device made of one job."""
+    """What the device computed for one job: pixels, attention weights, or both."""
 
     pixels: Pixels | None
     weights: Weights | None = None
@@ -32,21 +32,21 @@ class DeviceOutput:
 
 
 class Renderer(Protocol):
-    """What the worker's loop needs of a model; `draw` and `encode` run on threads of their own."""
+    """What the worker's loop needs of a model; `render` and `encode` run in different threads."""
 
     @property
     def card(self) -> ModelCard:
-        """What the API is told of this model."""
+        """The card that the worker registers for this model."""
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
-        """One drawing a job, in one forward pass: many samples, or one attention map."""
+        """One output a job, in one forward pass: many samples, or one attention map."""
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
-        """The body of the reply, in the job's output."""
+        """The body of the reply, in the job's output format."""
 
 
 class SamplerRenderer:
-    """The Renderer of a real model."""
+    """The Renderer of a SAGAN checkpoint."""
 
     def __init__(self, sampler: Sampler, card: ModelCard) -> None:
         from model.pictures import attention_picture, encode
@@ -76,7 +76,7 @@ class SamplerRenderer:
         if weights is not None and job.output == "json":
             return self._document(job, weights)
         if pixels is None:
-            raise ValueError(f"a job of output {job.output!r} was drawn without its image")
+            raise ValueError(f"a job of output {job.output!r} was rendered without its image")
         if weights is not None:
             size_px = job.size_px or self.card.resolution
             pixels = self._attention_picture(
@@ -123,15 +123,15 @@ class SamplerRenderer:
 
 
 def load_renderers(settings: Settings) -> list[SamplerRenderer]:
-    """The renderers of all models that are set, warm.
+    """The warm renderers of all models in the settings.
 
-    Raises ValueError or OSError when a checkpoint or the device is not there.
+    Raises ValueError or OSError when a checkpoint or the device is missing.
     """
     return [load_renderer(source, settings) for source in settings.models]
 
 
 def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
-    """The warm renderer of one model; raises as `load_renderers`."""
+    """The warm renderer of one model; raises what `load_renderers` raises."""
     from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
     from model.checkpoint import DEFAULT_NAME
 

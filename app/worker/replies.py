@@ -1,4 +1,6 @@
-"""ReplySender: encodes images beside the device and finishes their jobs."""
+"""ReplySender: encodes the outputs of a batch while the device runs the next, and sends the
+replies.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +24,23 @@ logger = logging.getLogger(__name__)
 RETRY_S = 0.05
 MAX_RETRY_S = 1.0
 NUM_ENCODERS = min(4, os.cpu_count() or 1)  # threads
-CHUNK_S = 0.002  # small pictures that are encoded within it share a round trip
+CHUNK_S = 0.002  # images that a thread encodes within this time share a round trip
 JobReply = tuple[Claimed, Reply]
 
 
 @dataclass(frozen=True)
 class BatchTiming:
-    """When a batch was launched, by Redis's clock and by this worker's, and how long it ran."""
+    """When a batch was launched, by Redis's clock and by the worker's, and how long it ran."""
 
     now_us: int
     launched_s: float
     model_s: float
 
     def timings(self, claimed: Claimed, *, encoded_s: float) -> Timings:
-        """Claim to launch by this worker's clock, admission to launch by Redis's.
+        """The stages of one job, whose image was encoded at `encoded_s`.
 
-        The encoder's share starts where the model's ends: waiting for a thread is part of it.
+        The time from claim to launch is by the worker's clock, that from admission to launch by
+        Redis's. The time to encode includes the wait for a thread.
         """
         batch_s = max(0.0, self.launched_s - claimed.claimed_s)
         queue_s = max(0.0, (self.now_us - claimed.admitted_us) / 1e6 - batch_s)
@@ -46,9 +49,9 @@ class BatchTiming:
 
 
 class ReplySender:
-    """Sends each held job its one reply; while Redis is away it tries until the deadline.
+    """Sends one reply for each held job; while Redis is unreachable, it retries until the deadline.
 
-    `held` is what this worker has claimed and not answered, by place.
+    `held` has the jobs that this worker has claimed and not answered, by place.
     """
 
     def __init__(self, claims: JobClaims, metrics: WorkerMetrics, tracing: Tracing | None) -> None:
@@ -59,21 +62,18 @@ class ReplySender:
         self.held: dict[tuple[str, str], Claimed] = {}
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
-        """Counts `jobs` as held and returns those that were not before."""
+        """Adds `jobs` to `held` and returns those that were not held before."""
         new = [claimed for claimed in jobs if claimed.place not in self.held]
         self.held |= {claimed.place: claimed for claimed in new}
         return new
 
     def drop(self, jobs: Sequence[Claimed]) -> None:
-        """Holds `jobs` no longer: they are answered, or another worker's."""
+        """Removes `jobs` from `held`: they were answered, or belong to another worker."""
         for claimed in jobs:
             self.held.pop(claimed.place, None)
 
     async def send(self, rendered: RenderedBatch, answers: list[JobReply]) -> None:
-        """Sends `answers`, and encodes what waits on all encoder threads.
-
-        What is ready together leaves together.
-        """
+        """Sends `answers`; encodes the waiting outputs on all threads and sends their replies."""
         if answers:
             self._observe(rendered.renderer, await self._finish(answers))
         async with asyncio.TaskGroup() as group:
@@ -90,13 +90,15 @@ class ReplySender:
         )
 
     async def expire(self, jobs: Sequence[Claimed]) -> None:
-        """Tells that the deadline of `jobs` passed before they could run."""
+        """Answers that the deadline of `jobs` passed before they could run."""
         self.metrics.expired.inc(len(jobs))
-        await self.refuse(jobs, DeadlineExceededError("the deadline passed in the queue"))
+        await self.refuse(
+            jobs, DeadlineExceededError("the deadline passed while the job was queued")
+        )
 
     async def fail(self, jobs: Sequence[Claimed], why: str) -> None:
-        """Tells that `jobs` cannot be done."""
-        logger.error("given up: %s", why, extra=log_fields(claimed.job for claimed in jobs))
+        """Answers that `jobs` failed."""
+        logger.error("gave up jobs: %s", why, extra=log_fields(claimed.job for claimed in jobs))
         self.metrics.failed.inc(len(jobs))
         await self.refuse(jobs, JobFailedError(why))
 
@@ -104,14 +106,14 @@ class ReplySender:
         loop = asyncio.get_running_loop()
         while rendered.waiting:
             answers = await loop.run_in_executor(self.encoders, rendered.encode_some)
-            if answers:  # the other threads may have been faster
+            if answers:  # other threads may have taken the rest
                 self._observe(rendered.renderer, await self._finish(answers))
 
     async def _finish(self, answers: list[JobReply]) -> list[JobReply]:
-        """Sends the replies, again and again while Redis is away; gives each up at its deadline.
+        """Sends the replies, and retries each until its deadline while Redis is unreachable.
 
-        Returns those that were sent. A job that is given up stays pending and is answered as
-        expired once Redis is back.
+        Returns the replies that were sent. A job whose reply was not sent stays pending; it is
+        answered as expired once Redis is reachable.
         """
         jobs = [claimed for claimed, _ in answers]
         retry_s = RETRY_S
@@ -131,7 +133,7 @@ class ReplySender:
 
     def _count_cancelled(self, ends: Sequence[tuple[JobReply, int]]) -> None:
         for (claimed, _), end in ends:
-            if end > SENT:  # when it was cancelled
+            if end > SENT:  # then it is the time of the cancellation
                 self.metrics.cancelled_jobs.labels("model").inc()
                 if end < claimed.launched_us:
                     self.metrics.cancelled_launched.inc()
@@ -174,7 +176,7 @@ class ReplySender:
 
 @dataclass(frozen=True)
 class RenderedBatch:
-    """A batch that is rendered: each thread that encodes takes the next of what waits."""
+    """The outputs of a batch; each encoder thread takes the next of those that wait."""
 
     renderer: Renderer
     waiting: deque[tuple[Claimed, DeviceOutput]]
@@ -182,7 +184,7 @@ class RenderedBatch:
     batch_size: int
 
     def encode_some(self) -> list[JobReply]:
-        """The answers to one job, and to as many more as can be had within CHUNK_S."""
+        """The replies to one job, and to as many more as can be encoded within CHUNK_S."""
         until_s = time.monotonic() + CHUNK_S
         answers: list[JobReply] = []
         while not answers or time.monotonic() < until_s:
@@ -198,8 +200,8 @@ class RenderedBatch:
         try:
             body = self.renderer.encode(job, output)
         except Exception as error:
-            logger.exception("a picture cannot be encoded", extra=log_fields([job]))
-            why = f"the picture could not be encoded: {type(error).__name__}"
+            logger.exception("cannot encode an image", extra=log_fields([job]))
+            why = f"the image could not be encoded: {type(error).__name__}"
             return Reply(job.job_id, error=JobFailedError.slug, detail=why)
         return Reply(
             job_id=job.job_id,
@@ -219,8 +221,8 @@ def render_batch(
 ) -> tuple[RenderedBatch, list[JobReply]]:
     """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
 
-    Where no others wait for the device, the first answers come along: a few hops between threads
-    fewer.
+    If no other jobs wait for the device, its thread encodes the first images too, which saves a
+    few changes of thread; their replies are returned.
     """
     launched_s = time.monotonic()
     outputs = renderer.render([claimed.job for claimed in batch])
@@ -230,10 +232,10 @@ def render_batch(
 
 
 def _in_time(answers: Sequence[JobReply], error: QueueUnavailableError) -> list[JobReply]:
-    """Those whose deadline has not passed; the others are told of in the log."""
+    """The replies whose deadline has not passed; the others are logged."""
     now_s = time.monotonic()
     for claimed, _ in answers:
         if now_s > claimed.give_up_s:
-            told = log_fields([claimed.job])
-            logger.warning("gave up answering: %s", error.with_cause, extra=told)
+            fields = log_fields([claimed.job])
+            logger.warning("cannot send a reply: %s", error.with_cause, extra=fields)
     return [answer for answer in answers if now_s <= answer[0].give_up_s]

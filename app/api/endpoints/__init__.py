@@ -1,1 +1,1 @@
-"""The calls of the HTTP API, a module each."""
+"""The endpoints of the API, a module for each group of paths."""

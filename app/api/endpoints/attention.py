@@ -1,4 +1,4 @@
-"""GET /attention-map: what the generator attended to when it drew a pixel."""
+"""GET /attention-map: what the generator attended to at a pixel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.documentation import NOT_MODIFIED, pictures, problems, query_parameters
+from app.api.documentation import NOT_MODIFIED, images, problems, query_parameters
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
     IMMUTABLE,
@@ -38,9 +38,9 @@ ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_arg
 
 @router.get(
     "/attention-map",
-    summary="What a pixel attended to",
+    summary="Attention map of a pixel",
     response_class=Response,
-    responses=pictures((*ACCEPTED, MEDIA_TYPES["bin"]), document=AttentionOut)
+    responses=images((*ACCEPTED, MEDIA_TYPES["bin"]), document=AttentionOut)
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
@@ -53,11 +53,12 @@ ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_arg
     openapi_extra=query_parameters(AttentionFields),
 )
 async def attention_map(request: Request) -> Response:
-    """The attention map of pixels (x, y) of a picture, given by `image`, or by `class` and `seed`.
+    """Returns the attention maps of pixels (x, y) of an image, given by `image` or by `class` and
+    `seed`.
 
-    A PNG, or with `Accept: application/json` (`format=json`) or `format=npy` the weights
-    themselves: one h×w map for each pixel, each summing to 1. `format=bin` has the maps of all
-    pixels of the layer's grid at once: see `X-Attention-Shape`.
+    The response is a PNG, or the weights with `Accept: application/json` (`format=json`) or
+    `format=npy`: one h×w map for each pixel, each summing to 1. `format=bin` has the maps of all
+    pixels of the layer's grid, see `X-Attention-Shape`.
     """
     services = services_of(request)
     fields = query_fields(request, AttentionFields)
@@ -86,7 +87,7 @@ async def attention_map(request: Request) -> Response:
 
 
 def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, ImageId]:
-    """The image that the request means and the card of its model.
+    """The requested image and the card of its model.
 
     Raises InvalidValueError, UnknownClassError, NotReadyError, NotFoundError,
     RetiredCheckpointError.
@@ -97,7 +98,8 @@ def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, Im
         return card_of_image(services, named), named
     if fields.seed is None:
         raise InvalidValueError(
-            "give seed or image: a class alone names no picture", extra={"fields": ["seed"]}
+            "seed is missing: a class alone does not identify an image; give seed or image",
+            extra={"fields": ["seed"]},
         )
     key = required_class(fields.class_key)
     card = services.model(fields.model)
@@ -106,22 +108,22 @@ def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, Im
 
 
 def refuse_beside_image(fields: AttentionFields) -> None:
-    """Raises InvalidValueError when the request says again what the image id says."""
-    told = {
+    """Raises InvalidValueError if a field repeats what the image id contains."""
+    given = {
         "class": fields.class_key,
         "seed": fields.seed,
         "truncation": fields.truncation_thousandths,
         "model": fields.model,
     }
-    if doubled := [name for name, value in told.items() if value is not None]:
+    if doubled := [name for name, value in given.items() if value is not None]:
         raise InvalidValueError(
-            f"image names the picture already: leave out {', '.join(doubled)}",
+            f"image identifies the image: leave out {', '.join(doubled)}",
             extra={"fields": doubled},
         )
 
 
 def refuse_beside_bin(fields: AttentionFields) -> None:
-    """Raises InvalidValueError when the request picks from what `bin` has whole."""
+    """Raises InvalidValueError if a field selects a part, which `bin` does not support."""
     if doubled := sorted(fields.model_fields_set & {"x", "y", "view", "size"}):
         raise InvalidValueError(
             f"format=bin has the maps of all pixels: leave out {', '.join(doubled)}",
@@ -132,7 +134,7 @@ def refuse_beside_bin(fields: AttentionFields) -> None:
 def queries_within(
     x_px: tuple[int, ...], y_px: tuple[int, ...], resolution: int
 ) -> tuple[Point, ...]:
-    """The pixels (x, y); raises InvalidValueError when one is missing or not in the image."""
+    """The pixels (x, y); raises InvalidValueError if one is missing or outside the image."""
     if missing := [name for name, values in (("x", x_px), ("y", y_px)) if not values]:
         raise InvalidValueError(
             "; ".join(f"{name} is missing" for name in missing), extra={"fields": missing}
@@ -153,7 +155,7 @@ def queries_within(
 
 
 def layer_within(layer: int, num_layers: int) -> int:
-    """The layer counted from 0; raises InvalidValueError when the model has no such layer."""
+    """The layer counted from 0; raises InvalidValueError if the model has no such layer."""
     if num_layers == 0:
         raise InvalidValueError("the model has no attention layer", extra={"fields": ["layer"]})
     if not -num_layers <= layer < num_layers:

@@ -1,4 +1,4 @@
-"""GET /classes and GET /models: what can be asked for."""
+"""GET /classes and GET /models: the classes and models that requests can name."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ router = APIRouter(tags=["catalogue"])
 
 @router.get(
     "/classes",
-    summary="The classes of a model",
+    summary="List the classes of a model",
     response_model=ClassesOut,
     responses=problems(InvalidValueError, NotReadyError, RetiredCheckpointError),
     openapi_extra=query_parameters(ClassesFields),
 )
 async def classes(request: Request) -> ClassesOut:
-    """All classes, or those with `q` in a name, alias or WordNet id."""
+    """Lists all classes, or those with `q` in a name, alias or WordNet id."""
     services = services_of(request)
     fields = query_fields(request, ClassesFields)
     card = services.model(fields.model)
@@ -48,13 +48,13 @@ async def classes(request: Request) -> ClassesOut:
 
 @router.get(
     "/classes/{class_key}",
-    summary="One class of a model",
+    summary="Get one class of a model",
     response_model=ClassOut,
     responses=problems(NotFoundError, InvalidValueError, NotReadyError, RetiredCheckpointError),
     openapi_extra=query_parameters(ClassFields),
 )
 async def one_class(request: Request, class_key: str) -> ClassOut:
-    """The class with this name, alias, WordNet id or index."""
+    """Returns the class with this name, alias, WordNet id or index."""
     services = services_of(request)
     fields = query_fields(request, ClassFields)
     card = services.model(fields.model)
@@ -68,12 +68,12 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
 
 @router.get(
     "/models",
-    summary="The checkpoints that are served",
+    summary="List the served checkpoints",
     response_model=ModelsOut,
     responses=problems(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> ModelsOut:
-    """Every model, and which of them answers when a request names none."""
+    """Lists all models, and the default for requests that name none."""
     services = services_of(request)
     query_fields(request, NoFields)
     default = services.cards.named()

@@ -1,4 +1,4 @@
-"""POST /generate and GET /images/{image_id}: pictures."""
+"""POST /generate and GET /images/{image_id}: images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from starlette.responses import Response
 from app.api.combined_files import BUNDLE_TYPES, Bundle
 from app.api.documentation import (
     NOT_MODIFIED,
+    images,
     json_body,
-    pictures,
     problems,
     query_parameters,
 )
@@ -43,33 +43,33 @@ from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, Ret
 from app.queue.messages import MEDIA_TYPES, FileFormat, Job, parse_image_id
 from app.telemetry import request_id
 
-router = APIRouter(tags=["pictures"], route_class=PlainRoute)
-PICTURES: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
+router = APIRouter(tags=["images"], route_class=PlainRoute)
+FORMATS: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
 LAYOUTS: dict[str, Layout] = {media: layout for layout, media in BUNDLE_TYPES.items()}
-IMAGE_TYPES, ALL_TYPES = tuple(PICTURES), (*PICTURES, *LAYOUTS)
+IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
 
 
 @router.post(
     "/generate",
-    summary="Pictures of a class",
+    summary="Generate images of a class",
     response_class=Response,
-    responses=pictures(ALL_TYPES, document=GeneratedOut) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    responses=images(ALL_TYPES, document=GeneratedOut) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
-    """Draws a picture, or `n` of them: as a contact sheet, a zip or a JSON document.
+    """Generates one image, or `n` images as a contact sheet, a zip or a JSON document.
 
-    Fields come as query parameters or as a JSON body. The same class, seed and truncation give
-    the same bytes, whatever else is drawn at the time. Without a seed the server picks one and
-    tells it in `X-Seed`.
+    Fields are query parameters or members of a JSON body. The same class, seed and truncation give
+    the same bytes, whatever else the server renders. Without a seed the server picks a random one
+    and returns it in `X-Seed`.
     """
     services = services_of(request)
     fields = await all_fields(request, GenerateFields)
-    sheet = bundle_for(fields.format, fields.layout, request.headers)
+    bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
     card = services.model(fields.model)
-    several = fields.n > 1 or sheet.layout != "grid"
+    several = fields.n > 1 or bundle.layout != "grid"
     jobs = image_jobs(
         services,
         card,
@@ -77,14 +77,20 @@ async def generate(request: Request) -> Response:
         num_images=fields.n,
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
-        output=sheet.unit_format if several else sheet.file_format,
+        output=bundle.unit_format if several else bundle.file_format,
         priority=fields.priority,
     )
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
-        sheet = sheet._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
+        bundle = bundle._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
         return await respond_combined(
-            request, services, card, jobs, sheet, timeout_ms=timeout_ms, cache_control=cache_control
+            request,
+            services,
+            card,
+            jobs,
+            bundle,
+            timeout_ms=timeout_ms,
+            cache_control=cache_control,
         )
     return await respond(
         request,
@@ -99,9 +105,9 @@ async def generate(request: Request) -> Response:
 
 @router.get(
     "/images/{image_id}",
-    summary="The picture of this id",
+    summary="Get the image with this id",
     response_class=Response,
-    responses=pictures(IMAGE_TYPES)
+    responses=images(IMAGE_TYPES)
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
@@ -112,8 +118,9 @@ async def generate(request: Request) -> Response:
     ),
     openapi_extra=query_parameters(ImageFields),
 )
-async def image(request: Request, image_id: ImageName) -> Response:
-    """That very picture, cacheable for ever; the id may end in `.png`, `.webp` or `.jpeg`.
+async def get_image(request: Request, image_id: ImageName) -> Response:
+    """Returns the image, which may be cached for ever. The id may end in `.png`, `.webp` or
+    `.jpeg`.
 
     `If-None-Match` with its ETag is answered 304 at once.
     """
@@ -122,7 +129,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     name, _, suffix = image_id.partition(".")
     named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
-    output = FILE_FORMATS.get(suffix) or PICTURES[negotiated(request.headers, IMAGE_TYPES)]
+    output = FILE_FORMATS.get(suffix) or FORMATS[negotiated(request.headers, IMAGE_TYPES)]
     card = card_of_image(services, named)
     job = Job(
         fingerprint=card.fingerprint,
@@ -136,14 +143,13 @@ async def image(request: Request, image_id: ImageName) -> Response:
 
 
 def bundle_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Bundle:
-    """How pictures are laid out and in which format; raises NotAcceptableError.
+    """How the images are combined and in which format; raises NotAcceptableError.
 
-    What the fields say beats the Accept header. A zip or a document has PNG files if not told
-    otherwise.
+    Fields override the Accept header. The images of a zip or a document are PNG by default.
     """
     if layout is None and file_format is None:
         accepted = negotiated(headers, ALL_TYPES)
-        return Bundle(LAYOUTS.get(accepted, "grid"), PICTURES.get(accepted, "png"))
+        return Bundle(LAYOUTS.get(accepted, "grid"), FORMATS.get(accepted, "png"))
     if file_format is None and layout == "grid":
-        file_format = PICTURES[negotiated(headers, IMAGE_TYPES)]
+        file_format = FORMATS[negotiated(headers, IMAGE_TYPES)]
     return Bundle(layout or "grid", file_format or "png")

@@ -1,4 +1,4 @@
-"""GET /livez, /readyz, /metrics and /: for probes, Prometheus and passers-by."""
+"""GET /livez, /readyz, /metrics and /: for probes, Prometheus and visitors."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from app.queue.messages import PRIORITIES, ModelCard, Priority
 
 router = APIRouter(tags=["operation"])
 METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
-STATS_TIMEOUT_S = 1.0  # a scrape does not wait longer for a Redis that hangs
+STATS_TIMEOUT_S = 1.0  # how long a scrape waits for Redis
 Look = Mapping[Priority, QueueStats]
 
 
-@router.get("/", summary="Where to go from here", response_model=WelcomeOut, responses=problems())
+@router.get("/", summary="Links into the API", response_model=WelcomeOut, responses=problems())
 async def welcome() -> WelcomeOut:
-    """A few addresses."""
+    """Returns the main paths of the API."""
     links = {
         "generate": "/generate?class={class}&seed={seed}",
         "image": "/images/{image_id}.png",
@@ -38,20 +38,20 @@ async def welcome() -> WelcomeOut:
     return WelcomeOut(name="SAGAN", docs="/docs", openapi="/openapi.json", links=links)
 
 
-@router.get("/livez", summary="Is it alive?", response_model=HealthOut, responses=problems())
+@router.get("/livez", summary="Liveness", response_model=HealthOut, responses=problems())
 async def livez() -> HealthOut:
-    """Answers as long as the event loop turns, and knows nothing else."""
+    """Liveness: the event loop responds; does not check Redis or workers."""
     return HealthOut(status="alive")
 
 
 @router.get(
     "/readyz",
-    summary="Can it draw?",
+    summary="Readiness",
     response_model=HealthOut,
     responses=problems(NotReadyError, QueueUnavailableError),
 )
 async def readyz(request: Request) -> HealthOut | Response:
-    """Redis answers, a warm worker lives, and this server is not draining."""
+    """Readiness: Redis replies, a worker is ready, and this server is not draining."""
     reason = why_not_ready(services_of(request), draining=request.app.state.draining)
     if reason is None:
         return HealthOut(status="ready")
@@ -65,7 +65,7 @@ async def readyz(request: Request) -> HealthOut | Response:
     responses=METRICS | problems(),
 )
 async def metrics(request: Request) -> Response:
-    """This replica's counts and times, and the queue as it is now if Redis answers."""
+    """Returns the metrics of this replica, and the state of the queue if Redis replies."""
     services = services_of(request)
     cards = services.cards.current()
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
@@ -77,7 +77,7 @@ async def metrics(request: Request) -> Response:
 
 
 def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
-    """The reason that this replica should get no requests, if there is one."""
+    """Why this replica should receive no requests; None if it should."""
     if draining:
         return NotReadyError("the server is draining")
     if (trouble := services.jobs.trouble) is not None:
@@ -85,17 +85,17 @@ def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
     if not services.cards.fresh:
         return QueueUnavailableError("Redis does not answer")
     if not services.cards.ready:
-        return NotReadyError("no worker is warm")
+        return NotReadyError("no worker is ready")
     return None
 
 
 def set_gauges(
     services: Services, cards: Sequence[ModelCard], looks: Sequence[Look | None]
 ) -> None:
-    """What is known now; a queue that could not be looked at has no gauges rather than old ones.
+    """Sets the gauges; a queue whose state is unknown has no gauges rather than old ones.
 
-    Checkpoints of one name have a queue each: these add up, and the oldest job is the oldest of
-    all.
+    Checkpoints with the same name have a queue each: the gauges have their sum, and the age of the
+    oldest job of all.
     """
     metrics = services.metrics
     gauges: tuple[Gauge, ...] = (

@@ -1,4 +1,4 @@
-"""POST /interpolate: a walk between two pictures."""
+"""POST /interpolate: the frames between two images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.combined_files import WALK_TYPES, Walk
-from app.api.documentation import json_body, pictures, problems, query_parameters
+from app.api.documentation import images, json_body, problems, query_parameters
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
     FIELDS_ERRORS,
@@ -26,23 +26,24 @@ from app.errors import InvalidValueError
 from app.queue.messages import Job, ModelCard, new_id
 from app.telemetry import request_id
 
-router = APIRouter(tags=["pictures"], route_class=PlainRoute)
+router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, WalkFormat] = {media: name for name, media in WALK_TYPES.items()}
-WHOLE = 1000  # thousandths of the way
+WHOLE = 1000  # thousandths
 
 
 @router.post(
     "/interpolate",
-    summary="A walk between two pictures",
+    summary="Interpolate between two images",
     response_class=Response,
-    responses=pictures(FORMATS) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    responses=images(FORMATS) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
     openapi_extra=query_parameters(InterpolateFields) | json_body(InterpolateFields),
 )
 async def interpolate(request: Request) -> Response:
-    """From `class` and `seed` to `to_class` and `to_seed`, of which one may be left out.
+    """Renders the frames from `class` and `seed` to `to_class` and `to_seed`, one of which may be
+    omitted.
 
-    The latents go along an arc, the classes are mixed. The first and the last frame are the
-    pictures themselves.
+    The latents move along an arc and the classes are mixed. The first and the last frame are the
+    two images themselves.
     """
     services = services_of(request)
     fields = await all_fields(request, InterpolateFields)
@@ -63,7 +64,7 @@ async def interpolate(request: Request) -> Response:
 
 
 def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -> list[Job]:
-    """The ends, as any request draws them, and the frames between.
+    """The jobs of the two images, as other requests make them, and of the frames between them.
 
     Raises UnknownClassError, InvalidValueError.
     """
@@ -72,7 +73,7 @@ def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -
         raise InvalidValueError("seed is missing", extra={"fields": ["seed"]})
     if fields.to_class is None and fields.to_seed is None:
         raise InvalidValueError(
-            "give to_class, to_seed or both: a walk leads somewhere",
+            "to_class and to_seed are missing: give one or both",
             extra={"fields": ["to_class", "to_seed"]},
         )
     lookup = services.classes(card)

@@ -1,4 +1,4 @@
-"""POST /v1/images/generations and GET /v1/models: the shape that OpenAI's clients know."""
+"""POST /v1/images/generations and GET /v1/models: compatible with OpenAI's clients."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from app.errors import (
 )
 from app.queue.messages import Job, ModelCard
 
-router = APIRouter(prefix="/v1", tags=["OpenAI's shape"], route_class=PlainRoute)
+router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], route_class=PlainRoute)
 OWNER = "sagan"
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 
 @router.post(
     "/images/generations",
-    summary="Pictures, as OpenAI's clients ask for them",
+    summary="Generate images",
     response_model=OpenAIImages,
     responses=openai_errors(
         InvalidValueError,
@@ -58,7 +58,9 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](
     openapi_extra=json_body(OpenAIFields, required=("prompt",)),
 )
 async def generations(request: Request) -> Response:
-    """`prompt` is the class. `size` is the model's own; quality, style and such are passed over."""
+    """`prompt` is the class. `size` must be the model's own; quality, style and the like are
+    ignored.
+    """
     services = services_of(request)
     fields = await all_fields(request, OpenAIFields)
     if fields.prompt is None:
@@ -79,21 +81,21 @@ async def generations(request: Request) -> Response:
     timeout_ms = services.timeout_ms(None)
     deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
     base = base_address(request) if fields.response_format == "url" else None
-    renderings, told = await render(request, services, card, jobs, timeout_ms)
+    rendered, limit_headers = await render(request, services, card, jobs, timeout_ms)
     made = {"created": int(time.time())}
-    make = partial(json_with, made, "data", described(jobs, renderings, base))
+    make = partial(json_with, made, "data", described(jobs, rendered, base))
     body = await combine(services, make, deadline_s)
-    return Response(body, 200, {"Cache-Control": NO_STORE, **told}, "application/json")
+    return Response(body, 200, {"Cache-Control": NO_STORE, **limit_headers}, "application/json")
 
 
 @router.get(
     "/models",
-    summary="The checkpoints that are served, as OpenAI's clients list them",
+    summary="List the served checkpoints",
     response_model=OpenAIModels,
     responses=openai_errors(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> Response:
-    """Their names are the ids."""
+    """The ids are the names of the models."""
     query_fields(request, NoFields)
     services = services_of(request)
     services.cards.named()
@@ -103,7 +105,7 @@ async def models(request: Request) -> Response:
 
 @router.get(
     "/models/{model}",
-    summary="One of them",
+    summary="Get a served checkpoint",
     response_model=OpenAIModel,
     responses=openai_errors(
         InvalidValueError,
@@ -113,36 +115,36 @@ async def models(request: Request) -> Response:
     ),
 )
 async def one_model(request: Request, model: str) -> Response:
-    """By its name, or its fingerprint."""
+    """Returns the model with this name or fingerprint."""
     query_fields(request, NoFields)
     return JSONResponse(_model(services_of(request).cards.named(model)))
 
 
 def refuse_other_size(card: ModelCard, size: str | None) -> None:
-    """Raises InvalidValueError for a size that the model does not draw."""
+    """Raises InvalidValueError for a size that the model does not have."""
     own = f"{card.resolution}x{card.resolution}"
     if size not in (None, "auto", own):
         raise InvalidValueError(
-            f"size={size[:80]!r}: model {card.name} draws {own}", extra={"fields": ["size"]}
+            f"size={size[:80]!r}: model {card.name} has {own}", extra={"fields": ["size"]}
         )
 
 
 def described(
-    jobs: Sequence[Job], renderings: Sequence[RenderedFile], base: str | None
+    jobs: Sequence[Job], rendered: Sequence[RenderedFile], base: str | None
 ) -> Iterator[dict[str, str]]:
-    """Each picture in Base64 or, with the address of this server, by its own."""
-    for job, rendering in zip(jobs, renderings, strict=True):
+    """Each image as Base64 or, with the address of this server, as a URL."""
+    for job, file in zip(jobs, rendered, strict=True):
         if base is None:
-            yield {"b64_json": b64encode(rendering.picture.body).decode()}
+            yield {"b64_json": b64encode(file.file.body).decode()}
         else:
             yield {"url": f"{base}/images/{job.image_id}.{job.output}"}
 
 
 def base_address(request: Request) -> str:
-    """Where the client reached this server, or so it says; raises InvalidValueError."""
+    """The address of this server by the Host header; raises InvalidValueError."""
     host = header(request.scope, b"host")
     if not _HOST.fullmatch(host):
-        raise InvalidValueError(f"Host: {host[:80]!r} is no host, so that no url can be given")
+        raise InvalidValueError(f"Host: {host[:80]!r} is not a host name, so that there is no url")
     return f"{request.scope['scheme']}://{host}"
 
 

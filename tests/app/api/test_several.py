@@ -149,8 +149,8 @@ async def test_without_a_seed_several_have_one_after_another(ready_api: httpx.As
     [
         ("n=0", "n=0 is not valid"),
         ("n=65", "n=65 is not valid"),
-        ("n=5", "n=5 is more than the 4 pictures of 128 px"),
-        ("n=2&seed=4294967295", "give a seed up to 4294967294"),
+        ("n=5", "n=5 is more than the 4 images of 128 px"),
+        ("n=2&seed=4294967295", "give a seed of at most 4294967294"),
         ("layout=strip", "layout='strip' is not valid"),
         ("n=2&format=zip", "format='zip' is not valid"),
     ],
@@ -176,7 +176,7 @@ async def test_the_pixels_of_a_request_are_bounded(settings: Settings, redis_url
             assert (await api.post("/generate?class=0&n=16")).status_code == 200
             refused = await api.post("/generate?class=0&n=17")
     assert refused.status_code == 422
-    assert "more than the 16 pictures of 1024 px" in refused.json()["detail"]
+    assert "more than the 16 images of 1024 px" in refused.json()["detail"]
 
 
 async def test_several_are_admitted_all_or_none(

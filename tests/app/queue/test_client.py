@@ -96,7 +96,7 @@ async def test_the_reply_stream_is_trimmed_and_expires_with_its_replica(
 async def test_a_queue_that_is_full_for_want_of_a_worker_is_not_ready(jobs: JobClient) -> None:
     """Slower clients would not help: 503 until a worker comes."""
     jobs.queue.max_images = 2
-    with pytest.raises(NotReadyError, match="no worker is warm"):
+    with pytest.raises(NotReadyError, match="no worker is ready"):
         await jobs.submit_many([job(seed) for seed in range(3)], 1000)
     assert jobs.in_flight == {}
 
@@ -133,7 +133,7 @@ async def test_a_job_that_its_worker_cannot_read_is_a_failure_at_once(
     told[b"job"] = b'{"kind": "hologram"}'
     await redis.xadd(stream, told)
     assert await worker.claim(1, wait_s=0) == []
-    with pytest.raises(JobFailedError, match="of another version"):
+    with pytest.raises(JobFailedError, match="from another version"):
         await asking
     stats = await jobs.queue.stats(FINGERPRINT)
     assert (stats.depth_images, stats.pending_images) == (0, 0)

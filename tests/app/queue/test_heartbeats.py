@@ -14,7 +14,7 @@ from tests.fake_renderer import FakeRenderer
 
 CARD = FakeRenderer().card
 OTHER = replace(CARD, name="other", fingerprint="0b" * 32, renderer="fake-bf16")
-STATUS = WorkerStatus((CARD.fingerprint, OTHER.fingerprint), "cpu", 1, 7, 2.5)
+STATUS = WorkerStatus((CARD.fingerprint, OTHER.fingerprint), "cpu", 1, 2.5)
 
 
 @pytest.fixture

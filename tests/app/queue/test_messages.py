@@ -96,7 +96,7 @@ def test_a_model_card_survives_its_encoding() -> None:
 
 def test_a_worker_status_survives_its_encoding() -> None:
     """With all that a heartbeat carries."""
-    status = WorkerStatus((FINGERPRINT,), "cpu", 1, 7, 2.5)
+    status = WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5)
     assert decode_status(status.encode()) == status
 
 

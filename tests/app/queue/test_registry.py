@@ -49,7 +49,7 @@ async def test_a_heartbeat_makes_a_model_known_by_name_and_fingerprint(client: R
     assert cards.named("fake") == cards.of_fingerprint(FINGERPRINT[:12]) == CARD
     assert (cards.workers_ready(), cards.workers_ready(OTHER.fingerprint)) == (2, 1)
     assert cards.images_per_s(FINGERPRINT) == 20.0
-    with pytest.raises(NotFoundError, match="there is aaa, fake"):
+    with pytest.raises(NotFoundError, match="the models are aaa, fake"):
         cards.named("nobody")
 
 
@@ -151,7 +151,7 @@ async def test_what_cannot_be_read_hides_nothing_else(client: Redis, value: str)
 
 
 async def test_a_replica_that_starts_has_looked_before_it_answers(client: Redis) -> None:
-    """A restarted one is asked by its proxy at once: it must not say that no worker is warm."""
+    """A restarted one is asked by its proxy at once: it must not say that no worker is ready."""
     await beat(client, "one", CARD)
     async with ModelCards(client).running() as cards:
         assert cards.ready

@@ -124,7 +124,7 @@ async def test_a_job_that_breaks_every_device_is_given_up_after_three(
         assert (await jobs.submit(job(77), 5000)).ok
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
     assert [(type(error), str(error)) for error in failures] == [
-        (JobFailedError, "3 workers died while they drew this image")
+        (JobFailedError, "3 workers died while they rendered this image")
     ]
     assert [renderer.lost for renderer in made] == [True, True, True, False, False]
     drawn = list(itertools.chain(*(renderer.batches for renderer in made)))

@@ -155,7 +155,7 @@ async def test_a_worker_s_failure_is_a_problem(
         ("class=0&truncation=nan", "truncation='nan' is not valid"),
         ("class=0&format=gif", "format='gif' is not valid"),
         ("class=0&timeout_ms=0", "timeout_ms='0' is not valid"),
-        ("class=0&timeout_ms=120001", "timeout_ms=120001 is more than 120000"),
+        ("class=0&timeout_ms=120001", "timeout_ms=120001 is more than the limit, 120000"),
         ("class=0&model=flowers", "no model is called 'flowers'"),
         ("class=0&sed=3", "no parameter is called 'sed'; did you mean seed?"),
         ("class=%ff%fe", "no class is called"),

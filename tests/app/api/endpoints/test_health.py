@@ -22,7 +22,7 @@ async def test_it_lives_without_a_worker_but_is_not_ready(api: httpx.AsyncClient
     assert (await api.get("/livez")).json() == {"status": "alive"}
     response = await api.get("/readyz")
     assert response.status_code == 503
-    assert response.json()["detail"] == "no worker is warm"
+    assert response.json()["detail"] == "no worker is ready"
 
 
 async def test_a_draining_server_is_not_ready(app: FastAPI, ready_api: httpx.AsyncClient) -> None:

@@ -79,13 +79,13 @@ async def test_one_end_may_share_class_or_seed_with_the_other(
 @pytest.mark.parametrize(
     ("query", "told", "fields"),
     [
-        ("class=0&seed=1", "a walk leads somewhere", ["to_class", "to_seed"]),
+        ("class=0&seed=1", "to_class and to_seed are missing", ["to_class", "to_seed"]),
         ("class=0&to_seed=1", "seed is missing", ["seed"]),
         ("seed=0&to_seed=1", "class is missing", ["class"]),
         ("class=x&seed=0&to_class=tabby", "no class is called 'x'", ["class"]),
         ("class=0&seed=0&to_class=tabbi", "did you mean Persian cat", ["to_class"]),
         ("class=0&seed=0&to_seed=1&frames=1", "frames=1 is not valid", ["frames"]),
-        ("class=0&seed=0&to_seed=1&frames=5", "frames=5 is more than the 4 pictures", ["frames"]),
+        ("class=0&seed=0&to_seed=1&frames=5", "frames=5 is more than the 4 images", ["frames"]),
         ("class=0&seed=0&to_seed=1&format=gif", "format='gif' is not valid", ["format"]),
     ],
 )
