@@ -1,11 +1,11 @@
--- Queues jobs that are not known yet, each with a deadline by Redis's clock; the jobs of a group,
--- those of one request, all or none of them.
+-- Queues jobs whose ids are new, each with a deadline by Redis's clock. A group has the jobs of one
+-- request: all of them are queued or none.
 -- KEYS: stream, then one "seen" key per job
 -- ARGV: depth limit (0: none), reply stream, then for each group its number of jobs, and for each
 --       of these id, timeout ms and encoded job
--- Returns {1 or 0 (refused), depth, how many were queued} for each group
+-- Returns {1 or 0 (refused), depth, number of jobs queued} for each group
 local stream, limit, reply_to = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local SEEN_GRACE_MS = 60000 -- an API may admit again for this long after the deadline
+local SEEN_GRACE_MS = 60000 -- how long after its deadline a job may be admitted again
 
 local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]

@@ -1,11 +1,10 @@
--- Answers jobs, each if nobody has: acknowledges its entry, writes the reply, deletes the entry.
--- A job that was cancelled meanwhile is finished without a reply; one that is given up leaves a
--- dead letter.
+-- Finishes pending jobs: acknowledges the entry, writes the reply, deletes the entry.
+-- A job that was cancelled gets no reply; a job that is given up leaves a dead letter.
 -- KEYS: launches, dead letters, then stream, reply stream, body key and "seen" key for each job
 -- ARGV: group, most bytes inline, reply ttl ms, most dead letters, then entry id, job id,
---       reply head, reply body and why it is given up ('': it is not) for each job
--- Returns 1 for each job, 0 where its entry was no longer pending, and where the job was
---         cancelled, when that was (us)
+--       reply head, reply body and the reason to give it up ('': none) for each job
+-- Returns for each job 1, or 0 if its entry was no longer pending, or the time of its
+--         cancellation (us)
 local launches, dead_letters = KEYS[1], KEYS[2]
 local group, inline_bytes, ttl_ms, most_letters = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
@@ -19,7 +18,7 @@ end
 
 -- XACK comes first for a second reason: Redis at its memory limit refuses a script's first
 -- write if it needs memory, but never one in the middle, so that replies still get out.
-local function answer(stream, replies, body_key, seen_key, entry, job, head, body, why)
+local function finish(stream, replies, body_key, seen_key, entry, job, head, body, why)
   if redis.call('XACK', stream, group, entry) == 0 then return 0 end
   if why ~= '' then
     local found = redis.call('XRANGE', stream, entry, entry)[1]
@@ -38,12 +37,12 @@ local function answer(stream, replies, body_key, seen_key, entry, job, head, bod
   return 1
 end
 
-local answers, told = {}, {}
+local results, replied = {}, {}
 for i = 1, (#KEYS - 2) / 4 do
   local key, at = 4 * i - 1, 5 * i
-  answers[i] = answer(KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3],
+  results[i] = finish(KEYS[key], KEYS[key + 1], KEYS[key + 2], KEYS[key + 3],
     ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
-  if answers[i] == 1 then told[KEYS[key + 1]] = true end
+  if results[i] == 1 then replied[KEYS[key + 1]] = true end
 end
-for replies in pairs(told) do redis.call('PEXPIRE', replies, ttl_ms) end
-return answers
+for replies in pairs(replied) do redis.call('PEXPIRE', replies, ttl_ms) end
+return results

@@ -1,4 +1,4 @@
--- Removes consumers that were silent for long and have nothing pending.
+-- Removes consumers that were idle for long and have nothing pending.
 -- KEYS: stream   ARGV: group, idle ms
 -- Returns how many were removed
 local removed = 0

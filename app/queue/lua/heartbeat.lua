@@ -1,16 +1,16 @@
--- Tells that a worker lives and which models it serves, by Redis's clock.
+-- Registers a worker as alive, with the models that it serves, by Redis's clock.
 -- KEYS: workers, cards, last seen, then one renderer key per model
 -- ARGV: worker id, worker status, ms after which a worker is forgotten, renderer ttl ms,
---       ms after which a model is forgotten, how job streams are called up to the fingerprint,
+--       ms after which a model is forgotten, the start of the job streams' names,
 --       then fingerprint, renderer, card for each model
--- Returns a fingerprint whose recorded renderer is another one, or '' when all agree
+-- Returns a fingerprint with another recorded renderer, or '' if there is none
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local worker, status, forget_ms, ttl_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local forget_model_ms, streams = tonumber(ARGV[5]), ARGV[6]
 
 -- Redis at its memory limit refuses a script's first write if it needs memory, but never a later
--- one: a write that needs none comes first, so that a full queue does not make its workers look dead.
+-- one: a write that needs none comes first, so that workers of a full queue do not look dead.
 redis.call('HDEL', KEYS[1], worker)
 for i = 7, #ARGV, 3 do
   local key, fingerprint, renderer = KEYS[4 + (i - 7) / 3], ARGV[i], ARGV[i + 1]

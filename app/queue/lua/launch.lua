@@ -1,8 +1,8 @@
--- Asks, just before a forward pass, which entries may still run, and counts the launch of those.
--- Cancelled ones are removed.
--- KEYS: launches (hash: job id -> launches without an answer), then stream and "seen" key for each
--- ARGV: group, consumer, then entry id, job id, deadline ms for each entry, and 0, or n for one
---       that this worker has asked about before: it is the nth launch, which may be counted
+-- Decides before a forward pass which entries may run, and counts a launch of each of these.
+-- Cancelled entries are removed.
+-- KEYS: launches (hash: job id -> launches without a reply), then stream and "seen" key for each
+-- ARGV: group, consumer, then for each entry: entry id, job id, deadline ms, and 0, or n if this
+--       worker may have counted it as the nth launch in an earlier call
 -- Returns {now in us, verdict...}: -2 cancelled, -1 no longer this worker's, 0 expired,
 --         n its nth launch
 local launches, group, consumer = KEYS[1], ARGV[1], ARGV[2]
@@ -11,7 +11,7 @@ local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]
 
 local function verdict(stream, seen_key, entry, job, deadline_ms, nth)
-  -- pcall: after FLUSHALL there is no group, so nothing is this worker's any more
+  -- pcall: after FLUSHALL there is no group, and no entry belongs to this worker
   local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1, consumer)
   if pending.err or #pending == 0 then return -1 end
   if string.find(redis.call('GET', seen_key) or '', '^cancelled') then
@@ -21,7 +21,7 @@ local function verdict(stream, seen_key, entry, job, deadline_ms, nth)
     return -2
   end
   if now_us >= tonumber(deadline_ms) * 1000 then return 0 end
-  -- pcall: a Redis at its memory limit cannot count, but the job may run
+  -- pcall: a full Redis cannot count, but the job may run
   if nth == 0 then
     local count = redis.pcall('HINCRBY', launches, job, 1)
     return type(count) == 'number' and count or 1

@@ -1,6 +1,6 @@
--- Keeps entries from being reclaimed while their worker lives, but takes none back.
+-- Resets the idle time of a worker's pending entries, but claims none from another worker.
 -- KEYS: stream   ARGV: group, consumer, entry ids
--- Returns how many are still this worker's
+-- Returns how many still belong to this worker
 local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
 local kept = 0
 for i = 3, #ARGV do

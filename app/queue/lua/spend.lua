@@ -1,5 +1,5 @@
 -- Spends images of a client's budget, which refills evenly (the generic cell rate algorithm), and
--- notes them as in flight, or refuses and changes nothing.
+-- counts them as in flight; or refuses and changes nothing.
 -- KEYS: budget (when it will be full again, in us), in flight (expiry in ms by lease)
 -- ARGV: images, most images of the budget (0: no rate limit), its period in us, most images in
 --       flight (0: no bound), lease, its ms

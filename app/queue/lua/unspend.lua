@@ -1,4 +1,4 @@
--- Ends a client's lease; gives images that nobody drew back to its budget.
+-- Ends a client's lease; returns the images of a refused request to its budget.
 -- KEYS: budget, in flight   ARGV: lease, us to give back
 local budget, leases, lease, back_us = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local ended = redis.call('ZREM', leases, lease)
