@@ -38,8 +38,7 @@ WHICH = (click.argument("ids", nargs=-1), click.option("--all", "every", is_flag
 
 
 def _flag(name: str, help: str = "", *, default: str | None = None, **options: Any) -> Flag:
-    """The flag of the setting with this name; its help ends with the default value or its
-    description.
+    """The flag of the setting with this name; its help ends with the default.
 
     The flag itself has no default, so that a missing flag leaves the setting to the environment.
     """

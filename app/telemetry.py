@@ -139,12 +139,12 @@ class JobMetrics:
     def observe_job(
         self,
         priority: str,
+        batch_size: int,
         *,
         queue_s: float,
         batch_s: float,
         model_s: float,
         encode_s: float,
-        batch_size: int,
     ) -> None:
         """Adds one answered job to the histograms of the stages."""
         if (queue_seconds := self._queue_seconds.get(priority)) is None:
@@ -272,10 +272,10 @@ class Tracing:
 
 
 def tracing_of(settings: Settings, service: str) -> Tracing | None:
-    """Sends spans to `otlp_endpoint` or to where OpenTelemetry's own variables say; None if neither
-    is set.
+    """Sends spans to `otlp_endpoint`, else to where OpenTelemetry's own variables say.
 
-    Raises SettingsError when an endpoint is set and the packages are not installed.
+    Returns None if neither is set. Raises SettingsError when one is set and the packages are
+    missing.
     """
     wanted = settings.otlp_endpoint or any(map(os.environ.get, ENDPOINTS))
     if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":

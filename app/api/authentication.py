@@ -113,11 +113,10 @@ def presented_key(scope: Scope) -> str:
 
 
 def client_of(request: Request) -> str:
-    """The client that limits apply to: the name of its key, else a digest of its address or IPv6
-    network.
+    """The client that limits apply to: the name of its key, else a digest of its address.
 
-    An IPv4 address in the form of an IPv6 one (RFC 4291, section 2.5.5.2) counts as the IPv4
-    address.
+    With IPv6 it is a digest of the network. An IPv4 address in the form of an IPv6 one (RFC 4291,
+    section 2.5.5.2) counts as the IPv4 address.
     """
     name: str | None = getattr(request.state, "key_name", None)
     if name is not None:

@@ -63,10 +63,9 @@ class ClassLookup:
         self._bigrams = {hint: bigrams(hint) for hint in self._hints}
 
     def label(self, key: str, field: str = "class") -> int:
-        """The label of a class by name, alias, WordNet id or index, given in `field` of the
-        request.
+        """The label of a class by name, alias, WordNet id or index.
 
-        Raises UnknownClassError.
+        `field` is the field of the request that gave it. Raises UnknownClassError.
         """
         label = self._labels.get(normalized(key))
         if label is not None:
@@ -89,9 +88,7 @@ class ClassLookup:
         return list(dict.fromkeys(self.classes[label].name for label in labels))[:MAX_SUGGESTIONS]
 
     def search(self, text: str) -> list[int]:
-        """The labels of the classes with `text` in a name, alias or WordNet id; all for an empty
-        text.
-        """
+        """The labels of classes with `text` in a name, alias or WordNet id; all for ""."""
         wanted = normalized(text)
         return [
             label
@@ -100,9 +97,7 @@ class ClassLookup:
         ]
 
     def _candidates(self, wanted: str) -> list[str]:
-        """The hints that share most pairs of letters with `wanted`: a cheap filter before the exact
-        one.
-        """
+        """The hints that share most pairs of letters with `wanted`: a cheap first filter."""
         pairs = bigrams(wanted)
         dice = {
             hint: 2 * len(pairs & theirs) / (len(pairs) + len(theirs))

@@ -101,8 +101,9 @@ def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
 
 
 def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[str, Any]:
-    """The members of an operation that describe `model` as a JSON body, optional if no field is
-    required.
+    """The members of an operation that describe `model` as a JSON body.
+
+    The body is optional if no field is `required`.
     """
     schema = {
         "type": "object",

@@ -104,9 +104,7 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that, on SIGTERM, is unready at once, accepts no connections and finishes its
-    requests.
-    """
+    """On SIGTERM it is unready at once, accepts no connections and finishes its requests."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(

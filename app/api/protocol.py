@@ -97,8 +97,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: AppError) -> None:
-        """Responds with the error and closes; if a request is in progress, its response is the
-        last.
+        """Responds with the error and closes the connection.
+
+        If a request is in progress, its response is the last instead.
         """
         self._in_head = False
         if self._has_request():

@@ -168,9 +168,7 @@ async def _render_through_queue(
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
-    """`H,W,h,w` of the maps of all queries: (h, w) is on the card, the rest follows from the
-    length.
-    """
+    """`H,W,h,w` of all maps; (h, w) is on the card, the rest follows from the size."""
     height, width = card.attention_grids[job.layer]
     num_queries = len(body) // (MAXIMUM_BYTES + height * width)
     scale = math.isqrt(num_queries // (height * width))
@@ -183,9 +181,7 @@ def _quoted(text: str, safe: str = ":+,;=@/") -> str:
 
 
 def entity_tag(job: Job, renderer: str) -> str:
-    """A strong entity tag: the image id, the renderer, and for an attention map a digest of its
-    fields.
-    """
+    """A strong entity tag: image id, renderer, and a digest of an attention map's fields."""
     tag = f"{job.image_id}.{_quoted(renderer)}"
     if job.kind == "sample":
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
@@ -214,13 +210,7 @@ def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> d
 
 def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
     """The stages in milliseconds, and `more_s`; all are zero for a cached image."""
-    stages = {
-        "queue": timings.queue_s,
-        "batch": timings.batch_s,
-        "model": timings.model_s,
-        "encode": timings.encode_s,
-        **more_s,
-    }
+    stages = timings.stages | more_s
     entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
     return ", ".join([*entries, "cache;desc=hit"] if cached else entries)
 

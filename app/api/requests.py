@@ -46,9 +46,7 @@ class RequestFields(BaseModel):
         cls.field_names = tuple(f.alias or name for name, f in cls.model_fields.items())
 
     def merged(self, body: Self) -> Self:
-        """These fields and those of the body; raises InvalidValueError if they contradict each
-        other.
-        """
+        """These fields and those of the body; raises InvalidValueError if they contradict."""
         for name in sorted(self.model_fields_set & body.model_fields_set):
             if getattr(self, name) != getattr(body, name):
                 alias = type(self).model_fields[name].alias or name

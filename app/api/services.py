@@ -74,9 +74,7 @@ class ImageCache:
 
 @dataclass(frozen=True)
 class Services:
-    """The settings, the copy of the registry, the job client, the queue and the cache of one
-    replica.
-    """
+    """The settings, registry, job client, queue and cache of one replica."""
 
     settings: Settings
     metrics: ApiMetrics

@@ -159,9 +159,7 @@ class Supervisor:
         await asyncio.gather(*(worker.stop(wait_s) for worker in self.workers))
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """Stops everything when a child refuses its configuration or a task of the supervisor
-        fails.
-        """
+        """Stops everything when a child refuses its configuration or one of our tasks fails."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         refused = isinstance(error, ConfigurationRefusedError)

@@ -49,169 +49,6 @@ RETRY_S = 0.2
 CHUNK_JOBS = 64  # jobs admitted again in one round trip
 
 
-class ReplyStream:
-    """The stream on which workers reply to one API replica; each reply is read once.
-
-    The stream and a marker key expire `ttl_s` after the replica's last `keep`.
-    """
-
-    def __init__(self, client: Redis, *, ttl_s: float, replica_id: str | None = None) -> None:
-        self.client = client
-        self._calls = Calls(client)
-        self.replica_id = replica_id or new_id()[:12]
-        self.key = replies_key(self.replica_id)
-        self._marker = replica_key(self.replica_id)
-        self._ttl_ms = int(ttl_s * 1000)
-        self._last_id = START
-        self._marked = False
-        self._read_bodies: list[bytes] = []
-
-    async def read(self, wait_s: float) -> list[Reply]:
-        """The replies since the last read; waits up to `wait_s` for the first.
-
-        Raises QueueUnavailableError.
-        """
-        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
-        with redis_errors_translated():
-            found = await self._calls(
-                "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
-            )
-        return await self._replies(list(map(read_entry, found[0][1]))) if found else []
-
-    async def keep(self) -> bool:
-        """Deletes what was read and extends the expiry; False when Redis has lost this replica's
-        marker.
-
-        A lost marker means that Redis came back without its data: the admitted jobs are lost.
-        Raises QueueUnavailableError.
-        """
-        pipe = self.client.pipeline(transaction=False)
-        pipe.xtrim(self.key, minid=_after(self._last_id), approximate=False)
-        if self._read_bodies:
-            pipe.unlink(*self._read_bodies)
-        pipe.pexpire(self.key, self._ttl_ms)
-        pipe.pexpire(self._marker, self._ttl_ms)
-        with redis_errors_translated():
-            *_, kept = await pipe.execute()
-            self._read_bodies.clear()
-            if not kept:
-                await self.client.set(self._marker, "1", px=self._ttl_ms)
-        lost = self._marked and not kept
-        if lost:
-            self._last_id = START
-        self._marked = True
-        return not lost
-
-    async def discard(self) -> None:
-        """Deletes the stream and the marker; raises QueueUnavailableError."""
-        with redis_errors_translated():
-            await self.client.delete(self.key, self._marker)
-
-    async def _replies(self, entries: list[Entry]) -> list[Reply]:
-        bodies = await self._large_bodies([f[b"body_key"] for _, f in entries if b"body_key" in f])
-        replies = []
-        for entry_id, fields in entries:
-            self._last_id = entry_id.decode()  # before anything can fail: no entry is read twice
-            body = bodies.get(fields.get(b"body_key", b""), fields.get(b"body"))
-            try:
-                replies.append(_reply(fields.get(b"head", b""), body))
-            except DecodeError:
-                logger.exception("dropped a reply that cannot be decoded")
-        return replies
-
-    async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
-        if not keys:
-            return {}
-        with redis_errors_translated():
-            found = await self.client.mget(keys)
-        self._read_bodies += keys
-        return dict(zip(keys, cast(list[bytes | None], found), strict=True))
-
-
-def _reply(head: bytes, body: bytes | None) -> Reply:
-    if body is not None:
-        return decode_reply(head, body)
-    job_id = decode_reply(head, b"").job_id
-    return Reply(job_id, error="job-failed", detail="the image expired before it was read")
-
-
-def _after(entry_id: str) -> str:
-    milliseconds, sequence = entry_id.split("-")
-    return f"{milliseconds}-{int(sequence) + 1}"
-
-
-def _new_future() -> asyncio.Future[Reply]:
-    return asyncio.get_running_loop().create_future()
-
-
-@dataclass(frozen=True)
-class InFlight:
-    """A job of this replica that has no reply yet."""
-
-    job: Job
-    deadline_s: float  # by this process's monotonic clock
-    reply: asyncio.Future[Reply] = field(default_factory=_new_future)
-
-    @property
-    def left_ms(self) -> int:
-        """How much time is left until the deadline; 0 or less when it has passed."""
-        return round((self.deadline_s - time.monotonic()) * 1000)
-
-    @property
-    def unanswered(self) -> bool:
-        """Whether no reply has arrived."""
-        return self.reply.cancelled() or not self.reply.done()
-
-    def resolve(self, reply: Reply) -> None:
-        """Sets the reply as the result, or its error as the exception."""
-        if reply.error is None:
-            self.reply.set_result(reply)
-        else:
-            self.reply.set_exception(from_slug(reply.error, reply.detail))
-
-    def abandon(self) -> None:
-        """Cancels the future.
-
-        If the future has failed, its error is marked as seen, so that asyncio does not log it.
-        """
-        if not self.reply.cancel() and not self.reply.cancelled():
-            self.reply.exception()
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether the error says that the queue admitted nothing."""
-    return isinstance(error, (QueueFullError, NotReadyError)) or is_memory_full(error)
-
-
-class Refusals:
-    """The images of requests that one queue refused and that are expected to be retried.
-
-    Each counts as if it were queued until its Retry-After has passed, so that clients which are
-    refused later are told to come later. Clients need not come back: MAX_QUEUES bounds the count.
-    """
-
-    def __init__(self) -> None:
-        self._due: list[tuple[float, int]] = []  # a heap of when, and how many images
-        self._num_images = 0
-
-    def num_images(self, now_s: float) -> int:
-        """How many images are expected after `now_s`."""
-        while self._due and self._due[0][0] <= now_s:
-            self._num_images -= heapq.heappop(self._due)[1]
-        return self._num_images
-
-    def add(self, num_images: int, due_s: float, limit: int) -> None:
-        """Counts `num_images` until `due_s`; `limit` is the depth limit of the queue."""
-        if self._num_images + num_images <= MAX_QUEUES * limit:
-            heapq.heappush(self._due, (due_s, num_images))
-            self._num_images += num_images
-
-
-def retry_after_s(depth: int, images_per_s: float) -> int:
-    """Whole seconds, 1 to 60, until the workers have finished a backlog of `depth` images."""
-    return min(60, max(1, math.ceil(depth / images_per_s))) if images_per_s > 0 else 1
-
-
 class JobClient:
     """Submits jobs and returns their replies to the callers.
 
@@ -255,8 +92,7 @@ class JobClient:
         return (await self.submit_many([job], timeout_ms))[0]
 
     async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
-        """The replies to `jobs` in their order. The jobs are of one model; all are admitted or
-        none.
+        """The replies to `jobs`, which are of one model: all of them are admitted or none.
 
         `timeout_ms` includes the admission. Jobs are cancelled when the caller is cancelled, when
         their time is up, when the admission got no reply, and when another of them failed.
@@ -378,20 +214,12 @@ class JobClient:
         if entry is None or entry.reply.done():
             return
         entry.resolve(reply)
-        timings = reply.timings
         if reply.error == DeadlineExceededError.slug:
             self.metrics.expired.inc()
         elif not reply.ok:
             self.metrics.failed.inc()
         else:
-            self.metrics.observe_job(
-                entry.job.priority,
-                queue_s=timings.queue_s,
-                batch_s=timings.batch_s,
-                model_s=timings.model_s,
-                encode_s=timings.encode_s,
-                batch_size=reply.batch_size,
-            )
+            self.metrics.observe_job(entry.job.priority, reply.batch_size, **vars(reply.timings))
 
     async def _admit_again(self) -> None:
         """Admits every job in flight that Redis has lost, with the time that it has left."""
@@ -414,3 +242,165 @@ class JobClient:
         num_lost = await self.queue.admit_again(in_time, reply_to=self.replies.key)
         self.metrics.readmitted.inc(num_lost)
         return num_lost
+
+
+def _new_future() -> asyncio.Future[Reply]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A job of this replica that has no reply yet."""
+
+    job: Job
+    deadline_s: float  # by this process's monotonic clock
+    reply: asyncio.Future[Reply] = field(default_factory=_new_future)
+
+    @property
+    def left_ms(self) -> int:
+        """How much time is left until the deadline; 0 or less when it has passed."""
+        return round((self.deadline_s - time.monotonic()) * 1000)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether no reply has arrived."""
+        return self.reply.cancelled() or not self.reply.done()
+
+    def resolve(self, reply: Reply) -> None:
+        """Sets the reply as the result, or its error as the exception."""
+        if reply.error is None:
+            self.reply.set_result(reply)
+        else:
+            self.reply.set_exception(from_slug(reply.error, reply.detail))
+
+    def abandon(self) -> None:
+        """Cancels the future.
+
+        If the future has failed, its error is marked as seen, so that asyncio does not log it.
+        """
+        if not self.reply.cancel() and not self.reply.cancelled():
+            self.reply.exception()
+
+
+def retry_after_s(depth: int, images_per_s: float) -> int:
+    """Whole seconds, 1 to 60, until the workers have finished a backlog of `depth` images."""
+    return min(60, max(1, math.ceil(depth / images_per_s))) if images_per_s > 0 else 1
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the error says that the queue admitted nothing."""
+    return isinstance(error, (QueueFullError, NotReadyError)) or is_memory_full(error)
+
+
+class Refusals:
+    """The images of requests that one queue refused and that are expected to be retried.
+
+    Each counts as if it were queued until its Retry-After has passed, so that clients which are
+    refused later are told to come later. Clients need not come back: MAX_QUEUES bounds the count.
+    """
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int]] = []  # a heap of when, and how many images
+        self._num_images = 0
+
+    def num_images(self, now_s: float) -> int:
+        """How many images are expected after `now_s`."""
+        while self._due and self._due[0][0] <= now_s:
+            self._num_images -= heapq.heappop(self._due)[1]
+        return self._num_images
+
+    def add(self, num_images: int, due_s: float, limit: int) -> None:
+        """Counts `num_images` until `due_s`; `limit` is the depth limit of the queue."""
+        if self._num_images + num_images <= MAX_QUEUES * limit:
+            heapq.heappush(self._due, (due_s, num_images))
+            self._num_images += num_images
+
+
+class ReplyStream:
+    """The stream on which workers reply to one API replica; each reply is read once.
+
+    The stream and a marker key expire `ttl_s` after the replica's last `keep`.
+    """
+
+    def __init__(self, client: Redis, *, ttl_s: float, replica_id: str | None = None) -> None:
+        self.client = client
+        self._calls = Calls(client)
+        self.replica_id = replica_id or new_id()[:12]
+        self.key = replies_key(self.replica_id)
+        self._marker = replica_key(self.replica_id)
+        self._ttl_ms = int(ttl_s * 1000)
+        self._last_id = START
+        self._marked = False
+        self._read_bodies: list[bytes] = []
+
+    async def read(self, wait_s: float) -> list[Reply]:
+        """The replies since the last read; waits up to `wait_s` for the first.
+
+        Raises QueueUnavailableError.
+        """
+        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
+        with redis_errors_translated():
+            found = await self._calls(
+                "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
+            )
+        return await self._replies(list(map(read_entry, found[0][1]))) if found else []
+
+    async def keep(self) -> bool:
+        """Deletes what was read, extends the expiry; False if Redis has lost the replica's marker.
+
+        A lost marker means that Redis came back without its data: the admitted jobs are lost.
+        Raises QueueUnavailableError.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        pipe.xtrim(self.key, minid=_after(self._last_id), approximate=False)
+        if self._read_bodies:
+            pipe.unlink(*self._read_bodies)
+        pipe.pexpire(self.key, self._ttl_ms)
+        pipe.pexpire(self._marker, self._ttl_ms)
+        with redis_errors_translated():
+            *_, kept = await pipe.execute()
+            self._read_bodies.clear()
+            if not kept:
+                await self.client.set(self._marker, "1", px=self._ttl_ms)
+        lost = self._marked and not kept
+        if lost:
+            self._last_id = START
+        self._marked = True
+        return not lost
+
+    async def discard(self) -> None:
+        """Deletes the stream and the marker; raises QueueUnavailableError."""
+        with redis_errors_translated():
+            await self.client.delete(self.key, self._marker)
+
+    async def _replies(self, entries: list[Entry]) -> list[Reply]:
+        bodies = await self._large_bodies([f[b"body_key"] for _, f in entries if b"body_key" in f])
+        replies = []
+        for entry_id, fields in entries:
+            self._last_id = entry_id.decode()  # before anything can fail: no entry is read twice
+            body = bodies.get(fields.get(b"body_key", b""), fields.get(b"body"))
+            try:
+                replies.append(_reply(fields.get(b"head", b""), body))
+            except DecodeError:
+                logger.exception("dropped a reply that cannot be decoded")
+        return replies
+
+    async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
+        if not keys:
+            return {}
+        with redis_errors_translated():
+            found = await self.client.mget(keys)
+        self._read_bodies += keys
+        return dict(zip(keys, cast(list[bytes | None], found), strict=True))
+
+
+def _reply(head: bytes, body: bytes | None) -> Reply:
+    if body is not None:
+        return decode_reply(head, body)
+    job_id = decode_reply(head, b"").job_id
+    return Reply(job_id, error="job-failed", detail="the image expired before it was read")
+
+
+def _after(entry_id: str) -> str:
+    milliseconds, sequence = entry_id.split("-")
+    return f"{milliseconds}-{int(sequence) + 1}"

@@ -1,6 +1,4 @@
-"""Connections to Redis: every wait has a timeout, nothing is retried unseen, one error for all
-faults.
-"""
+"""Connections to Redis: every wait has a timeout, no retry is hidden, all faults are one error."""
 
 from __future__ import annotations
 
@@ -113,9 +111,7 @@ def read_entry(raw: tuple[bytes, list[bytes] | None]) -> Entry:
 
 
 class Script:
-    """The script `lua/<name>.lua`, called by its hash; its text is sent when Redis does not have
-    it.
-    """
+    """The script `lua/<name>.lua`, called by its hash; sent as text when Redis lost it."""
 
     def __init__(self, calls: Calls, name: str) -> None:
         self._calls = calls

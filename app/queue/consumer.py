@@ -225,8 +225,7 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
 
 
 class StreamReads:
-    """Reads the entries that a worker may claim: new ones, its own pending ones, those of dead
-    workers.
+    """Reads entries that a worker may claim: new ones, its own pending ones, dead workers'.
 
     `client` is for commands that do not block, `blocking` for the read that waits. Every method
     raises QueueUnavailableError, and creates streams and groups that do not exist.
@@ -254,8 +253,7 @@ class StreamReads:
                         raise
 
     async def new(self, max_images: int, *, wait_s: float) -> Found:
-        """At most `max_images` entries that no worker has claimed; waits up to `wait_s` for the
-        first.
+        """At most `max_images` new entries; waits up to `wait_s` for the first.
 
         While entries may wait, one script divides the claim by `shares`. The read that waits runs
         only after a read that found all streams empty. Its COUNT applies to each stream, so it

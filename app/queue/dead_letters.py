@@ -53,8 +53,7 @@ class DeadLetters:
             return int(await self.client.xdel(DEAD_LETTERS, *(one.letter_id for one in letters)))
 
     async def retry(self, letter: DeadLetter, jobs: JobClient, timeout_ms: int) -> None:
-        """Submits the job once more, as a bulk job with a new id, and deletes the letter when it is
-        done.
+        """Submits the job again, as a bulk job with a new id; deletes the letter when it is done.
 
         A job that fails again leaves a new letter in place of this one. Raises AppError when the
         job is not done, and ValueError when it cannot be decoded.

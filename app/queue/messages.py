@@ -45,11 +45,7 @@ FINGERPRINT_DIGITS = 12
 
 _NUMBER = r"0|[1-9][0-9]{0,9}"
 IMAGE_ID_PATTERN = rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})"
-_SPELLING = re.compile(
-    rf"(?P<prefix>[0-9a-f]{{{FINGERPRINT_DIGITS}}})-(?P<label>{_NUMBER})-(?P<seed>{_NUMBER})"
-    rf"-(?P<truncation>n|{_NUMBER})",
-    re.ASCII,
-)
+_IMAGE_ID = re.compile(IMAGE_ID_PATTERN, re.ASCII)
 
 
 def new_id() -> str:
@@ -63,8 +59,7 @@ class DecodeError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One image, or an image's attention, to be made: the unit that is queued, claimed and
-    answered.
+    """One image, or one image's attention maps, to be made: the unit of the queue.
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
@@ -139,6 +134,11 @@ class Timings:
     batch_s: float = 0.0
     model_s: float = 0.0
     encode_s: float = 0.0
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """The seconds by the name of the stage."""
+        return {name.removesuffix("_s"): seconds for name, seconds in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -264,16 +264,17 @@ def format_image_id(
 
 def parse_image_id(text: str) -> ImageId:
     """The parsed image id; raises InvalidValueError for anything else."""
-    match = _SPELLING.fullmatch(text)
+    match = _IMAGE_ID.fullmatch(text)
     if match is None:
         raise InvalidValueError(
             f"{text[:80]!r} is not an image id: expected <{FINGERPRINT_DIGITS} hex digits>-<class>"
             "-<seed>-<truncation in thousandths, or n>"
         )
-    thousandths = None if match["truncation"] == "n" else int(match["truncation"])
-    check_seed(int(match["seed"]))
+    label, seed, truncation = match.groups()
+    thousandths = None if truncation == "n" else int(truncation)
+    check_seed(int(seed))
     check_truncation_thousandths(thousandths)
-    return ImageId(match["prefix"], int(match["label"]), int(match["seed"]), thousandths)
+    return ImageId(text[:FINGERPRINT_DIGITS], int(label), int(seed), thousandths)
 
 
 def check_seed(seed: int) -> None:

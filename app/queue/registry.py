@@ -29,9 +29,7 @@ class RendererMismatchError(Exception):
 
 
 class Heartbeats:
-    """The heartbeats of one worker; the first worker of a model records its renderer for all
-    workers.
-    """
+    """The heartbeats of one worker; the first worker of a model records its renderer."""
 
     def __init__(self, client: Redis, worker_id: str, *, renderer_ttl_s: float) -> None:
         self.client = client
@@ -174,9 +172,7 @@ class ModelCards:
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
 
     def images_per_s(self, fingerprint: str) -> float:
-        """The throughput of all live workers of this model when they are busy; 0 when it is
-        unknown.
-        """
+        """The throughput of all live workers of this model when busy; 0 when it is unknown."""
         workers = self._snapshot.workers.values()
         return sum(w.images_per_s for w in workers if fingerprint in w.fingerprints)
 

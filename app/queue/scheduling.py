@@ -108,9 +108,7 @@ class Backlog:
         self._jobs[:0] = batch
 
     def halve(self, batch: Sequence[Claimed]) -> None:
-        """Makes the two halves of a batch the next batches; a single job becomes the next batch
-        itself.
-        """
+        """Makes the halves of a batch the next batches; a single job becomes the next batch."""
         half = len(batch) // 2
         self._halves.extendleft([part for part in (list(batch[half:]), list(batch[:half])) if part])
 

@@ -139,9 +139,7 @@ class Watchdog:
 
 
 class BatchLimit:
-    """How many images a forward pass may hold: `most`, or fewer for REMEMBER_S after memory ran
-    out.
-    """
+    """How many images a forward pass may hold: fewer for REMEMBER_S after memory ran out."""
 
     def __init__(self, most: int) -> None:
         self.most = most

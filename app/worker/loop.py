@@ -110,7 +110,7 @@ class WorkerLoop:
         self.backlog = Backlog()
         self.limit = BatchLimit(settings.max_batch_images)
         self._group: asyncio.TaskGroup | None = None
-        self._answers: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
         self._last_batch_images = 0
 
     def stop(self) -> None:
@@ -139,9 +139,7 @@ class WorkerLoop:
         await self.presence.withdraw()
 
     async def _start(self) -> None:
-        """Registers this worker and takes over the jobs of its predecessor, once Redis is
-        reachable.
-        """
+        """Registers this worker and takes over its predecessor's jobs, once Redis is reachable."""
         while not self.stopping.is_set():
             try:
                 await check_version(self.claims.client)
@@ -179,7 +177,7 @@ class WorkerLoop:
                 await self._linger()
                 continue
             await self._render(self.backlog.take(self.limit.max_images))
-        await asyncio.gather(*self._answers)
+        await asyncio.gather(*self._sending)
 
     async def _linger(self) -> None:
         """Gives a batch that would start on the idle device at once some time to grow.
@@ -212,8 +210,8 @@ class WorkerLoop:
         ready = self._sort_out(batch, launch)
         if ready:
             await self._render_ready(ready, launch.now_us)
-        while len(self._answers) >= MAX_UNANSWERED_BATCHES:
-            await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
+        while len(self._sending) >= MAX_UNANSWERED_BATCHES:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
 
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
         """The jobs that may run; answers expired and deadly jobs, and drops the others."""
@@ -222,11 +220,11 @@ class WorkerLoop:
         if launch.cancelled:
             self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
-            self._answer(self.replies.expire(launch.expired))
+            self._send(self.replies.expire(launch.expired))
         max_launches = self.settings.max_launches
         if deadly := [claimed for claimed in launch.ready if claimed.launches > max_launches]:
             why = f"{max_launches} workers died while they rendered this image"
-            self._answer(self.replies.fail(deadly, why))
+            self._send(self.replies.fail(deadly, why))
         return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
 
     async def _render_ready(self, ready: list[Claimed], now_us: int) -> None:
@@ -237,11 +235,11 @@ class WorkerLoop:
         if (error := rendering.exception()) is not None:
             await self._try_again(renderer, ready, error)
             return
-        rendered, answers = rendering.result()
+        rendered, replies = rendering.result()
         self._last_batch_images = len(ready)
         self.presence.observe_batch(len(ready), rendered.timing.model_s)
         self.metrics.observe_batch(len(ready), rendered.timing.model_s)
-        self._answer(self.replies.send(rendered, answers))
+        self._send(self.replies.send(rendered, replies))
 
     async def _try_again(
         self, renderer: Renderer, batch: list[Claimed], error: BaseException
@@ -262,7 +260,7 @@ class WorkerLoop:
             self.backlog.halve(failed)
             return
         why = f"the image could not be rendered: {type(error).__name__}"
-        self._answer(self.replies.fail(failed, why))
+        self._send(self.replies.fail(failed, why))
 
     async def _end_if_device_is_lost(self, renderer: Renderer, batch: list[Claimed]) -> None:
         """Raises DeviceLostError when the device is lost, after earlier batches were answered."""
@@ -271,22 +269,20 @@ class WorkerLoop:
         except DeviceLostError:
             self.stop()
             self.presence.ended = True  # see `run`
-            if self._answers:
-                await asyncio.wait(self._answers, timeout=LAST_ANSWERS_S)
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=LAST_ANSWERS_S)
             raise
 
-    def _answer(self, answering: Coroutine[None, None, None]) -> None:
+    def _send(self, sending: Coroutine[None, None, None]) -> None:
         """Sends replies in a task; an exception of the task itself ends the worker."""
         if self._group is None:
             raise RuntimeError("replies can be sent only while the loop runs")
-        task = self._group.create_task(answering)
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+        task = self._group.create_task(sending)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def _reclaim_until_stopped(self) -> None:
-        """Reclaims jobs of silent workers, at random times so that workers do not all do it at
-        once.
-        """
+        """Reclaims jobs of silent workers, at random times so that workers do not coincide."""
         idle_s, max_images = self.settings.claim_idle_s, self.settings.max_batch_images
         while not self.stopping.is_set():
             try:

@@ -43,9 +43,7 @@ class _Source:
     retry_at_s: float = 0.0
 
     def due(self, stamp: Stamp) -> bool:
-        """Whether the folder is to be loaded: at once, unless the same content failed to load
-        before.
-        """
+        """Whether to load the folder: at once, unless the same content failed before."""
         if stamp == self.stamp:
             return False
         return stamp != self.failed or time.monotonic() >= self.retry_at_s

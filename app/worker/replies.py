@@ -1,6 +1,4 @@
-"""ReplySender: encodes the outputs of a batch while the device runs the next, and sends the
-replies.
-"""
+"""ReplySender: encodes the outputs of a batch beside the device and sends the replies."""
 
 from __future__ import annotations
 
@@ -72,10 +70,10 @@ class ReplySender:
         for claimed in jobs:
             self.held.pop(claimed.place, None)
 
-    async def send(self, rendered: RenderedBatch, answers: list[JobReply]) -> None:
-        """Sends `answers`; encodes the waiting outputs on all threads and sends their replies."""
-        if answers:
-            self._observe(rendered.renderer, await self._finish(answers))
+    async def send(self, rendered: RenderedBatch, replies: list[JobReply]) -> None:
+        """Sends `replies`; encodes the waiting outputs on all threads and sends their replies."""
+        if replies:
+            self._observe(rendered.renderer, await self._finish(replies))
         async with asyncio.TaskGroup() as group:
             for _ in range(min(NUM_ENCODERS, len(rendered.waiting))):
                 group.create_task(self._send_while_any(rendered))
@@ -105,26 +103,26 @@ class ReplySender:
     async def _send_while_any(self, rendered: RenderedBatch) -> None:
         loop = asyncio.get_running_loop()
         while rendered.waiting:
-            answers = await loop.run_in_executor(self.encoders, rendered.encode_some)
-            if answers:  # other threads may have taken the rest
-                self._observe(rendered.renderer, await self._finish(answers))
+            replies = await loop.run_in_executor(self.encoders, rendered.encode_some)
+            if replies:  # other threads may have taken the rest
+                self._observe(rendered.renderer, await self._finish(replies))
 
-    async def _finish(self, answers: list[JobReply]) -> list[JobReply]:
+    async def _finish(self, replies: list[JobReply]) -> list[JobReply]:
         """Sends the replies, and retries each until its deadline while Redis is unreachable.
 
         Returns the replies that were sent. A job whose reply was not sent stays pending; it is
         answered as expired once Redis is reachable.
         """
-        jobs = [claimed for claimed, _ in answers]
+        jobs = [claimed for claimed, _ in replies]
         retry_s = RETRY_S
         try:
-            while answers:
+            while replies:
                 try:
-                    ends = list(zip(answers, await self.claims.finish(answers), strict=True))
+                    ends = list(zip(replies, await self.claims.finish(replies), strict=True))
                     self._count_cancelled(ends)
-                    return [answer for answer, end in ends if end == SENT]
+                    return [sent for sent, end in ends if end == SENT]
                 except QueueUnavailableError as error:
-                    answers = _in_time(answers, error)
+                    replies = _in_time(replies, error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, MAX_RETRY_S)
             return []
@@ -138,32 +136,20 @@ class ReplySender:
                 if end < claimed.launched_us:
                     self.metrics.cancelled_launched.inc()
 
-    def _observe(self, renderer: Renderer, answers: Sequence[JobReply]) -> None:
-        rendered = [answer for answer in answers if answer[1].ok]
-        self.metrics.failed.inc(len(answers) - len(rendered))
+    def _observe(self, renderer: Renderer, replies: Sequence[JobReply]) -> None:
+        rendered = [one for one in replies if one[1].ok]
+        self.metrics.failed.inc(len(replies) - len(rendered))
         self.metrics.images.labels(renderer.card.name).inc(len(rendered))
         for claimed, reply in rendered:
             if self.tracing is not None:
                 self._trace(self.tracing, claimed, reply)
-            self.metrics.observe_job(
-                claimed.job.priority,
-                queue_s=reply.timings.queue_s,
-                batch_s=reply.timings.batch_s,
-                model_s=reply.timings.model_s,
-                encode_s=reply.timings.encode_s,
-                batch_size=reply.batch_size,
-            )
+            self.metrics.observe_job(claimed.job.priority, reply.batch_size, **vars(reply.timings))
 
     def _trace(self, tracing: Tracing, claimed: Claimed, reply: Reply) -> None:
-        job, spent = claimed.job, reply.timings
+        job = claimed.job
         tracing.stages(
             job.traceparent,
-            {
-                "queue": spent.queue_s,
-                "batch": spent.batch_s,
-                "model": spent.model_s,
-                "encode": spent.encode_s,
-            },
+            reply.timings.stages,
             {
                 "sagan.job_id": job.job_id,
                 "sagan.request_id": job.request_id or "",
@@ -186,14 +172,14 @@ class RenderedBatch:
     def encode_some(self) -> list[JobReply]:
         """The replies to one job, and to as many more as can be encoded within CHUNK_S."""
         until_s = time.monotonic() + CHUNK_S
-        answers: list[JobReply] = []
-        while not answers or time.monotonic() < until_s:
+        replies: list[JobReply] = []
+        while not replies or time.monotonic() < until_s:
             try:
                 claimed, output = self.waiting.popleft()
             except IndexError:  # another thread took the last
                 break
-            answers.append((claimed, self._reply(claimed, output)))
-        return answers
+            replies.append((claimed, self._reply(claimed, output)))
+        return replies
 
     def _reply(self, claimed: Claimed, output: DeviceOutput) -> Reply:
         job = claimed.job
@@ -231,11 +217,11 @@ def render_batch(
     return rendered, [] if others_wait() else rendered.encode_some()
 
 
-def _in_time(answers: Sequence[JobReply], error: QueueUnavailableError) -> list[JobReply]:
+def _in_time(replies: Sequence[JobReply], error: QueueUnavailableError) -> list[JobReply]:
     """The replies whose deadline has not passed; the others are logged."""
     now_s = time.monotonic()
-    for claimed, _ in answers:
+    for claimed, _ in replies:
         if now_s > claimed.give_up_s:
             fields = log_fields([claimed.job])
             logger.warning("cannot send a reply: %s", error.with_cause, extra=fields)
-    return [answer for answer in answers if now_s <= answer[0].give_up_s]
+    return [one for one in replies if now_s <= one[0].give_up_s]

@@ -53,12 +53,12 @@ ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_arg
     openapi_extra=query_parameters(AttentionFields),
 )
 async def attention_map(request: Request) -> Response:
-    """Returns the attention maps of pixels (x, y) of an image, given by `image` or by `class` and
-    `seed`.
+    """Returns attention maps of pixels (x, y) of an image.
 
-    The response is a PNG, or the weights with `Accept: application/json` (`format=json`) or
-    `format=npy`: one h×w map for each pixel, each summing to 1. `format=bin` has the maps of all
-    pixels of the layer's grid, see `X-Attention-Shape`.
+    `image`, or `class` and `seed`, identify the image. The response is a PNG, or the weights with
+    `Accept: application/json` (`format=json`) or `format=npy`: one h×w map for each pixel, each
+    summing to 1. `format=bin` has the maps of all pixels of the layer's grid, see
+    `X-Attention-Shape`.
     """
     services = services_of(request)
     fields = query_fields(request, AttentionFields)

@@ -38,9 +38,9 @@ from app.api.schemas import (
     ImageName,
     Layout,
 )
-from app.api.services import services_of
+from app.api.services import Services, services_of
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
-from app.queue.messages import MEDIA_TYPES, FileFormat, Job, parse_image_id
+from app.queue.messages import MEDIA_TYPES, FileFormat, Job, ModelCard, parse_image_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
@@ -67,19 +67,9 @@ async def generate(request: Request) -> Response:
     fields = await all_fields(request, GenerateFields)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
-    key = required_class(fields.class_key)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
-    jobs = image_jobs(
-        services,
-        card,
-        key,
-        num_images=fields.n,
-        seed=fields.seed,
-        truncation_thousandths=fields.truncation_thousandths,
-        output=bundle.unit_format if several else bundle.file_format,
-        priority=fields.priority,
-    )
+    jobs = jobs_of(services, card, fields, bundle.unit_format if several else bundle.file_format)
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         bundle = bundle._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
@@ -119,10 +109,10 @@ async def generate(request: Request) -> Response:
     openapi_extra=query_parameters(ImageFields),
 )
 async def get_image(request: Request, image_id: ImageName) -> Response:
-    """Returns the image, which may be cached for ever. The id may end in `.png`, `.webp` or
-    `.jpeg`.
+    """Returns the image, which may be cached for ever.
 
-    `If-None-Match` with its ETag is answered 304 at once.
+    The id may end in `.png`, `.webp` or `.jpeg`. `If-None-Match` with its ETag is answered 304 at
+    once.
     """
     services = services_of(request)
     fields = query_fields(request, ImageFields)
@@ -140,6 +130,22 @@ async def get_image(request: Request, image_id: ImageName) -> Response:
         request_id=request_id.get(),
     )
     return await respond(request, services, card, job, timeout_ms=timeout_ms)
+
+
+def jobs_of(
+    services: Services, card: ModelCard, fields: GenerateFields, output: FileFormat
+) -> list[Job]:
+    """The jobs of the images; raises UnknownClassError, InvalidValueError."""
+    return image_jobs(
+        services,
+        card,
+        required_class(fields.class_key),
+        num_images=fields.n,
+        seed=fields.seed,
+        truncation_thousandths=fields.truncation_thousandths,
+        output=output,
+        priority=fields.priority,
+    )
 
 
 def bundle_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Bundle:

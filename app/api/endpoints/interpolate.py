@@ -39,11 +39,10 @@ WHOLE = 1000  # thousandths
     openapi_extra=query_parameters(InterpolateFields) | json_body(InterpolateFields),
 )
 async def interpolate(request: Request) -> Response:
-    """Renders the frames from `class` and `seed` to `to_class` and `to_seed`, one of which may be
-    omitted.
+    """Renders the frames from `class` and `seed` to `to_class` and `to_seed`.
 
-    The latents move along an arc and the classes are mixed. The first and the last frame are the
-    two images themselves.
+    One of the last two may be omitted. The latents move along an arc and the classes are mixed. The
+    first and the last frame are the two images themselves.
     """
     services = services_of(request)
     fields = await all_fields(request, InterpolateFields)

@@ -58,9 +58,7 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](
     openapi_extra=json_body(OpenAIFields, required=("prompt",)),
 )
 async def generations(request: Request) -> Response:
-    """`prompt` is the class. `size` must be the model's own; quality, style and the like are
-    ignored.
-    """
+    """`prompt` is the class, `size` the model's own; quality, style and the like are ignored."""
     services = services_of(request)
     fields = await all_fields(request, OpenAIFields)
     if fields.prompt is None:
