@@ -67,6 +67,7 @@ async def generate(request: Request) -> Response:
     fields = await all_fields(request, GenerateFields)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
+    required_class(fields.class_key)  # its error comes before those of the model
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
     jobs = jobs_of(services, card, fields, bundle.unit_format if several else bundle.file_format)
