@@ -61,11 +61,11 @@ def problem_response(error: AppError) -> Response:
     Requests under /v1/ are answered in OpenAI's format.
     """
     headers = {"Cache-Control": "no-store", **error.headers}
-    retry_after_s = error.retry_after_s
-    if retry_after_s is None and error.status is HTTPStatus.SERVICE_UNAVAILABLE:
-        retry_after_s = DRAINING_S
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
+    seconds = error.retry_after_s
+    if seconds is None and error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        seconds = DRAINING_S
+    if seconds is not None:
+        headers["Retry-After"] = str(seconds)
     if error.status is HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # the rest of the body would be read as a request
     if openai_asked.get():

@@ -67,10 +67,11 @@ async def generate(request: Request) -> Response:
     fields = await all_fields(request, GenerateFields)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
-    required_class(fields.class_key)  # its error comes before those of the model
+    key = required_class(fields.class_key)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
-    jobs = jobs_of(services, card, fields, bundle.unit_format if several else bundle.file_format)
+    output = bundle.unit_format if several else bundle.file_format
+    jobs = jobs_of(services, card, key, fields, output)
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         bundle = bundle._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
@@ -134,13 +135,13 @@ async def get_image(request: Request, image_id: ImageName) -> Response:
 
 
 def jobs_of(
-    services: Services, card: ModelCard, fields: GenerateFields, output: FileFormat
+    services: Services, card: ModelCard, key: str, fields: GenerateFields, output: FileFormat
 ) -> list[Job]:
-    """The jobs of the images; raises UnknownClassError, InvalidValueError."""
+    """The jobs of images of class `key`; raises UnknownClassError, InvalidValueError."""
     return image_jobs(
         services,
         card,
-        required_class(fields.class_key),
+        key,
         num_images=fields.n,
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
