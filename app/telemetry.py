@@ -92,7 +92,7 @@ class JobMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
-        self._queue_seconds: dict[str, Histogram] = {}  # by priority: looked up in no time
+        self._queue_seconds: dict[str, Histogram] = {}  # by priority: spares the look-up by label
         self.queue_seconds = self.seconds(
             "sagan_queue_seconds", "Time from a job's admission to its claim", ("priority",)
         )

@@ -78,7 +78,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
             "tracing": False,
             "metrics": False,
             "logs": False,
-        },  # app.telemetry, app.telemetry
+        },  # app.telemetry has its own
     )
     app.state.draining = False
     for module in (generate, interpolate, attention, classes, health, openai):

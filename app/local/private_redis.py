@@ -77,8 +77,8 @@ class PrivateRedis:
     def __init__(self, data_dir: Path | None = None, launcher: Sequence[str] = ()) -> None:
         self.data_dir = data_dir
         self.launcher = launcher
-        self.folder = Path(tempfile.mkdtemp(prefix="sagan-"))  # mode 0700; short: a socket's
-        self.socket = self.folder / "redis.sock"  # path is at most 104 bytes on macOS
+        self.folder = Path(tempfile.mkdtemp(prefix="sagan-"))  # mode 0700, and a short path:
+        self.socket = self.folder / "redis.sock"  # macOS allows a socket 104 bytes
         self.log = self.folder / "redis.log"
         self.process: subprocess.Popen[bytes] | None = None
 

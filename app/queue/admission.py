@@ -87,7 +87,7 @@ class JobQueue:
         calls = Calls(client)
         self._admit = Script(calls, "admit")
         self._cancel = Script(calls, "cancel")
-        self._rounds: dict[str, Sent] = {}  # by stream, the last one that is not through
+        self._rounds: dict[str, Sent] = {}  # by stream, the last round that has not returned
 
     def limit(self, priority: Priority) -> int:
         """How many images of a model may wait at this priority."""

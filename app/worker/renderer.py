@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,4 +155,9 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:
-    return {k: v for k, v in facts.items() if isinstance(v, str | int | float | bool)}
+    """The facts that JSON can carry: texts and finite numbers."""
+    return {
+        name: value
+        for name, value in facts.items()
+        if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    }

@@ -117,7 +117,7 @@ def refuse_beside_image(fields: AttentionFields) -> None:
     }
     if doubled := [name for name, value in given.items() if value is not None]:
         raise InvalidValueError(
-            f"image identifies the image: leave out {', '.join(doubled)}",
+            f"the image id says this already: leave out {', '.join(doubled)}",
             extra={"fields": doubled},
         )
 
