@@ -110,7 +110,7 @@ async def generate(request: Request) -> Response:
     ),
     openapi_extra=query_parameters(ImageFields),
 )
-async def get_image(request: Request, image_id: ImageName) -> Response:
+async def image(request: Request, image_id: ImageName) -> Response:
     """Returns the image, which may be cached for ever.
 
     The id may end in `.png`, `.webp` or `.jpeg`. `If-None-Match` with its ETag is answered 304 at
