@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from app.background import background
 from app.errors import (
     DeadlineExceededError,
+    JobFailedError,
     NotReadyError,
     QueueFullError,
     QueueTooOldError,
@@ -398,7 +399,7 @@ def _reply(head: bytes, body: bytes | None) -> Reply:
     if body is not None:
         return decode_reply(head, body)
     job_id = decode_reply(head, b"").job_id
-    return Reply(job_id, error="job-failed", detail="the image expired before it was read")
+    return Reply(job_id, error=JobFailedError.slug, detail="the image expired before it was read")
 
 
 def _after(entry_id: str) -> str:
