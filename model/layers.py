@@ -267,7 +267,7 @@ def initialize(network: nn.Module) -> None:
 
 
 def _start_conditional(norm: ConditionalBatchNorm2d) -> None:
-    """Where the latent has a part in gains and biases, start its part and the class's equally large.
+    """Start the parts of class and latent in gains and biases equally large, if both have one.
 
     A class that starts without an effect beside a latent that has one learns its shapes far later.
     """
