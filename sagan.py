@@ -10,7 +10,7 @@ COMMANDS = {
     "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
     "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
     "dead-letters": (
-        "app.dead_letters_cli",
+        "app.cli",
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),

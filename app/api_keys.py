@@ -1,4 +1,4 @@
-"""API keys: how one is made, what is kept of it, and how a list of them is spelt."""
+"""API keys: how they are generated and hashed, and the format of a list of them."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ import secrets
 from hashlib import sha256
 from typing import NamedTuple
 
-MARK = "sagan_"  # tells people and scanners of leaked secrets what they found
+MARK = "sagan_"  # lets people and secret scanners recognize a leaked key
 NUM_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class KnownKey(NamedTuple):
-    """Whose key it is, and the SHA-256 of the key: it is random, so no salt or stretching helps."""
+    """The name and SHA-256 of a key. A key is random, so that salt or stretching would not help."""
 
     name: str
     digest: bytes
 
 
 def new_key() -> str:
-    """A key that nobody has or guesses: 256 random bits."""
+    """A new key of 256 random bits."""
     return MARK + secrets.token_urlsafe(NUM_BYTES)
 
 
 def digest_of(key: str) -> bytes:
-    """What is kept of a key."""
+    """The SHA-256 of a key, which is all that the server keeps of it."""
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def listed(name: str, key: str) -> str:
-    """The entry `name:sha256hex` of a key; raises ValueError for a name that cannot be one."""
+    """The entry `name:sha256hex` of a key; raises ValueError for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"name {name[:80]!r} is not 1 to 64 letters, digits, '.', '_' and '-'")
+        raise ValueError(f"name {name[:80]!r} must be 1 to 64 letters, digits, '.', '_' and '-'")
     return f"{name}:{digest_of(key).hex()}"
 
 
 def parse_api_keys(text: str) -> tuple[KnownKey, ...]:
     """The entries `name:sha256hex` of a list, separated by commas or lines; # starts a comment.
 
-    One name may have several keys: while they are rotated, the old and the new. Raises ValueError,
-    whose message repeats no more of an entry than its name: a key may stand where a hash should.
+    A name may have several keys, such as the old and the new one during a rotation. Raises
+    ValueError, whose message repeats only the name of an entry: a key may stand in place of its
+    hash.
     """
     known = []
     lines = (line.partition("#")[0] for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""background: work that is repeated beside a block, whatever goes wrong in one of its turns."""
+"""background: repeats work beside a block, even if one repetition fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRY_S = 0.2
 async def background(turn: Callable[[], Awaitable[None]], name: str) -> AsyncIterator[None]:
     """Awaits `turn()` again and again until the block ends.
 
-    An exception is logged and costs that turn alone: what everybody waits for never just ends.
+    An exception in a turn is logged, and the next turn follows.
     """
     closing = False  # a cancel alone can get lost in Python 3.11's wait_for
 
@@ -24,7 +24,7 @@ async def background(turn: Callable[[], Awaitable[None]], name: str) -> AsyncIte
             try:
                 await turn()
             except Exception:
-                logger.exception("%s: a turn failed, the next follows", name)
+                logger.exception("%s failed and is tried again", name)
                 await asyncio.sleep(RETRY_S)
 
     task = asyncio.create_task(take_turns(), name=name)

@@ -1,4 +1,4 @@
-"""The errors that a client may be answered with, each knowing its HTTP status."""
+"""The errors that a client can receive, each with its HTTP status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Extra = str | int | float | Sequence[str]
 class AppError(Exception):
     """An error with an HTTP status, a title and a stable `slug`, the last part of its problem type.
 
-    `detail` is the sentence a person reads; `extra` are further members of the problem document
-    (RFC 9457, section 3.2); `retry_after_s` becomes a Retry-After header, beside `headers`.
+    `detail` is a sentence for people; `extra` has further members of the problem document
+    (RFC 9457, section 3.2); `retry_after_s` becomes the Retry-After header.
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     slug: ClassVar[str] = "internal-error"
-    title: ClassVar[str] = "Something went wrong on our side"
+    title: ClassVar[str] = "The server failed"
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class AppError(Exception):
 
     @property
     def with_cause(self) -> str:
-        """The detail and, for the log alone, what went wrong below."""
+        """The detail and its cause, for the log."""
         cause = self.__cause__
         return f"{self.detail} ({type(cause).__name__}: {cause})" if cause else self.detail
 
 
 class InvalidValueError(AppError):
-    """A value that no request can have."""
+    """A value that the request may not have."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     slug = "invalid-value"
@@ -50,10 +50,10 @@ class InvalidValueError(AppError):
 
 
 class UnknownClassError(InvalidValueError):
-    """A class name, WordNet id or index that the model does not know."""
+    """A class name, WordNet id or index that the model does not have."""
 
     slug = "unknown-class"
-    title = "The model does not know this class"
+    title = "The model has no such class"
 
     def __init__(self, name: str, suggestions: Sequence[str] = (), *, field: str = "class") -> None:
         hint = f"; did you mean {', '.join(suggestions)}?" if suggestions else ""
@@ -64,23 +64,23 @@ class UnknownClassError(InvalidValueError):
 
 
 class UnauthenticatedError(AppError):
-    """No API key came along, or one that is not known."""
+    """The request has no API key, or one that the server does not know."""
 
     status = HTTPStatus.UNAUTHORIZED
     slug = "unauthenticated"
-    title = "An API key is needed"
+    title = "An API key is required"
 
 
 class NotFoundError(AppError):
-    """Nothing has this address."""
+    """Nothing exists at this path."""
 
     status = HTTPStatus.NOT_FOUND
     slug = "not-found"
-    title = "Nothing is here"
+    title = "Not found"
 
 
 class RetiredCheckpointError(AppError):
-    """The image belongs to a checkpoint that was served once and no longer is."""
+    """The image belongs to a checkpoint that is no longer served."""
 
     status = HTTPStatus.GONE
     slug = "retired-checkpoint"
@@ -88,23 +88,23 @@ class RetiredCheckpointError(AppError):
 
 
 class NotAcceptableError(AppError):
-    """The client accepts none of the media types on offer."""
+    """The client accepts none of the media types that the server can produce."""
 
     status = HTTPStatus.NOT_ACCEPTABLE
     slug = "not-acceptable"
-    title = "None of the accepted media types can be made"
+    title = "None of the accepted media types can be produced"
 
 
 class MalformedRequestError(AppError):
-    """What came is not an HTTP request."""
+    """The received bytes are not an HTTP request."""
 
     status = HTTPStatus.BAD_REQUEST
     slug = "malformed-request"
-    title = "The request cannot be read"
+    title = "The request is malformed"
 
 
 class HeadTooLargeError(AppError):
-    """Request line and headers are longer than any valid ones."""
+    """The request line and headers are longer than the limit."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     slug = "head-too-large"
@@ -112,7 +112,7 @@ class HeadTooLargeError(AppError):
 
 
 class QueryTooLongError(AppError):
-    """The query string is longer than any valid one."""
+    """The query string is longer than the limit."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
     slug = "query-too-long"
@@ -120,7 +120,7 @@ class QueryTooLongError(AppError):
 
 
 class PayloadTooLargeError(AppError):
-    """The body is longer than any valid one."""
+    """The request body is longer than the limit."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     slug = "payload-too-large"
@@ -128,7 +128,7 @@ class PayloadTooLargeError(AppError):
 
 
 class RequestTimeoutError(AppError):
-    """The body did not arrive in time."""
+    """The request body did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     slug = "request-timeout"
@@ -136,11 +136,11 @@ class RequestTimeoutError(AppError):
 
 
 class UnsupportedMediaTypeError(AppError):
-    """The body is of a type that is not read."""
+    """The request body has a media type other than application/json."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     slug = "unsupported-media-type"
-    title = "The request body has a type that is not read"
+    title = "The request body has an unsupported media type"
 
 
 class QueueFullError(AppError):
@@ -152,7 +152,7 @@ class QueueFullError(AppError):
 
     def __init__(self, depth: int, limit: int, retry_after_s: int = 1) -> None:
         super().__init__(
-            f"{depth} images are waiting and at most {limit} may",
+            f"the queue is full ({depth} of {limit} images); retry after {retry_after_s} s",
             retry_after_s=retry_after_s,
             extra={"depth": depth, "limit": limit},
         )
@@ -161,15 +161,15 @@ class QueueFullError(AppError):
 
 
 class RateLimitedError(AppError):
-    """This client has had, or is having, as many images as one client may."""
+    """The client has used up its rate limit, or has too many images in flight."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     slug = "rate-limited"
-    title = "The client asks for too much"
+    title = "The client exceeds its limit"
 
 
 class NotReadyError(AppError):
-    """No worker has shown a model yet, or this server is draining."""
+    """No worker has registered a model yet, or this server is draining."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "not-ready"
@@ -177,22 +177,22 @@ class NotReadyError(AppError):
 
 
 class QueueUnavailableError(AppError):
-    """Redis does not answer, or is full."""
+    """Redis does not reply, or its memory is full."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     slug = "queue-unavailable"
-    title = "The queue cannot be reached"
+    title = "The queue is unavailable"
 
 
 class QueueTooOldError(QueueUnavailableError):
-    """The Redis that was given lacks what the queue needs."""
+    """The Redis server is older than the queue needs."""
 
     slug = "queue-too-old"
-    title = "The queue's server is too old"
+    title = "The Redis server is too old"
 
 
 class DeadlineExceededError(AppError):
-    """The job was not done when its time was up."""
+    """The job was not finished before its deadline."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
     slug = "deadline-exceeded"
@@ -200,19 +200,19 @@ class DeadlineExceededError(AppError):
 
 
 class JobFailedError(AppError):
-    """The worker could not do this job, alone and repeatedly."""
+    """The workers could not do this job, even alone and repeatedly."""
 
     slug = "job-failed"
-    title = "The image could not be made"
+    title = "The image could not be generated"
 
 
-# What a worker may answer with; the slug travels in the reply.
-ANSWERS: Mapping[str, type[AppError]] = {
+# The errors that a reply may have, by the slug in the reply.
+WORKER_ERRORS: Mapping[str, type[AppError]] = {
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
 }
 
 
 def from_slug(slug: str, detail: str) -> AppError:
-    """The error that a worker's reply names; an unknown slug reads as a failed job."""
-    return ANSWERS.get(slug, JobFailedError)(detail)
+    """The error with this slug of a reply; an unknown slug becomes JobFailedError."""
+    return WORKER_ERRORS.get(slug, JobFailedError)(detail)

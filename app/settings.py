@@ -1,4 +1,4 @@
-"""What an operator can set, by environment (`SAGAN_*`) or by flag; read once, then frozen."""
+"""The settings of a process, from flags and the environment (`SAGAN_*`); read once, then frozen."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.api_keys import parse_api_keys
 
 PREFIX = "SAGAN_"
-CONFIGURATION_EXIT = 2  # the exit status that says: starting again will not help
+CONFIGURATION_EXIT = 2  # the exit status for settings with which a restart would fail again
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-MAX_RATE = 1_000_000  # images in a period
-HIDDEN = ("redis_url", "api_keys")  # values that no error repeats
+MAX_RATE = 1_000_000  # images a period
+HIDDEN = ("redis_url", "api_keys")  # settings whose values no error message repeats
 
 
 class SettingsError(Exception):
-    """A setting with a value it cannot have; the message names it, its value and the mend."""
+    """An invalid setting; the message has its name, its value and what to do."""
 
 
 class ModelSource(NamedTuple):
-    """A checkpoint to serve: the name clients see (None: the checkpoint's own) and where it is."""
+    """A checkpoint to serve: the name for clients (None: the checkpoint's own) and its location."""
 
     name: str | None
-    location: str | None  # a folder or a shipped name; None is the shipped default
+    location: str | None  # a folder or a shipped name; None: the shipped default
 
 
 class Rate(NamedTuple):
-    """So many images in so many seconds."""
+    """A number of images per period."""
 
     num_images: int
     period_s: int
 
 
 class Settings(BaseSettings):
-    """Frozen; every field is `SAGAN_<FIELD>` in the environment, some are flags (app/cli.py)."""
+    """All settings. Each is `SAGAN_<FIELD>` in the environment; some are flags (app/cli.py)."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
@@ -49,26 +49,34 @@ class Settings(BaseSettings):
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
-        "auto", description="auto: bf16 where the device has it and it is close to float32"
+        "auto", description="auto: bf16 where the device has it and it is close enough to float32"
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
-    data_dir: Path | None = Field(None, description="where the private Redis keeps its data")
+    data_dir: Path | None = Field(None, description="where the private Redis stores its data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     otlp_endpoint: str | None = Field(
-        None, pattern="^https?://", description="a collector's, such as http://localhost:4318"
+        None, pattern="^https?://", description="of a collector, such as http://localhost:4318"
     )
 
     workers: int | None = Field(None, ge=0, le=64, description="none: one per GPU, else one")
     worker_slot: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     worker_metrics_port: int | None = Field(None, ge=1, le=65535)
 
-    api_keys: SecretStr | None = Field(None, description="NAME:SHA256HEX, several with commas")
-    api_keys_file: Path | None = Field(None, description="the same, a line each; re-read on change")
-    rate_limit: str = Field("", description="images a client: 100/minute; none: no limit")
-    client_max_images: int | None = Field(None, ge=1, description="of one client at once")
-    trusted_proxies: str = Field("", description="whose X-Forwarded-For counts; networks, commas")
+    api_keys: SecretStr | None = Field(
+        None, description="NAME:SHA256HEX, several separated by commas"
+    )
+    api_keys_file: Path | None = Field(
+        None, description="the same, one a line; read again when it changes"
+    )
+    rate_limit: str = Field(
+        "", description="images per client, such as 100/minute; empty: no limit"
+    )
+    client_max_images: int | None = Field(None, ge=1, description="of one client in flight")
+    trusted_proxies: str = Field(
+        "", description="networks whose X-Forwarded-For is trusted, with commas"
+    )
 
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
@@ -80,7 +88,9 @@ class Settings(BaseSettings):
     reply_max_bytes: int = Field(256_000, ge=1_000, le=64_000_000)
 
     heartbeat_s: float = Field(1.0, gt=0, le=30)
-    claim_idle_s: float = Field(5.0, gt=0, le=600, description="silence after which jobs move on")
+    claim_idle_s: float = Field(
+        5.0, gt=0, le=600, description="how long a silent worker keeps its jobs"
+    )
     reply_ttl_s: float = Field(60.0, ge=5, le=3600)
     retire_after_s: float = Field(300.0, ge=1)
     renderer_ttl_s: float = Field(30.0, ge=1)
@@ -94,12 +104,12 @@ class Settings(BaseSettings):
         try:
             parts = urlsplit(url.get_secret_value() if url else "redis:")
             _ = parts.port
-        except ValueError:  # its message may have a part of a password
-            raise ValueError("its port is not one; in a password, write : / ? # @ as %XX") from None
+        except ValueError:  # the original message may contain a part of a password
+            raise ValueError("the port is invalid; in a password, write : / ? # @ as %XX") from None
         if "sentinel" in parts.scheme:
             raise ValueError(
-                "a Sentinel is not asked; give the redis:// address of a proxy, or a name, that "
-                "leads to the master: what a failover loses is admitted again"
+                "a Sentinel cannot be used; give the redis:// address of a proxy, or a name, "
+                "that leads to the master: jobs that a failover loses are admitted again"
             )
         if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("use a redis://, rediss:// or unix:// URL")
@@ -110,7 +120,7 @@ class Settings(BaseSettings):
     def _names_are_plain_and_unique(cls, text: str) -> str:
         names = [source.name for source in parse_models(text) if source.name is not None]
         if len(set(names)) < len(names):
-            raise ValueError("give each model a name of its own")
+            raise ValueError("two models have the same name: give each its own")
         return text
 
     @field_validator("api_keys")
@@ -148,12 +158,12 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> tuple[ModelSource, ...]:
-        """The checkpoints to serve; at least one."""
+        """The checkpoints to serve, at least one."""
         return parse_models(self.model)
 
     @property
     def rate(self) -> Rate | None:
-        """How many images a client may have; None: as many as it likes."""
+        """The rate limit of a client; None when there is no limit."""
         return parse_rate(self.rate_limit)
 
 
@@ -182,9 +192,9 @@ def parse_rate(text: str) -> Rate | None:
 
 
 def load_settings(**flags: object) -> Settings:
-    """The settings of this process: flags first, then the environment, then the defaults.
+    """The settings of this process: flags come first, then the environment, then the defaults.
 
-    Raises SettingsError with one line for each bad value.
+    Raises SettingsError with a line for each invalid value.
     """
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
@@ -193,7 +203,7 @@ def load_settings(**flags: object) -> Settings:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """Environment variables from which `load_settings` makes these settings again."""
+    """The environment variables from which `load_settings` makes equal settings."""
     environment = {}
     for field in settings.model_fields_set:
         value = getattr(settings, field)
@@ -205,17 +215,17 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 
 def require_redis_url(settings: Settings) -> str:
-    """The URL of the Redis to use; raises SettingsError when none is set."""
+    """The URL of Redis; raises SettingsError when none is set."""
     if settings.redis_url is None:
         raise SettingsError(
-            "SAGAN_REDIS_URL is not set: give it the URL of a Redis, such as "
-            "redis://localhost:6379, or run `sagan serve`, which brings one of its own"
+            "SAGAN_REDIS_URL is not set: set it to the URL of a Redis, such as "
+            "redis://localhost:6379, or run `sagan serve`, which starts a private Redis"
         )
     return settings.redis_url.get_secret_value()
 
 
 def _explain(problem: object) -> str:
-    """`SAGAN_PORT='eighty' is not valid: ...`; the value of a URL with a password stays hidden."""
+    """`SAGAN_PORT='eighty' is not valid: ...`; values that may contain a secret are hidden."""
     assert isinstance(problem, dict)  # noqa: S101
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not problem["loc"]:

@@ -1,13 +1,19 @@
-"""JSON logs with request ids, and the Prometheus metrics of one process."""
+"""JSON logs with request ids, Prometheus metrics and OpenTelemetry traces of a process.
+
+Tracing is off, and costs nothing, unless an endpoint is set; its packages are the extra `tracing`.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import logging.config
+import os
 import sys
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +24,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from app.settings import Settings, SettingsError
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 SECONDS = (
@@ -25,17 +33,24 @@ SECONDS = (
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-LINE = ("model", "priority")  # that jobs wait in
+QUEUE = ("model", "priority")  # labels of a queue
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
 }
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from starlette.applications import Starlette
+
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+NS = 1e9
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request id, and what `extra` has."""
+    """Formats a record as a line of JSON: time, level, logger, message, request id, `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON."""
@@ -55,9 +70,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str = "info") -> None:
-    """Sends every log line of this process, uvicorn's included, to stderr.
+    """Sends all log lines of this process, uvicorn's included, to stderr.
 
-    As JSON, one object a line; as plain text where a person reads it on a terminal.
+    They are JSON objects, one a line; on a terminal they are plain text.
     """
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
@@ -69,101 +84,69 @@ def configure_logging(level: str = "info") -> None:
         logger.propagate = True
 
 
-class Metrics:
-    """Every metric of a process, in a registry of its own; each kind of process fills its part."""
+class JobMetrics:
+    """The metrics of jobs, which replicas and workers both have; in a registry of their own."""
 
-    def __init__(self) -> None:
-        # a third of the page, and no dashboard reads them
+    def __init__(self, cancellation_stages: tuple[str, ...]) -> None:
+        # The `_created` series are a third of the page, and no dashboard reads them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
-        self._queue_seconds: dict[str, Histogram] = {}  # by priority: found in no time
-        self._add_histograms()
-        self._add_gauges()
-        self._add_counters()
-
-    def _seconds(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
-        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
-
-    def _gauge(self, name: str, text: str, labels: tuple[str, ...] = ("model",)) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
-
-    def _counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
-
-    def _add_histograms(self) -> None:
-        self.request_seconds = self._seconds(
-            "sagan_request_seconds", "A request, from first byte to last", ("route", "status")
+        self._queue_seconds: dict[str, Histogram] = {}  # by priority: spares the look-up by label
+        self.queue_seconds = self.seconds(
+            "sagan_queue_seconds", "Time from a job's admission to its claim", ("priority",)
         )
-        self.queue_seconds = self._seconds(
-            "sagan_queue_seconds", "A job waiting to be claimed", ("priority",)
+        self.batch_seconds = self.seconds(
+            "sagan_batch_seconds", "Time from a job's claim to its launch"
         )
-        self.batch_seconds = self._seconds("sagan_batch_seconds", "Claim of a job to its launch")
-        self.model_seconds = self._seconds("sagan_model_seconds", "Forward pass of a job's batch")
-        self.encode_seconds = self._seconds("sagan_encode_seconds", "Encoding of a job's picture")
-        self.batch_images = Histogram(
-            "sagan_batch_images",
-            "Images in the batch a job ran in",
-            buckets=IMAGES,
-            registry=self.registry,
+        self.model_seconds = self.seconds(
+            "sagan_model_seconds", "Duration of the forward pass of a job's batch"
         )
-
-    def _add_gauges(self) -> None:
-        self.queue_depth_images = self._gauge(
-            "sagan_queue_depth_images", "Images admitted and not yet answered", LINE
+        self.encode_seconds = self.seconds(
+            "sagan_encode_seconds", "Time to encode a job's image, waiting for a thread included"
         )
-        self.queue_limit_images = self._gauge(
-            "sagan_queue_limit_images",
-            "Images in the queue beyond which requests are refused",
-            LINE,
+        self.batch_images = self.histogram(
+            "sagan_batch_images", "Images in the batch that a job ran in", IMAGES
         )
-        self.queue_pending_images = self._gauge(
-            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", LINE
-        )
-        self.queue_oldest_age_seconds = self._gauge(
-            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", LINE
-        )
-        self.dead_letters = self._gauge(
-            "sagan_dead_letters", "Jobs that were given up and are kept (sagan dead-letters)", ()
-        )
-        self.workers_ready = self._gauge("sagan_workers_ready", "Workers with a recent heartbeat")
-        self.model_info = self._gauge(
-            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
-        )
-
-    def _add_counters(self) -> None:
-        self.images = self._counter("sagan_images_total", "Images answered", ("model",))
-        self.refused = self._counter(
-            "sagan_refused_total", "Requests refused before they were queued", ("reason",)
-        )
-        self.expired = self._counter("sagan_expired_total", "Jobs whose deadline passed")
-        self.failed = self._counter("sagan_failed_total", "Jobs answered with a failure")
-        self.cancelled = self._counter("sagan_cancelled_total", "Requests whose client went away")
-        self.cancelled_jobs = self._counter(
+        self.images = self.counter("sagan_images_total", "Images answered", ("model",))
+        self.expired = self.counter("sagan_expired_total", "Jobs whose deadline passed")
+        self.failed = self.counter("sagan_failed_total", "Jobs answered with a failure")
+        self.cancelled_jobs = self.counter(
             "sagan_cancelled_jobs_total",
-            "Jobs nobody waited for: taken back from the queue, dropped by the worker that had "
-            "claimed them, or in the model already",
+            "Jobs cancelled because their client disconnected, by where they were: in the queue, "
+            "claimed by a worker, or in the model",
             ("stage",),
         )
-        for stage in ("queue", "claimed", "model"):
+        for stage in cancellation_stages:
             self.cancelled_jobs.labels(stage)
-        self.reclaimed = self._counter("sagan_reclaimed_total", "Jobs taken from a dead worker")
-        self.readmitted = self._counter(
-            "sagan_readmitted_total", "Jobs admitted again after Redis came back"
-        )
-        self.cache_hits = self._counter("sagan_cache_hits_total", "Images answered from the cache")
+
+    def seconds(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Histogram:
+        """Adds a histogram of durations."""
+        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+
+    def histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        """Adds a histogram."""
+        return Histogram(name, text, buckets=buckets, registry=self.registry)
+
+    def gauge(self, name: str, text: str, labels: tuple[str, ...]) -> Gauge:
+        """Adds a gauge."""
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        """Adds a counter."""
+        return Counter(name, text, labels, registry=self.registry)
 
     def observe_job(
         self,
         priority: str,
+        batch_size: int,
         *,
         queue_s: float,
         batch_s: float,
         model_s: float,
         encode_s: float,
-        batch_size: int,
     ) -> None:
-        """Adds one answered job to the stage histograms."""
+        """Adds one answered job to the histograms of the stages."""
         if (queue_seconds := self._queue_seconds.get(priority)) is None:
             queue_seconds = self._queue_seconds[priority] = self.queue_seconds.labels(priority)
         queue_seconds.observe(queue_s)
@@ -173,34 +156,143 @@ class Metrics:
         self.batch_images.observe(batch_size)
 
 
-def cancelled_launched(metrics: Metrics) -> Counter:
-    """A worker's own: what it spent on jobs whose cancellation was known at their launch."""
-    return Counter(
-        "sagan_cancelled_launched_total",
-        "Jobs that were drawn although they had been cancelled before their launch: stays 0",
-        registry=metrics.registry,
-    )
+class ApiMetrics(JobMetrics):
+    """Every metric of an API replica."""
+
+    def __init__(self) -> None:
+        super().__init__(cancellation_stages=("queue",))
+        self.request_seconds = self.seconds(
+            "sagan_request_seconds", "Time from a request to its response", ("route", "status")
+        )
+        self.refused = self.counter(
+            "sagan_refused_total", "Requests refused before they were queued", ("reason",)
+        )
+        self.cancelled = self.counter(
+            "sagan_cancelled_total", "Requests whose client disconnected before the response"
+        )
+        self.readmitted = self.counter(
+            "sagan_readmitted_total", "Jobs admitted again because Redis had lost them"
+        )
+        self.cache_hits = self.counter("sagan_cache_hits_total", "Images answered from the cache")
+        self.queue_depth_images = self.gauge(
+            "sagan_queue_depth_images", "Images admitted and not yet answered", QUEUE
+        )
+        self.queue_limit_images = self.gauge(
+            "sagan_queue_limit_images", "Most images the queue may hold", QUEUE
+        )
+        self.queue_pending_images = self.gauge(
+            "sagan_queue_pending_images", "Images claimed by a worker and not yet answered", QUEUE
+        )
+        self.queue_oldest_age_seconds = self.gauge(
+            "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", QUEUE
+        )
+        self.dead_letters = self.gauge(
+            "sagan_dead_letters", "Jobs that workers gave up (see: sagan dead-letters)", ()
+        )
+        self.workers_ready = self.gauge(
+            "sagan_workers_ready", "Workers with a recent heartbeat", ("model",)
+        )
+        self.model_info = self.gauge(
+            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
+        )
 
 
-class DeviceMetrics:
-    """A worker's own metrics, beside those it has in common with the API."""
+class WorkerMetrics(JobMetrics):
+    """Every metric of a worker."""
 
-    def __init__(self, metrics: Metrics, max_batch_images: int) -> None:
+    def __init__(self, max_batch_images: int) -> None:
+        super().__init__(cancellation_stages=("claimed", "model"))
         self.max_batch_images = max_batch_images
-        self.batch_fill_ratio = Histogram(
-            "sagan_batch_fill_ratio",
-            "Images in a batch over the most it may hold",
-            buckets=TENTHS,
-            registry=metrics.registry,
+        self.reclaimed = self.counter("sagan_reclaimed_total", "Jobs taken over from a dead worker")
+        self.cancelled_launched = self.counter(
+            "sagan_cancelled_launched_total",
+            "Jobs that ran although they had been cancelled before their launch: stays 0",
         )
-        # Has a meaning on any device; a driver's "utilization" is 100 % while any kernel runs.
-        self.busy_seconds = Counter(
-            "sagan_device_busy_seconds_total",
-            "Time the device spent in forward passes",
-            registry=metrics.registry,
+        self.batch_fill_ratio = self.histogram(
+            "sagan_batch_fill_ratio", "Images in a batch divided by the most it may hold", TENTHS
+        )
+        # Meaningful on any device; a driver's "utilization" is 100 % while any kernel runs.
+        self.busy_seconds = self.counter(
+            "sagan_device_busy_seconds_total", "Time the device spent in forward passes"
         )
 
-    def drew(self, num_images: int, model_s: float) -> None:
+    def observe_batch(self, num_images: int, model_s: float) -> None:
         """Adds one forward pass."""
         self.batch_fill_ratio.observe(num_images / self.max_batch_images)
         self.busy_seconds.inc(model_s)
+
+
+class Tracing:
+    """Sends the spans of this process."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self.provider = provider
+        self._tracer = provider.get_tracer("sagan")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def traceparent(self) -> str | None:
+        """The current span, for another process to continue (W3C Trace Context)."""
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier.get("traceparent")
+
+    def stages(
+        self,
+        traceparent: str | None,
+        seconds: Mapping[str, float],
+        attributes: Mapping[str, str | int],
+    ) -> None:
+        """Records consecutive stages that end now as children of the span `traceparent`."""
+        if traceparent is None:
+            return
+        context = self._propagator.extract({"traceparent": traceparent})
+        at_ns = time.time_ns() - int(sum(seconds.values()) * NS)
+        for name, lasted_s in seconds.items():
+            span = self._tracer.start_span(
+                name, context, start_time=at_ns, attributes=dict(attributes)
+            )
+            at_ns += int(lasted_s * NS)
+            span.end(at_ns)
+
+    def surround(self, app: Starlette) -> None:
+        """Gives each request of the application a span; a request with a trace continues it."""
+        from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+        app.add_middleware(
+            OpenTelemetryMiddleware,
+            tracer_provider=self.provider,
+            exclude_spans=["receive", "send"],
+        )
+
+    def close(self) -> None:
+        """Sends the spans that are left."""
+        self.provider.shutdown()
+
+
+def tracing_of(settings: Settings, service: str) -> Tracing | None:
+    """Sends spans to `otlp_endpoint`, else to where OpenTelemetry's own variables say.
+
+    Returns None if neither is set. Raises SettingsError when one is set and the packages are
+    missing.
+    """
+    wanted = settings.otlp_endpoint or any(map(os.environ.get, ENDPOINTS))
+    if not wanted or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"an OTLP endpoint is set and {error.name} is not installed: "
+            "`pip install -e '.[tracing]'` in the project's folder, or unset it"
+        ) from None
+    named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": service}
+    provider = TracerProvider(resource=Resource.create(named))
+    base = settings.otlp_endpoint
+    exporter = OTLPSpanExporter(f"{base.rstrip('/')}/v1/traces" if base else None)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return Tracing(provider)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.embedded_redis import EmbeddedRedis
-from app.job_claims import JobClaims
-from app.job_queue import JobQueue
-from app.jobs import Job, Reply
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
+from app.local.private_redis import PrivateRedis
+from app.queue.admission import JobQueue
+from app.queue.client import ReplyStream
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.messages import Job, Reply
 from benchmarks.servers.contenders import Running
 
 FINGERPRINT = "ab" * 32
@@ -46,7 +46,7 @@ def redis_trips(reply_bytes: int, rounds: int, seconds: float) -> Trips:
 
 
 def _round(reply_bytes: int, seconds: float) -> Trips:
-    with EmbeddedRedis() as redis:
+    with PrivateRedis() as redis:
         if redis.process is None:
             raise RuntimeError("the private Redis is gone")
         server = Running(("", 0), {"Redis": redis.process.pid})
@@ -66,7 +66,7 @@ async def _drive(url: str, reply_bytes: int, until_s: float) -> int:
     ):
         queue = JobQueue(client, max_images=10 * BATCH)
         replies = ReplyStream(reading, ttl_s=60)
-        claims = JobClaims(client, blocking, consumer="bench", fingerprints=[FINGERPRINT])
+        claims = JobClaims(client, blocking, worker_id="bench", fingerprints=[FINGERPRINT])
         await claims.join()
         body, num_jobs = bytes(reply_bytes), 0
         while time.perf_counter() < until_s:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import uvloop
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from benchmarks.load import Address, Measurement, closed_loop
 from benchmarks.redis_trips import PICTURES_BYTES, redis_trips
 from benchmarks.servers.contenders import Running, answers, free_port, run, sagan
@@ -50,7 +50,7 @@ class Fleet:
     def running(self) -> Iterator[list[Running]]:
         """The fleet as each replica sees it, once all of it draws; killed at the end."""
         with ExitStack() as stack:
-            redis = stack.enter_context(EmbeddedRedis())
+            redis = stack.enter_context(PrivateRedis())
             if redis.process is None:
                 raise RuntimeError("the private Redis is gone")
             settings = {

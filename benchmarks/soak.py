@@ -24,8 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.background import background
-from app.job_queue import GROUP
-from app.redis_clients import KEY_PREFIX
+from app.queue.keys import GROUP, KEY_PREFIX
 from benchmarks.vitals import all_vitals
 from tests.integration.faults.connection import Connection, hang_up
 from tests.integration.faults.load import Load

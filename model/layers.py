@@ -17,7 +17,9 @@ from model.config import GeneratorConfig
 from model.resampling import summed_shifts, upsample
 
 INITIAL_POWER_ITERATIONS = 15
-LATENT_START = 0.5  # beside a class gain of 1: z moves every block from the start
+CONDITION_START = (
+    0.5  # of a gain around 1 and a bias around 0: the standard deviation of either part
+)
 
 
 class SpectralNorm(nn.Module):
@@ -250,7 +252,6 @@ def initialize(network: nn.Module) -> None:
     """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1.
 
     Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
-    What a latent adds to a gain or a bias starts with a standard deviation of `LATENT_START`.
     """
     for module in network.modules():
         if isinstance(module, Conv2d | Linear | Embedding):
@@ -261,7 +262,21 @@ def initialize(network: nn.Module) -> None:
         if isinstance(module, ConditionalBatchNorm2d) and module.gain.u is None:
             nn.init.constant_(module.gain.weight, 1.0 - module.gain_offset)
             nn.init.zeros_(module.bias.weight)
-            for linear in (module.latent_gain, module.latent_bias):
-                if linear is not None:
-                    nn.init.normal_(linear.weight, std=LATENT_START / linear.in_features**0.5)
+            _start_conditional(module)
     advance_power_iteration(network, INITIAL_POWER_ITERATIONS)
+
+
+def _start_conditional(norm: ConditionalBatchNorm2d) -> None:
+    """Start the parts of class and latent in gains and biases equally large, if both have one.
+
+    A class that starts without an effect beside a latent that has one learns its shapes far later.
+    """
+    if norm.latent_gain is None or norm.latent_bias is None:
+        return
+    for of_class, of_latent in (
+        (norm.gain, norm.latent_gain),
+        (norm.bias, norm.latent_bias),
+    ):
+        nn.init.normal_(of_latent.weight, std=CONDITION_START / of_latent.in_features**0.5)
+        with torch.no_grad():
+            of_class.weight.add_(torch.randn_like(of_class.weight), alpha=CONDITION_START)

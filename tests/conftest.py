@@ -8,22 +8,22 @@ import pytest
 import redis
 from redis.asyncio import Redis
 
-from app.embedded_redis import EmbeddedRedis, EmbeddedRedisError
-from app.redis_clients import connect, connect_blocking
+from app.local.private_redis import PrivateRedis, PrivateRedisError
+from app.queue.connection import connect, connect_blocking
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[EmbeddedRedis]:
+def redis_server() -> Iterator[PrivateRedis]:
     """One private server for all tests that leave it running."""
     try:
-        with EmbeddedRedis() as server:
+        with PrivateRedis() as server:
             yield server
-    except EmbeddedRedisError as error:
+    except PrivateRedisError as error:
         pytest.fail(str(error))
 
 
 @pytest.fixture
-def redis_url(redis_server: EmbeddedRedis) -> str:
+def redis_url(redis_server: PrivateRedis) -> str:
     """Its URL; it holds nothing."""
     with redis.Redis(unix_socket_path=str(redis_server.socket)) as client:
         client.flushall()

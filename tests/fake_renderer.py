@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.jobs import Job, ModelCard, ModelClass
+from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve
-from app.worker.renderer import Drawing
+from app.worker.renderer import DeviceOutput
 
 FINGERPRINT = "fa" * 32
 POISON_SEED = 666  # an exception
@@ -47,7 +47,7 @@ class FakeRenderer:
             z_dim=8,
         )
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
         seeds = [job.seed for job in jobs]
         self.batches.append(seeds)
@@ -68,9 +68,9 @@ class FakeRenderer:
         if BREAKING_SEED in seeds or self.lost:
             self.lost = True
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return [Drawing(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
+        return [DeviceOutput(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
 
-    def encode(self, job: Job, drawing: Drawing) -> bytes:
+    def encode(self, job: Job, drawing: DeviceOutput) -> bytes:
         """See Renderer."""
         assert drawing.pixels is not None
         if job.seed == SHAPELESS_SEED:

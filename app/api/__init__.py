@@ -1,1 +1,1 @@
-"""The HTTP front: parses requests, queues jobs, answers with pictures; never imports torch."""
+"""The HTTP API: parses requests, queues jobs and responds with images; never imports torch."""

@@ -1,11 +1,15 @@
-"""Who asks: API keys, where they are configured, before anything else of a request is looked at."""
+"""Who sent a request: API keys, where they are configured, and the client that limits apply to."""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import time
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware import header
@@ -15,27 +19,28 @@ from app.errors import UnauthenticatedError
 from app.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
-RELOAD_S = 1.0  # how long a changed file may go unnoticed
+RELOAD_S = 1.0  # how often the file of keys is checked for changes
 CHALLENGE = 'Bearer realm="sagan"'  # RFC 6750, section 3
 OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
 OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/")
+IPV6_CLIENT_BITS = 64  # the network of one household or host
 _Signature = tuple[int, int, int]
 
 
 def is_open(path: str) -> bool:
-    """Whether this address never needs a key: health, metrics, documentation, classes."""
+    """Whether this path never needs a key: health, metrics, documentation, classes."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 
 def has_keys(settings: Settings) -> bool:
-    """Whether keys are asked for at all."""
+    """Whether any keys are configured."""
     return settings.api_keys is not None or settings.api_keys_file is not None
 
 
 class KeyRing:
-    """The keys that are known: those of the settings, and those of a file that may change."""
+    """The known keys: those of the settings, and those of a file that may change."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises SettingsError when the file cannot be read or has an entry that is none."""
@@ -53,15 +58,15 @@ class KeyRing:
         self._names = self._by_digest(filed)
 
     def name_of(self, key: str) -> str | None:
-        """The name of whoever has this key."""
+        """The name of the key's owner; None for an unknown key."""
         if time.monotonic() - self._looked_s >= RELOAD_S:
             self._look_again()
-        # Its time tells at most something of a known digest, and a whole one would lead nobody to
-        # its key: that is 256 random bits.
+        # The time of this look-up can reveal a part of a known digest at most, and a digest does
+        # not lead to its key of 256 random bits.
         return self._names.get(digest_of(key))
 
     def _look_again(self) -> None:
-        """Reads the file anew if it changed; one that is broken leaves the keys as they are."""
+        """Reads the file again if it has changed; if it is invalid, the keys stay as they are."""
         self._looked_s = time.monotonic()
         if self._file is None:
             return
@@ -69,16 +74,18 @@ class KeyRing:
             if _signature(self._file) != self._signature:
                 self._signature, filed = _read(self._file)
                 self._names = self._by_digest(filed)
-                logger.info("the file of API keys has changed: %d keys", len(filed))
+                logger.info("read the changed file of API keys: %d keys", len(filed))
         except (OSError, ValueError) as error:
-            logger.warning("kept the API keys as they were: %s", _reason(error))
+            logger.warning(
+                "cannot read the file of API keys, kept the old ones: %s", _reason(error)
+            )
 
     def _by_digest(self, filed: tuple[KnownKey, ...]) -> dict[bytes, str]:
         return {known.digest: known.name for known in (*self._set, *filed)}
 
 
 class Authentication:
-    """Refuses requests without a valid key; the client's name is noted in the request's state."""
+    """Refuses requests without a valid key; puts the key's name into the request's state."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
@@ -92,23 +99,42 @@ class Authentication:
             if name is None:
                 await problem_response(_refusal(key))(scope, receive, send)
                 return
-            # In place: the router notes the route in this scope, which the metrics read.
+            # In place: the router puts the route into this scope, where the metrics read it.
             scope.setdefault("state", {})["key_name"] = name
         await self.app(scope, receive, send)
 
 
 def presented_key(scope: Scope) -> str:
-    """The key in `Authorization: Bearer` (RFC 6750) or `X-API-Key`; "" for none."""
+    """The key in `Authorization: Bearer` (RFC 6750) or `X-API-Key`; "" if there is none."""
     scheme, _, key = header(scope, b"authorization").strip().partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
     return header(scope, b"x-api-key").strip()
 
 
+def client_of(request: Request) -> str:
+    """The client that limits apply to: the name of its key, else a digest of its address.
+
+    With IPv6 it is a digest of the network. An IPv4 address in the form of an IPv6 one (RFC 4291,
+    section 2.5.5.2) counts as the IPv4 address.
+    """
+    name: str | None = getattr(request.state, "key_name", None)
+    if name is not None:
+        return f"key:{name}"
+    host = request.client.host if request.client else ""
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.version == 6 and address.ipv4_mapped:
+            host = str(address.ipv4_mapped)
+        elif address.version == 6:
+            host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
+    return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
+
+
 def _refusal(key: str) -> UnauthenticatedError:
     if key:
         return UnauthenticatedError(
-            "the API key is not known here",
+            "the API key is unknown",
             headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
         )
     return UnauthenticatedError(
@@ -118,7 +144,7 @@ def _refusal(key: str) -> UnauthenticatedError:
 
 
 def _read(file: Path) -> tuple[_Signature, tuple[KnownKey, ...]]:
-    signature = _signature(file)  # first: what is written while it is read shows the next time
+    signature = _signature(file)  # first, so that a write during the read is noticed the next time
     return signature, parse_api_keys(file.read_text())
 
 
@@ -128,5 +154,5 @@ def _signature(file: Path) -> _Signature:
 
 
 def _reason(error: Exception) -> str:
-    """The reason without anything of the file's content."""
+    """The reason, without any of the file's content."""
     return "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)

@@ -1,4 +1,4 @@
-"""ClassLookup: finds a model's classes by name, alias, WordNet id or index."""
+"""ClassLookup: finds the classes of a model by name, alias, WordNet id or index."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
 from app.errors import UnknownClassError
-from app.jobs import ModelCard, ModelClass
+from app.queue.messages import ModelCard, ModelClass
 
 MAX_SUGGESTIONS = 3
-MAX_NAME_LENGTH = 100  # longer ones are nobody's misspelling
+MAX_NAME_LENGTH = 100  # of a misspelt name for which suggestions are made
 MIN_LIKENESS = 0.6
 MIN_WORD_LENGTH = 4
 MAX_CANDIDATES = 12
@@ -25,7 +25,7 @@ def normalized(name: str) -> str:
 
 
 def bigrams(text: str) -> frozenset[str]:
-    """The pairs of neighbours in `text`, its ends marked."""
+    """The pairs of neighbouring characters in `text`, with marks for its ends."""
     marked = f"^{text}$"
     return frozenset(marked[i : i + 2] for i in range(len(marked) - 1))
 
@@ -38,34 +38,34 @@ def _spellings(one: ModelClass) -> Iterator[str]:
 
 
 def _words(name: str) -> Iterator[str]:
-    """The words of a name that are long enough to recognize it by."""
+    """The words of a name that are long enough to recognize the name."""
     for word in _SEPARATORS.split(name.casefold()):
         if len(word) >= MIN_WORD_LENGTH:
             yield word
 
 
 class ClassLookup:
-    """The classes of one model; a name that several have means the first of them."""
+    """The classes of one model; a name of several classes means the first of them."""
 
     def __init__(self, classes: Sequence[ModelClass]) -> None:
         self.classes = tuple(classes)
         self._spellings = [tuple(_spellings(one)) for one in self.classes]
         self._labels: dict[str, int] = {}
-        for label, one in enumerate(self.classes):  # a name beats another class's alias
+        for label, one in enumerate(self.classes):  # names come before the aliases of other classes
             self._labels.setdefault(normalized(one.name), label)
         for label, spellings in enumerate(self._spellings):
             for spelling in spellings:
                 self._labels.setdefault(spelling, label)
-        self._hints: dict[str, list[int]] = {}  # what a misspelling may have meant
+        self._hints: dict[str, list[int]] = {}  # labels by what a misspelt name is compared with
         for label, one in enumerate(self.classes):
             for hint in dict.fromkeys((*self._spellings[label], *_words(one.name))):
                 self._hints.setdefault(hint, []).append(label)
         self._bigrams = {hint: bigrams(hint) for hint in self._hints}
 
     def label(self, key: str, field: str = "class") -> int:
-        """The label of a name, alias, WordNet id or index, which `field` of the request gave.
+        """The label of a class by name, alias, WordNet id or index.
 
-        Raises UnknownClassError.
+        `field` is the field of the request that gave it. Raises UnknownClassError.
         """
         label = self._labels.get(normalized(key))
         if label is not None:
@@ -75,7 +75,7 @@ class ClassLookup:
         raise UnknownClassError(key[:MAX_NAME_LENGTH], self.suggestions(key), field=field)
 
     def suggestions(self, key: str) -> list[str]:
-        """The names of the classes spelt most like `key`, the likest first."""
+        """The names of the classes that are most similar to `key`, the most similar first."""
         wanted = normalized(key)
         if not wanted or wanted.isdigit() or len(wanted) > MAX_NAME_LENGTH:
             return []
@@ -88,7 +88,7 @@ class ClassLookup:
         return list(dict.fromkeys(self.classes[label].name for label in labels))[:MAX_SUGGESTIONS]
 
     def search(self, text: str) -> list[int]:
-        """The labels of classes with `text` in a name, alias or WordNet id; all for none."""
+        """The labels of classes with `text` in a name, alias or WordNet id; all for ""."""
         wanted = normalized(text)
         return [
             label
@@ -97,7 +97,7 @@ class ClassLookup:
         ]
 
     def _candidates(self, wanted: str) -> list[str]:
-        """The hints that share most pairs of letters: a cheap sieve before the exact look."""
+        """The hints that share most pairs of letters with `wanted`: a cheap first filter."""
         pairs = bigrams(wanted)
         dice = {
             hint: 2 * len(pairs & theirs) / (len(pairs) + len(theirs))
@@ -107,7 +107,7 @@ class ClassLookup:
 
 
 class ClassLookups:
-    """The lookup of each model, built again only when the classes on its card change."""
+    """The lookup of each model; it is built again only when the classes on the card change."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[ModelCard, ClassLookup]] = OrderedDict()

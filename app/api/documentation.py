@@ -1,4 +1,4 @@
-"""Describes the routes in the OpenAPI document."""
+"""Describes the endpoints in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
-from app.api.openai_errors import FOLDER
-from app.api.openai_schemas import OpenAIError
-from app.api.problems import MEDIA_TYPE, MethodNotAllowedError
-from app.api.request_fields import RequestFields
-from app.api.schemas import AttentionOut, GeneratedOut, Problem
+from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError
+from app.api.requests import RequestFields
+from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
@@ -25,31 +23,31 @@ EVERYWHERE: tuple[type[AppError], ...] = (
     QueryTooLongError,
     AppError,
 )
-JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic's own, behind a validator
+JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic leaves these behind a validator
 BINARY = {"type": "string", "format": "binary"}
 REFERENCE = "#/components/schemas/"
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-PICTURE_HEADERS = {
-    "X-Image-ID": "Names the picture for good: GET /images/{it}; several have commas between them",
-    "X-Seed": "The seed it, or the first of several, was drawn from",
-    "X-Model": "The model that drew it",
-    "ETag": "Names the bytes",
-    "Cache-Control": "Immutable where the address names the picture for good, no-cache for a class "
-    "and seed, no-store for a picture by chance",
-    "Content-Location": "Where the picture is",
+IMAGE_HEADERS = {
+    "X-Image-ID": "Image id, valid for ever: GET /images/{id}; several are separated by commas",
+    "X-Seed": "Seed of the image, or of the first of several",
+    "X-Model": "Model that generated the image",
+    "ETag": "Identifies the bytes",
+    "Cache-Control": "immutable for an image id, no-cache for a class and seed, no-store without a "
+    "seed",
+    "Content-Location": "Path of the image",
     "Server-Timing": "Milliseconds in queue, batch, model and encode",
     "X-Attention-Shape": "H,W,h,w of format=bin: H·W float32 maxima, then H·W×h·w uint8, each map "
     "with its maximum at 255; little-endian",
-    "RateLimit": "What is left of the client's budget, where it has one",
-    "RateLimit-Policy": "Images and seconds of that budget",
+    "RateLimit": "Images left of the client's rate limit, if there is one",
+    "RateLimit-Policy": "Images and seconds of the rate limit",
 }
 
 
 def problems(*errors: type[AppError]) -> Responses:
-    """The responses of a route that may answer these errors, besides those every route may."""
+    """The error responses of an endpoint: these errors, and those that every endpoint has."""
     by_status = sorted({*errors, *EVERYWHERE}, key=lambda error: (error.status, error.slug))
     return {
         int(status): _problem_response(list(group))
@@ -58,7 +56,7 @@ def problems(*errors: type[AppError]) -> Responses:
 
 
 def openai_errors(*errors: type[AppError]) -> Responses:
-    """The same for a route under /v1/, where errors have another shape."""
+    """The error responses of an endpoint under /v1/, in OpenAI's format."""
     responses = problems(*errors)
     if 422 in responses:
         responses[400] = responses.pop(422)
@@ -66,23 +64,29 @@ def openai_errors(*errors: type[AppError]) -> Responses:
     return {status: {**one, "content": content} for status, one in responses.items()}
 
 
-def pictures(media_types: Iterable[str], document: type[BaseModel] | None = None) -> Responses:
-    """The success of a route that answers with pictures, or with a JSON document."""
+def images(media_types: Iterable[str], document: type[BaseModel] | None = None) -> Responses:
+    """The success response of an endpoint that returns images or a JSON document."""
     content: dict[str, Any] = {media: {"schema": BINARY} for media in media_types}
     if document is not None:
         content["application/json"] = {"schema": {"$ref": f"{REFERENCE}{document.__name__}"}}
     headers = {
         name: {"description": text, "schema": {"type": "string"}}
-        for name, text in PICTURE_HEADERS.items()
+        for name, text in IMAGE_HEADERS.items()
     }
-    return {200: {"description": "The picture", "content": content, "headers": headers}}
+    return {
+        200: {
+            "description": "The image, or several in one file",
+            "content": content,
+            "headers": headers,
+        }
+    }
 
 
-NOT_MODIFIED: Responses = {304: {"description": "The client has these bytes (If-None-Match)"}}
+NOT_MODIFIED: Responses = {304: {"description": "The client's copy is current (If-None-Match)"}}
 
 
 def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
-    """The operation members that describe `model` as query parameters."""
+    """The members of an operation that describe `model` as query parameters."""
     parameters = []
     for name, schema in _properties(model).items():
         described = {
@@ -97,7 +101,10 @@ def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
 
 
 def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[str, Any]:
-    """The operation members that describe `model` as a JSON body, optional if none is required."""
+    """The members of an operation that describe `model` as a JSON body.
+
+    The body is optional if no field is `required`.
+    """
     schema = {
         "type": "object",
         "additionalProperties": False,
@@ -111,9 +118,9 @@ def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[
 
 
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
-    """Adds what is not known where a route is described: schemas by name, what is set.
+    """Completes the document with what the endpoints do not know: schemas by name, and settings.
 
-    With `keys` it tells how they are sent, and that they are asked for.
+    With `keys`, it says that keys are required and how to send them.
     """
     document = app.openapi()
     components = document.setdefault("components", {})
@@ -121,11 +128,11 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     if keys:
         components["securitySchemes"] = SECURITY_SCHEMES
     for path, operation in _operations(document):
-        if path.startswith(FOLDER):
-            operation["responses"].pop("422", None)  # FastAPI's own; there it is 400
+        if path.startswith(OPENAI_FOLDER):
+            operation["responses"].pop("422", None)  # FastAPI adds it; under /v1/ it is 400
         if keys and not is_open(path):
             operation["security"] = [{name: []} for name in SECURITY_SCHEMES]
-            described = openai_errors if path.startswith(FOLDER) else problems
+            described = openai_errors if path.startswith(OPENAI_FOLDER) else problems
             operation["responses"]["401"] = described(UnauthenticatedError)[401]
         for fields in _fields(operation):
             if "timeout_ms" in fields:
@@ -148,7 +155,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, An
 
 
 def _fields(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schemas of the fields in the query, and of those in the body."""
+    """The schemas of the query parameters, then those of the body."""
     yield {one["name"]: one["schema"] for one in operation.get("parameters", ())}
     for content in operation.get("requestBody", {"content": {}})["content"].values():
         yield content["schema"]["properties"]
@@ -162,16 +169,16 @@ def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:
         "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
     }
     if errors[0].status == HTTPStatus.UNAUTHORIZED:
-        text = "How to send a key (RFC 6750)"
+        text = "The required scheme (RFC 6750)"
         response["headers"] = {
             "WWW-Authenticate": {"description": text, "schema": {"type": "string"}}
         }
     if errors[0].status in (429, 503, 504):
-        text = "Whole seconds to wait"
+        text = "Seconds to wait before a retry"
         if errors[0].status == HTTPStatus.TOO_MANY_REQUESTS:
             text += (
-                ": the backlog over what the live workers were measured to make, or until the "
-                "client's budget has room"
+                ": until the live workers have finished the queue, or until the client's rate "
+                "limit has room"
             )
         response["headers"] = {"Retry-After": {"description": text, "schema": {"type": "integer"}}}
     return response
@@ -188,7 +195,7 @@ def _example(error: type[AppError]) -> dict[str, str | int]:
 
 
 def _properties(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The model's properties as JSON schemas, an absent value not being spelt as null."""
+    """The model's properties as JSON schemas; optional values are not nullable."""
     properties = model.model_json_schema()["properties"]
     return {name: _without_null(schema) for name, schema in properties.items()}
 

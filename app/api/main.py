@@ -1,4 +1,4 @@
-"""The API process: builds the application and serves it until it is told to stop."""
+"""The API process: builds the application and serves it until SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from app.api import attention, classes, generate, health, interpolate, openai
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
-from app.api.middleware import Requests, SizeLimits
+from app.api.endpoints import attention, classes, generate, health, interpolate, openai
+from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
-from app.api.short_way import add_short_way
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -32,16 +31,15 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, configure_logging
-from app.tracing import Tracing, tracing_of
+from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that they close them
-DESCRIPTION = "Pictures and attention maps on demand from a Self-Attention GAN."
+KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that these close them
+DESCRIPTION = "Images and attention maps on demand from a Self-Attention GAN."
 
 
 def main(settings: Settings | None = None) -> int:
-    """Serves until SIGTERM or SIGINT and returns the exit status."""
+    """Serves until SIGTERM or SIGINT; returns the exit status."""
     try:
         settings = settings or load_settings()
         app = create_app(settings, tracing_of(settings, "sagan-api"))
@@ -51,7 +49,7 @@ def main(settings: Settings | None = None) -> int:
     configure_logging(settings.log_level)
     server = DrainingServer(app, settings)
     gc.collect()
-    gc.freeze()  # what is there for good is not looked through again: the p99 would show it
+    gc.freeze()  # no collection visits what stays for good, which would show in the p99
     with server.stopped_by_signals():
         server.run()
     return 0
@@ -60,7 +58,7 @@ def main(settings: Settings | None = None) -> int:
 def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """The application; its lifespan connects to Redis. Raises SettingsError without a Redis URL."""
     require_redis_url(settings)
-    metrics = Metrics()
+    metrics = ApiMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Services]]:  # noqa: ARG001
@@ -69,20 +67,23 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
 
-    app = FastAPIOffline(  # /docs brings its scripts along: no CDN learns who reads it
+    app = FastAPIOffline(  # /docs loads its scripts from here, not from a CDN
         title="SAGAN",
         description=DESCRIPTION,
         version=version("sagan-service"),
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # app.tracing, app.telemetry
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # app.telemetry has its own
     )
     app.state.draining = False
     for module in (generate, interpolate, attention, classes, health, openai):
-        app.router.routes.extend(module.router.routes)  # one look-up, not one a module
+        app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
-    add_short_way(app)
     add_layers(app, settings, metrics)
     if tracing is not None:
         tracing.surround(app)
@@ -90,19 +91,20 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     return app
 
 
-def add_layers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Puts what surrounds every request around the routes; raises SettingsError."""
+def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
+    """Puts the middleware around the routes, the innermost first; raises SettingsError."""
+    app.add_middleware(DirectRoutes, routes=app.routes)
     app.add_middleware(SizeLimits)
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
     if settings.trusted_proxies:
         proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
-    app.add_middleware(Requests, metrics=metrics)  # added last, so outermost
+    app.add_middleware(Requests, metrics=metrics)
 
 
 class DrainingServer(uvicorn.Server):
-    """Told to stop, it is unready at once, accepts no more and answers what it has begun."""
+    """On SIGTERM it is unready at once, accepts no connections and finishes its requests."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
@@ -114,7 +116,7 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 http=BoundedProtocol,
                 server_header=False,
-                proxy_headers=False,  # whom to believe is a setting of the application's
+                proxy_headers=False,  # the application has a setting for trusted proxies
                 ws="none",
                 lifespan="on",
                 timeout_keep_alive=KEEP_ALIVE_S,
@@ -130,9 +132,9 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
-        """Signals drain the server even before and after it runs.
+        """Makes signals drain the server also before and after it runs.
 
-        Uvicorn raises the signals it got once more at its end, which would kill this process.
+        Uvicorn raises the signals that it received again at its end, which would kill this process.
         """
         former = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
         try:

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its measurement, bounds on its size. Pure ASGI."""
+"""What surrounds every request: its id, its metrics, bounds on its size, the way to its route."""
 
 from __future__ import annotations
 
@@ -6,42 +6,52 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
+from fastapi.routing import APIRoute
 from prometheus_client import Histogram
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api import openai_errors
-from app.api.problems import crash_response, problem_response
+from app.api.problems import (
+    OPENAI_FOLDER,
+    crash_response,
+    error_response,
+    openai_asked,
+    problem_response,
+)
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
-from app.ids import new_id
-from app.telemetry import Metrics, request_id
+from app.queue.messages import new_id
+from app.telemetry import ApiMetrics, request_id
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
-MAX_QUERY_BYTES = 4096  # taking more apart would hold the event loop up
-UNMATCHED = "unmatched"  # the route of addresses that nothing has
+MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
+UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
 
 def usable_request_id(wanted: str) -> str:
-    """The id that the client gave, if it is short and plain, else a new one."""
+    """The client's request id if it is short and plain, else a new one."""
     return wanted if _REQUEST_ID.fullmatch(wanted) else new_id()
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """The first header of this name, in lower case; "" where there is none."""
+    """The first header with this lower-case name; "" if there is none."""
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return next((value.decode("latin-1") for key, value in headers if key == name), "")
 
 
 class Requests:
-    """The outermost layer: names the request, times it, turns a crash into a problem.
+    """The outermost middleware: sets the request id, measures, turns a crash into a problem.
 
-    A HEAD is answered as the GET would be, less the body.
+    A HEAD request is answered like a GET without the body.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self.app = app
         self.metrics = metrics
         self._seconds: dict[tuple[str, int], Histogram] = {}  # by route and status
@@ -54,9 +64,9 @@ class Requests:
         started_s = time.perf_counter()
         current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
-        openai = scope["path"].startswith(openai_errors.FOLDER)
-        shape = openai_errors.is_asked_for.set(True) if openai else None
-        answer = Answer(send, current_id, headers_only=scope["method"] == "HEAD")
+        openai = scope["path"].startswith(OPENAI_FOLDER)
+        shape = openai_asked.set(True) if openai else None
+        answer = ResponseSender(send, current_id, headers_only=scope["method"] == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
         try:
@@ -66,7 +76,7 @@ class Requests:
             self._observe(route, answer.status, time.perf_counter() - started_s)
             request_id.reset(token)
             if shape is not None:
-                openai_errors.is_asked_for.reset(shape)
+                openai_asked.reset(shape)
 
     def _observe(self, route: str, status: int, seconds: float) -> None:
         histogram = self._seconds.get((route, status))
@@ -75,22 +85,22 @@ class Requests:
             self._seconds[route, status] = histogram
         histogram.observe(seconds)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: ResponseSender) -> None:
         try:
             await self.app(scope, receive, answer)
-        except asyncio.CancelledError:  # the server's time to drain is up
+        except asyncio.CancelledError:  # the time to drain has passed
             if answer.status:
                 raise
             await problem_response(NotReadyError("the server is draining"))(scope, receive, answer)
         except Exception:
             if answer.status:
                 raise
-            logger.exception("unforeseen error", extra={"path": scope["path"]})
+            logger.exception("unexpected error", extra={"path": scope["path"]})
             await crash_response()(scope, receive, answer)
 
 
-class Answer:
-    """The way out of one request: notes the status and adds the request's id.
+class ResponseSender:
+    """Sends one response: notes its status and adds the request id.
 
     `status` is 0 until the response starts.
     """
@@ -102,7 +112,7 @@ class Answer:
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
-        """Passes a message on."""
+        """Sends a message."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self.header]}
@@ -112,7 +122,7 @@ class Answer:
 
 
 class SizeLimits:
-    """Refuses queries and bodies that are too long; a body may tell its length or not."""
+    """Refuses queries and bodies that are too long, with or without a Content-Length."""
 
     def __init__(
         self,
@@ -147,16 +157,64 @@ class SizeLimits:
     def _refusal(self, scope: Scope) -> AppError | None:
         if len(scope["query_string"]) > self.max_query_bytes:
             return QueryTooLongError(
-                f"a query may have {self.max_query_bytes} bytes",
+                f"a query may have at most {self.max_query_bytes} bytes",
                 extra={"max_bytes": self.max_query_bytes},
             )
-        told = header(scope, b"content-length")
-        if told.isdigit() and int(told[:19]) > self.max_body_bytes:
+        length = header(scope, b"content-length")
+        if length.isdigit() and int(length[:19]) > self.max_body_bytes:
             return self._body_error()
         return None
 
     def _body_error(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(
-            f"a body may have {self.max_body_bytes} bytes",
+            f"a body may have at most {self.max_body_bytes} bytes",
             extra={"max_bytes": self.max_body_bytes},
         )
+
+
+class PlainRoute(APIRoute):
+    """A route whose handler takes the request alone and returns a response.
+
+    The OpenAPI document describes it as any route, but FastAPI parses nothing for it, and
+    DirectRoutes can call it.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Awaitable[Response]], **how: Any) -> None:
+        super().__init__(path, endpoint, **how)
+
+        async def respond(request: Request) -> Response:
+            return await endpoint(request, **request.path_params)
+
+        self.app = request_response(respond)
+
+
+class DirectRoutes:
+    """The innermost middleware: calls each PlainRoute of a fixed path itself.
+
+    The layers that FastAPI puts around its router serve handlers with dependencies; without them
+    the API needs a fifth less CPU for a small image (docs/performance.md). All other requests go on
+    to the router.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        self.app = app
+        self.routes = {
+            (method, route.path): route
+            for route in routes
+            if isinstance(route, PlainRoute) and not route.param_convertors
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        route = self.routes.get((scope.get("method", ""), scope.get("path", "")))
+        if route is None:
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = route  # the metrics read it
+        request = Request(scope, receive, send)
+        try:
+            response = await route.endpoint(request)
+        except Exception as error:  # noqa: BLE001 - error_response raises unforeseen ones again
+            response = await error_response(request, error)
+        await response(scope, receive, send)

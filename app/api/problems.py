@@ -1,12 +1,15 @@
-"""Renders every error as application/problem+json (RFC 9457)."""
+"""Error responses: problem documents (RFC 9457), OpenAI's format, and when to retry."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from http import HTTPStatus
-from typing import cast
+from typing import TypedDict, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -14,11 +17,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api import openai_errors
-from app.api.retry_after import outage_s
-from app.api.services import services_of
+from app.api.services import Services, services_of
 from app.errors import (
     AppError,
+    DeadlineExceededError,
     Extra,
     InvalidValueError,
     NotFoundError,
@@ -27,39 +29,48 @@ from app.errors import (
     QueueUnavailableError,
     RateLimitedError,
 )
+from app.queue.client import retry_after_s
+from app.queue.messages import Job
 from app.telemetry import request_id
 
 logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
-DRAINING_S = 1  # another replica may answer at once
-CLIENT_CLOSED_REQUEST = 499  # nobody reads it; it shows in the metrics
+DRAINING_S = 1  # another replica may serve the retry
+CLIENT_CLOSED_REQUEST = 499  # only for the metrics: the client is gone
 REFUSALS = (QueueFullError, NotReadyError, QueueUnavailableError, RateLimitedError)
+OPENAI_FOLDER = "/v1/"
+openai_asked: ContextVar[bool] = ContextVar("openai_asked", default=False)  # of this request
+OPENAI_STATUSES = {HTTPStatus.UNPROCESSABLE_ENTITY: HTTPStatus.BAD_REQUEST}
+OPENAI_CODES = {"unauthenticated": "invalid_api_key", "rate-limited": "rate_limit_exceeded"}
+LOOK_TIMEOUT_S = 1.0
+MAX_OUTAGE_S = 30
+RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)
 
 
 class MethodNotAllowedError(AppError):
-    """The address is right and the method is not."""
+    """The path exists, but not with this method."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     slug = "method-not-allowed"
-    title = "The address does not know this method"
+    title = "The method is not allowed"
 
 
 def problem_response(error: AppError) -> Response:
-    """The error as a response; `instance` is the id of the request being answered.
+    """The response to an error; `instance` is the id of the request.
 
-    Where OpenAI's shape is asked for, it has that.
+    Requests under /v1/ are answered in OpenAI's format.
     """
     headers = {"Cache-Control": "no-store", **error.headers}
-    retry_after_s = error.retry_after_s
-    if retry_after_s is None and error.status is HTTPStatus.SERVICE_UNAVAILABLE:
-        retry_after_s = DRAINING_S
-    if retry_after_s is not None:
-        headers["Retry-After"] = str(retry_after_s)
+    seconds = error.retry_after_s
+    if seconds is None and error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        seconds = DRAINING_S
+    if seconds is not None:
+        headers["Retry-After"] = str(seconds)
     if error.status is HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is left of the body is no request
-    if openai_errors.is_asked_for.get():
-        document = json.dumps(openai_errors.document(error))
-        return Response(document, openai_errors.status_of(error), headers, "application/json")
+        headers["Connection"] = "close"  # the rest of the body would be read as a request
+    if openai_asked.get():
+        document = json.dumps(openai_document(error))
+        return Response(document, openai_status(error), headers, "application/json")
     return Response(json.dumps(_problem(error)), error.status.value, headers, MEDIA_TYPE)
 
 
@@ -75,21 +86,21 @@ def _problem(error: AppError) -> dict[str, Extra]:
 
 
 def crash_response() -> Response:
-    """The response to an exception that nobody foresaw; it tells nothing of the inside."""
-    return problem_response(AppError("the server's log has the request id and the reason"))
+    """The response to an unexpected exception; it reveals nothing about it."""
+    return problem_response(AppError("the server's log has the reason, under the request id"))
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Makes the application answer every error as a problem."""
-    for kind in FORESEEN:
+    """Makes the application respond to every error with a problem."""
+    for kind in HANDLERS:
         app.add_exception_handler(kind, error_response)
 
 
 async def error_response(request: Request, raised: Exception) -> Response:
-    """What answers a request that failed; raises `raised` again if nobody foresaw it."""
-    for kind, answered in FORESEEN.items():
+    """The response to an error of an endpoint; raises an unexpected error again."""
+    for kind, handle in HANDLERS.items():
         if isinstance(raised, kind):
-            return await answered(request, raised)
+            return await handle(request, raised)
     raise raised
 
 
@@ -106,25 +117,25 @@ async def _on_app_error(request: Request, raised: Exception) -> Response:
 
 
 async def _on_http_exception(request: Request, raised: Exception) -> Response:
-    """What the router itself refuses: unknown addresses and methods."""
+    """The router's own errors: unknown paths and methods."""
     error = cast(HTTPException, raised)
     path = request.url.path[:200]
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _with_head((error.headers or {}).get("Allow", ""))
-        detail = f"{path} knows {allowed}"
+        detail = f"{path} allows {allowed}"
         response = problem_response(MethodNotAllowedError(detail))
         response.headers["Allow"] = allowed
         return response
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(NotFoundError(f"nothing has the address {path}; see /docs"))
-    logger.error("unforeseen status %s", error.status_code)
+        return problem_response(NotFoundError(f"there is nothing at {path}; see /docs"))
+    logger.error("unexpected status %s", error.status_code)
     return crash_response()
 
 
 async def _on_validation_error(_: Request, raised: Exception) -> Response:
     errors = cast(RequestValidationError, raised).errors()
-    told = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in errors[:5])
-    return problem_response(InvalidValueError(told))
+    detail = "; ".join(f"{error['loc'][-1]}: {error['msg']}" for error in errors[:5])
+    return problem_response(InvalidValueError(detail))
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:
@@ -132,14 +143,82 @@ async def _on_client_gone(_: Request, __: Exception) -> Response:
 
 
 def _with_head(allowed: str) -> str:
-    """Whatever is got can be asked for its headers."""
+    """The allowed methods, with HEAD where GET is allowed."""
     methods = {method.strip() for method in allowed.split(",") if method.strip()}
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
-FORESEEN: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
     AppError: _on_app_error,
     HTTPException: _on_http_exception,
     RequestValidationError: _on_validation_error,
     ClientDisconnect: _on_client_gone,
 }
+
+
+class OpenAIMembers(TypedDict):
+    """The members of `error` in OpenAI's format."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+def openai_status(error: AppError | type[AppError]) -> HTTPStatus:
+    """The status under /v1/, where invalid values are 400."""
+    return OPENAI_STATUSES.get(error.status, error.status)
+
+
+def openai_document(error: AppError) -> dict[str, OpenAIMembers]:
+    """The body of the response; `param` is the first invalid field."""
+    fields = error.extra.get("fields")
+    param = str(fields[0]) if isinstance(fields, Sequence) and fields else None
+    code = OPENAI_CODES.get(error.slug, error.slug.replace("-", "_"))
+    return {
+        "error": {
+            "message": error.detail,
+            "type": _openai_type(error),
+            "param": param,
+            "code": code,
+        }
+    }
+
+
+def _openai_type(error: AppError) -> str:
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "server_error"
+    limited = error.status is HTTPStatus.TOO_MANY_REQUESTS
+    return "rate_limit_error" if limited else "invalid_request_error"
+
+
+def outage_s(services: Services, fingerprint: str | None = None) -> int:
+    """Whole seconds until an outage (of one model) may be over: as long as it has lasted.
+
+    The result has bounds. The end is unknown, but half of all outages that have lasted a given time
+    last no longer than that again (J. R. Gott, Nature 363, 1993).
+    """
+    return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s(fingerprint))))
+
+
+async def set_retry_after(error: AppError, services: Services, job: Job) -> None:
+    """Sets the error's retry_after_s, unless it has one.
+
+    It is the time to finish the queued jobs or, without a worker, the expected end of the outage.
+    """
+    if error.retry_after_s is not None:
+        return
+    if isinstance(error, NotReadyError):
+        error.retry_after_s = outage_s(services, job.fingerprint)
+    else:
+        error.retry_after_s = await backlog_s(services, job)
+
+
+async def backlog_s(services: Services, job: Job) -> int:
+    """Whole seconds until the queue is empty; 1 when that is unknown."""
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            stats = await services.queue.stats(job.fingerprint, job.priority)
+    except (QueueUnavailableError, TimeoutError):
+        return 1
+    return retry_after_s(stats.depth_images, services.cards.images_per_s(job.fingerprint))

@@ -1,4 +1,4 @@
-"""BoundedProtocol: uvicorn's HTTP/1.1 with a bound on what comes before a request is one."""
+"""BoundedProtocol: uvicorn's HTTP/1.1 with limits on the head and on slow clients."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from app.errors import AppError, HeadTooLargeError, MalformedRequestError, Reque
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
-UNREAD_TIMEOUT_S = 30.0  # for which a client may read nothing of what it was sent
-NUMBER = Struct("i")  # what ioctl tells
+UNREAD_TIMEOUT_S = 30.0  # how long a client may read nothing of its response
+NUMBER = Struct("i")  # the result of ioctl
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses, as problems, what is not HTTP, heads that are too long, and heads that never end.
+    """Refuses bytes that are not HTTP, heads that are too long, and heads that do not end.
 
-    Uvicorn's own would wait for the rest of a head for ever and keep all of it. Clients that do
-    not read their answers are cut off (GatheringTransport).
+    Uvicorn's own protocol would wait for the rest of a head for ever and keep all of it. Clients
+    that do not read their responses are disconnected (GatheringTransport).
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Waits for the first head."""
+        """Starts the timer for the first head."""
         self._gathering = GatheringTransport(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, self._gathering))
         self._in_head = self._head_began = False
@@ -37,7 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Waits no more."""
+        """Stops all timers."""
         self._stop_waiting()
         super().connection_lost(exc)
         self._gathering.stop_watching()
@@ -49,62 +49,67 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """It is whole."""
+        """The head is complete."""
         self._in_head = False
         if self._waiting is not None:
             self._stop_waiting()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Reads on; a head that came in one piece costs nothing here."""
+        """Parses data; a head that arrives in one piece needs no timer."""
         self._head_began = False
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
-        self._head_bytes += 0 if self._head_began else len(data)  # what came before may be others'
+        self._head_bytes += (
+            0 if self._head_began else len(data)
+        )  # else data has earlier requests too
         if self._head_bytes > MAX_HEAD_BYTES:
-            most = f"request line and headers may have {MAX_HEAD_BYTES} bytes"
+            most = f"request line and headers may have at most {MAX_HEAD_BYTES} bytes"
             self._refuse(HeadTooLargeError(most, extra={"max_bytes": MAX_HEAD_BYTES}))
         elif self._waiting is None:
             self._wait_for_head()
 
     def on_response_complete(self) -> None:
-        """What is left of a body that nobody wanted has as long as a head."""
+        """Starts a timer for the rest of a body that the endpoint did not read."""
         super().on_response_complete()
         if self.cycle.more_body and self._waiting is None and not self.transport.is_closing():
             self._wait_for_head()
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered as everything else is."""
-        self._refuse(MalformedRequestError("this is not HTTP/1.1 as it should be (RFC 9112)"))
+        """Answers bytes that are not HTTP with a problem, as all errors."""
+        self._refuse(MalformedRequestError("the request is not valid HTTP/1.1 (RFC 9112)"))
 
     def _wait_for_head(self) -> None:
-        self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._waited_enough)
+        self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._on_timeout)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
 
-    def _waited_enough(self) -> None:
+    def _on_timeout(self) -> None:
         self._waiting = None
         if self._in_head:
-            told = f"the request's head was not whole after {HEAD_TIMEOUT_S:g} s"
-            self._refuse(RequestTimeoutError(told))
-        elif not self._owes_an_answer():  # nothing has come, or not the end of a body
+            late = f"the request's head was not complete after {HEAD_TIMEOUT_S:g} s"
+            self._refuse(RequestTimeoutError(late))
+        elif not self._has_request():  # no request has arrived, or not the end of a body
             self.transport.close()
 
     def _refuse(self, error: AppError) -> None:
-        """Answers and closes; where a whole request came before, its answer is the last."""
+        """Responds with the error and closes the connection.
+
+        If a request is in progress, its response is the last instead.
+        """
         self._in_head = False
-        if self._owes_an_answer():
+        if self._has_request():
             self.cycle.keep_alive = False
             self.flow.pause_reading()
         else:
-            self.transport.write(_spelt(error))
+            self.transport.write(_as_bytes(error))
             self.transport.close()
 
-    def _owes_an_answer(self) -> bool:
+    def _has_request(self) -> bool:
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return False
@@ -112,35 +117,35 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class GatheringTransport:
-    """Writes what is written in one turn of the loop at once, and watches that it is read.
+    """Sends all writes of one turn of the event loop together, and watches that the client reads.
 
-    Uvicorn writes a response's head and body each by itself: two system calls and two segments.
-    It would keep what a client never reads, and the connection, for ever.
+    Uvicorn writes the head and the body of a response separately: two system calls and two
+    segments. It would also keep what a client never reads, and the connection, for ever.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._parts: list[bytes] = []
-        self._unread_bytes = 0  # when the client was looked at last, and what was added since
+        self._unread_bytes = 0  # at the last check, and what was added since
         self._watching: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes `data` before the loop turns."""
+        """Writes `data` at the end of this turn."""
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
 
     def close(self) -> None:
-        """Closes when all is written."""
+        """Closes after everything is written."""
         self._flush()
         self._transport.close()
 
     def stop_watching(self) -> None:
-        """Whoever was to read is gone."""
+        """Stops the timer."""
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
@@ -170,18 +175,19 @@ class GatheringTransport:
             self._transport.abort()
 
     def _num_unread(self) -> int:
-        """Bytes that the client has not taken.
+        """Bytes that the client has not read.
 
-        The kernel's count too: it keeps megabytes, and takes more only when a third has gone.
+        The kernel's buffer counts too: it holds megabytes, and accepts more only when a third is
+        free.
         """
         kept = self._transport.get_write_buffer_size()
         connection = self._transport.get_extra_info("socket")
-        with suppress(OSError):  # macOS does not tell
+        with suppress(OSError):  # macOS does not support it
             kept += NUMBER.unpack(ioctl(connection.fileno(), TIOCOUTQ, bytes(NUMBER.size)))[0]
         return kept
 
 
-def _spelt(error: AppError) -> bytes:
+def _as_bytes(error: AppError) -> bytes:
     response = problem_response(error)
     headers: list[tuple[bytes, bytes]] = [*response.raw_headers, (b"connection", b"close")]
     lines = [b": ".join(header) for header in dict(headers).items()]

@@ -1,39 +1,75 @@
-"""Answers a job: from the client's own cache, from this replica's, or through the queue."""
+"""Renders the images of a request: jobs, the cache or the queue, and the response."""
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from hashlib import blake2b
+from typing import Protocol
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api.client_limits import client_of
-from app.api.connections import while_connected
-from app.api.image_cache import Picture
-from app.api.negotiation import client_has
-from app.api.retry_after import WHILE_QUEUED, tell_when
-from app.api.services import Services
-from app.jobs import Job, ModelCard, Timings
+from app.api.authentication import client_of
+from app.api.combined_files import MAKER, NamedFile
+from app.api.problems import RETRY_LATER, set_retry_after
+from app.api.requests import client_has, while_connected
+from app.api.services import EncodedFile, Services
+from app.errors import (
+    DeadlineExceededError,
+    InvalidValueError,
+    JobFailedError,
+    NotAcceptableError,
+    NotFoundError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnknownClassError,
+    UnsupportedMediaTypeError,
+)
+from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, Timings, new_id
+from app.telemetry import request_id
 
-IMMUTABLE = "public, max-age=31536000, immutable"  # what an id names
-# Class and seed name no checkpoint, so what they show changes with the model that is served.
-REVALIDATE = "public, no-cache"  # kept, but checked by its ETag before every use
-NO_STORE = "no-store"  # by chance
+IMMUTABLE = "public, max-age=31536000, immutable"  # for an image id
+# A class and seed do not name a checkpoint, so their image changes with the served model.
+REVALIDATE = "public, no-cache"  # may be stored, but its ETag must be checked before each use
+NO_STORE = "no-store"  # for a random seed
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
-PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # what a header may show as it is, besides letters and digits
+PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # characters that are not quoted in a header
+MAX_PIXELS = 2**24  # of all images of one request
+FIELDS_ERRORS = (  # of the fields of a request for images
+    InvalidValueError,
+    UnknownClassError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    RetiredCheckpointError,
+    UnsupportedMediaTypeError,
+)
+JOB_ERRORS = (
+    DeadlineExceededError,
+    JobFailedError,
+    NotReadyError,
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+)
 
 
 @dataclass(frozen=True)
-class Rendering:
-    """A picture, the tag of its bytes, and where its time went."""
+class RenderedFile:
+    """An image's file, its entity tag and the timings of its job."""
 
-    picture: Picture
+    file: EncodedFile
     etag: str
     timings: Timings = field(default_factory=Timings)
     cached: bool = False
@@ -49,21 +85,20 @@ async def respond(
     cache_control: str = IMMUTABLE,
     conditional: bool = True,
 ) -> Response:
-    """The response to `job`; `conditional` ones honour If-None-Match, without the queue.
+    """The response to `job`; if `conditional`, If-None-Match can be answered with 304.
 
-    Raises what JobClient.submit and ClientLimits.spent raise, and ClientDisconnect when nobody
-    waits any more.
+    Raises what JobClient.submit and ClientLimits.spent raise, and ClientDisconnect.
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
     if held and client_has(held, etag := entity_tag(job, card.renderer)):
-        return Response(None, 304, picture_headers(card, job, etag, cache_control))
-    [rendering], told = await render(request, services, card, [job], timeout_ms)
-    headers = picture_headers(card, job, rendering.etag, cache_control)
-    headers["Server-Timing"] = server_timing(rendering.timings, cached=rendering.cached)
-    headers |= told
+        return Response(None, 304, image_headers(card, job, etag, cache_control))
+    [rendered], limit_headers = await render(request, services, card, [job], timeout_ms)
+    headers = image_headers(card, job, rendered.etag, cache_control)
+    headers["Server-Timing"] = server_timing(rendered.timings, cached=rendered.cached)
+    headers |= limit_headers
     if job.kind == "attention-all":
-        headers["X-Attention-Shape"] = attention_shape(card, job, rendering.picture.body)
-    return Response(rendering.picture.body, 200, headers, rendering.picture.media_type)
+        headers["X-Attention-Shape"] = attention_shape(card, job, rendered.file.body)
+    return Response(rendered.file.body, 200, headers, rendered.file.media_type)
 
 
 async def render(
@@ -74,19 +109,19 @@ async def render(
     timeout_ms: int,
     *,
     counted_by: str = "n",
-) -> tuple[list[Rendering], Mapping[str, str]]:
-    """What the jobs ask for, within the client's limits, and headers that tell of these.
+) -> tuple[list[RenderedFile], Mapping[str, str]]:
+    """The files of the jobs, within the client's limits, and headers about these limits.
 
-    `counted_by` is the field of the request that says how many pictures.
+    `counted_by` is the field of the request that says how many images.
     """
     try:
         if services.limits is None:
             return await _render(request, services, card, jobs, timeout_ms), NO_HEADERS
         client, limits = client_of(request), services.limits
-        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as told:
-            return await _render(request, services, card, jobs, timeout_ms), told
-    except WHILE_QUEUED as error:
-        await tell_when(error, services, jobs[0])
+        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as headers:
+            return await _render(request, services, card, jobs, timeout_ms), headers
+    except RETRY_LATER as error:
+        await set_retry_after(error, services, jobs[0])
         raise
 
 
@@ -96,29 +131,29 @@ async def _render(
     card: ModelCard,
     jobs: Sequence[Job],
     timeout_ms: int,
-) -> list[Rendering]:
-    """From the cache, unless the client said `Cache-Control: no-cache`; else from the queue.
+) -> list[RenderedFile]:
+    """From the cache, unless the client sent `Cache-Control: no-cache`; else from the queue.
 
-    The cache is looked into for what the renderer on the model's card makes.
+    The cache is searched for files of the renderer on the model's card.
     """
     etags = [entity_tag(job, card.renderer) for job in jobs]
     anew = "no-cache" in ", ".join(request.headers.getlist("cache-control")).lower()
     kept = [None if anew else services.cache.get(etag) for etag in etags]
-    missing = [job for job, picture in zip(jobs, kept, strict=True) if picture is None]
+    missing = [job for job, file in zip(jobs, kept, strict=True) if file is None]
     if len(missing) < len(jobs):
         services.metrics.cache_hits.inc(len(jobs) - len(missing))
     made = await _render_through_queue(request, services, missing, timeout_ms) if missing else []
     services.metrics.images.labels(card.name).inc(len(jobs))
-    renderings = iter(made)
+    new_files = iter(made)
     return [
-        next(renderings) if picture is None else Rendering(picture, etag, cached=True)
-        for picture, etag in zip(kept, etags, strict=True)
+        next(new_files) if file is None else RenderedFile(file, etag, cached=True)
+        for file, etag in zip(kept, etags, strict=True)
     ]
 
 
 async def _render_through_queue(
     request: Request, services: Services, jobs: Sequence[Job], timeout_ms: int
-) -> list[Rendering]:
+) -> list[RenderedFile]:
     try:
         replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms))
     except ClientDisconnect:
@@ -126,14 +161,14 @@ async def _render_through_queue(
         raise
     made = []
     for job, reply in zip(jobs, replies, strict=True):
-        etag, picture = entity_tag(job, reply.renderer), Picture(reply.body, reply.media_type)
-        services.cache.put(etag, picture)
-        made.append(Rendering(picture, etag, reply.timings))
+        etag, file = entity_tag(job, reply.renderer), EncodedFile(reply.body, reply.media_type)
+        services.cache.put(etag, file)
+        made.append(RenderedFile(file, etag, reply.timings))
     return made
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
-    """`H,W,h,w` of all queries' maps: the card knows (h, w), the rest follows from the length."""
+    """`H,W,h,w` of all maps; (h, w) is on the card, the rest follows from the size."""
     height, width = card.attention_grids[job.layer]
     num_queries = len(body) // (MAXIMUM_BYTES + height * width)
     scale = math.isqrt(num_queries // (height * width))
@@ -146,7 +181,7 @@ def _quoted(text: str, safe: str = ":+,;=@/") -> str:
 
 
 def entity_tag(job: Job, renderer: str) -> str:
-    """A strong entity tag: image, renderer, and for an attention map a digest of what it shows."""
+    """A strong entity tag: image id, renderer, and a digest of an attention map's fields."""
     tag = f"{job.image_id}.{_quoted(renderer)}"
     if job.kind == "sample":
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
@@ -157,8 +192,8 @@ def entity_tag(job: Job, renderer: str) -> str:
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 
 
-def picture_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
-    """The headers that a picture and a 304 in its stead have in common."""
+def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
+    """The headers that an image's response and its 304 have in common."""
     image_id = job.image_id
     headers = {
         "X-Image-ID": image_id,
@@ -174,13 +209,178 @@ def picture_headers(card: ModelCard, job: Job, etag: str, cache_control: str) ->
 
 
 def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
-    """The stages in milliseconds, and what came after; all zero for a cached picture."""
-    stages = {
-        "queue": timings.queue_s,
-        "batch": timings.batch_s,
-        "model": timings.model_s,
-        "encode": timings.encode_s,
-        **more_s,
-    }
-    told = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
-    return ", ".join([*told, "cache;desc=hit"] if cached else told)
+    """The stages in milliseconds, and `more_s`; all are zero for a cached image."""
+    stages = timings.stages | more_s
+    entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
+    return ", ".join([*entries, "cache;desc=hit"] if cached else entries)
+
+
+class CombinedFile(Protocol):
+    """Several images packed into one response: grid, zip, JSON or animation."""
+
+    @property
+    def kind(self) -> str:
+        """Part of the entity tag."""
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the file."""
+
+    def make(self, images: Sequence[NamedFile]) -> bytes:
+        """The file."""
+
+
+async def respond_combined(
+    request: Request,
+    services: Services,
+    card: ModelCard,
+    jobs: Sequence[Job],
+    combined: CombinedFile,
+    *,
+    timeout_ms: int,
+    cache_control: str,
+    counted_by: str = "n",
+) -> Response:
+    """The response to `jobs` as one file; raises what `respond` raises.
+
+    `counted_by` is the field of the request that says how many images.
+    """
+    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+    rendered, limit_headers = await render(
+        request, services, card, jobs, timeout_ms, counted_by=counted_by
+    )
+    started_s = time.perf_counter()
+    files = [
+        NamedFile(job.image_id, job.seed, file.file.body)
+        for job, file in zip(jobs, rendered, strict=True)
+    ]
+    body = await combine(services, partial(combined.make, files), deadline_s)
+    etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
+    headers = image_headers(card, jobs[0], etag, cache_control)
+    del headers["Content-Location"]
+    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
+    headers["Server-Timing"] = server_timing(
+        slowest(file.timings for file in rendered),
+        cached=all(file.cached for file in rendered),
+        sheet=time.perf_counter() - started_s,
+    )
+    if combined.kind == "zip":
+        name = f"{jobs[0].image_id}x{len(jobs)}.zip"
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return Response(body, 200, headers | dict(limit_headers), combined.media_type)
+
+
+async def combine(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
+    """The result of `make`, which runs in one of the few threads for it.
+
+    `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            return await loop.run_in_executor(services.combiners, make)
+    except TimeoutError:
+        raise DeadlineExceededError(
+            "the images were rendered but not combined in time", retry_after_s=1
+        ) from None
+
+
+def combined_etag(image_id: str, combined: CombinedFile, etags: Iterable[str]) -> str:
+    """A strong entity tag of a file that combines these images."""
+    made_of = repr((combined, MAKER, *etags)).encode()
+    return f'"{image_id}.{combined.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
+
+
+def slowest(timings: Iterable[Timings]) -> Timings:
+    """The longest time of any job in each stage."""
+    stages = [(one.queue_s, one.batch_s, one.model_s, one.encode_s) for one in timings]
+    return Timings(*map(max, zip(*stages, strict=True)))
+
+
+def image_jobs(
+    services: Services,
+    card: ModelCard,
+    class_key: str,
+    *,
+    num_images: int,
+    seed: int | None,
+    class_field: str = "class",
+    truncation_thousandths: int | None = None,
+    output: Output = "png",
+    priority: Priority = "interactive",
+) -> list[Job]:
+    """A job for each image of a class; image i has the first seed plus i.
+
+    `class_field` is the field of the request that names the class.
+    Raises UnknownClassError, InvalidValueError.
+    """
+    first = Job(
+        fingerprint=card.fingerprint,
+        label=services.classes(card).label(class_key, class_field),
+        seed=first_seed(seed, num_images),
+        truncation_thousandths=truncation_thousandths,
+        output=output,
+        priority=priority,
+        request_id=request_id.get(),
+    )
+    if num_images == 1:
+        return [first]
+    refuse_too_many(services, card, num_images, priority)
+    later = range(1, num_images)
+    return [first, *(replace(first, seed=first.seed + i, job_id=new_id()) for i in later)]
+
+
+def first_seed(seed: int | None, num_images: int) -> int:
+    """The seed of the first image: as requested, or random; image i has this seed plus i.
+
+    Raises InvalidValueError if the last seed would be too large.
+    """
+    highest = MAX_SEED + 1 - num_images
+    if seed is None:
+        return secrets.randbelow(highest + 1)
+    if seed > highest:
+        raise InvalidValueError(
+            f"seed={seed} with n={num_images} exceeds the largest seed, {MAX_SEED}: "
+            f"give a seed of at most {highest}",
+            extra={"fields": ["seed", "n"]},
+        )
+    return seed
+
+
+def refuse_too_many(
+    services: Services, card: ModelCard, num_images: int, priority: Priority, field: str = "n"
+) -> None:
+    """Raises InvalidValueError for more images than one request may have.
+
+    `field` is the field of the request that says how many.
+    """
+    most = min(services.queue.limit(priority), MAX_PIXELS // card.resolution**2)
+    if num_images > most:
+        raise InvalidValueError(
+            f"{field}={num_images} is more than the {most} images of {card.resolution} px that one "
+            "request may have",
+            extra={"fields": [field]},
+        )
+
+
+def required_class(key: str | None) -> str:
+    """The class of the request; raises InvalidValueError if it has none."""
+    if key is None:
+        raise InvalidValueError(
+            "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
+            extra={"fields": ["class"]},
+        )
+    return key
+
+
+def card_of_image(services: Services, named: ImageId) -> ModelCard:
+    """The card of the model that makes this image.
+
+    Raises NotReadyError, NotFoundError, RetiredCheckpointError.
+    """
+    card = services.cards.of_fingerprint(named.prefix)
+    if named.label >= len(card.classes):
+        raise NotFoundError(
+            f"model {card.name} has {len(card.classes)} classes; there is no index {named.label}"
+        )
+    return card

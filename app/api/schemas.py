@@ -1,4 +1,4 @@
-"""What requests may say and what JSON responses look like; the OpenAPI document shows these."""
+"""The fields of requests and the JSON of responses, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import Annotated, ClassVar, Literal
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.api.request_fields import RequestFields, text_or_index, thousandths, whole_number
-from app.image_ids import MAX_SEED, MAX_TRUNCATION_THOUSANDTHS, PATTERN
-from app.jobs import FileFormat, Priority, View
+from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
+from app.queue.messages import (
+    IMAGE_ID_PATTERN,
+    MAX_SEED,
+    MAX_TRUNCATION_THOUSANDTHS,
+    FileFormat,
+    Priority,
+    View,
+)
 
 Whole = Annotated[int, BeforeValidator(whole_number)]
 Seed = Annotated[
-    Whole, Field(ge=0, le=MAX_SEED, description="Names the picture; none: the server picks one")
+    Whole, Field(ge=0, le=MAX_SEED, description="Seed of the image; none: a random one")
 ]
 Thousandths = Annotated[
     int,
@@ -24,7 +30,7 @@ Thousandths = Annotated[
             "minimum": 0.001,
             "maximum": MAX_TRUNCATION_THOUSANDTHS / 1000,
             "multipleOf": 0.001,
-            "description": "How far the latent may stray from its mean; none: as far as it likes",
+            "description": "Bound of the latent's components (truncation trick); none: unbounded",
         }
     ),
 ]
@@ -35,14 +41,14 @@ ClassKey = Annotated[
         min_length=1,
         max_length=200,
         description="Name, alias, WordNet id or index of a class; case, spaces, underscores and "
-        "hyphens do not matter",
+        "hyphens are ignored",
         examples=["golden_retriever"],
     ),
 ]
 ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
 ]
-TimeoutMs = Annotated[Whole, Field(ge=1, description="Milliseconds to wait for the answer")]
+TimeoutMs = Annotated[Whole, Field(ge=1, description="Deadline of the request in milliseconds")]
 Layout = Literal["grid", "zip", "json"]
 WalkFormat = Literal["webp", "apng", "strip"]
 FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
@@ -51,14 +57,14 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
     "jpeg": "jpeg",
     "jpg": "jpeg",
 }
-ImageName = Annotated[str, Path(pattern=rf"^{PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
+ImageName = Annotated[str, Path(pattern=rf"^{IMAGE_ID_PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
 MAX_QUERIES = 8
 Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class GenerateFields(RequestFields):
-    """One picture of a class, or several."""
+    """One image of a class, or several."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"class": "golden_retriever", "seed": 7}]}
@@ -67,82 +73,84 @@ class GenerateFields(RequestFields):
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
     model: ModelName | None = None
-    n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Pictures; the ith has seed + i")
-    format: FileFormat | None = Field(None, description="Of the pictures; beats the Accept header")
+    n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Number of images; image i has seed + i")
+    format: FileFormat | None = Field(None, description="Format of the images; overrides Accept")
     layout: Layout | None = Field(
         None,
-        description="Several pictures as a contact sheet, a zip or JSON; beats the Accept header",
+        description="How several images are combined: grid, zip or JSON; overrides Accept",
     )
-    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
+    priority: Priority = Field("interactive", description="bulk jobs give way to interactive ones")
     timeout_ms: TimeoutMs | None = None
 
 
 class ImageFields(RequestFields):
-    """A picture that has a name."""
+    """An image with an image id."""
 
     timeout_ms: TimeoutMs | None = None
 
 
 class InterpolateFields(RequestFields):
-    """Two pictures, and how to go from the one to the other."""
+    """Two images and the frames between them."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"class": "zebra", "seed": 7, "to_seed": 8}]}
     )
     class_key: ClassKey | None = Field(None, alias="class")
-    seed: Seed | None = Field(None, description="Of the first picture")
-    to_class: ClassKey | None = Field(None, description="Of the last; none: the same")
-    to_seed: Seed | None = Field(None, description="Of the last; none: the same")
+    seed: Seed | None = Field(None, description="Of the first image")
+    to_class: ClassKey | None = Field(None, description="Of the last image; none: the same")
+    to_seed: Seed | None = Field(None, description="Of the last image; none: the same")
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
-    frames: Whole = Field(16, ge=2, le=MAX_IMAGES, description="Pictures, both ends included")
-    frame_ms: Whole = Field(80, ge=10, le=10_000, description="How long each is shown")
+    frames: Whole = Field(
+        16, ge=2, le=MAX_IMAGES, description="Number of frames, both ends included"
+    )
+    frame_ms: Whole = Field(80, ge=10, le=10_000, description="Duration of a frame")
     model: ModelName | None = None
-    format: WalkFormat | None = Field(None, description="Beats the Accept header")
-    priority: Priority = Field("interactive", description="bulk gives way to what people wait for")
+    format: WalkFormat | None = Field(None, description="Overrides Accept")
+    priority: Priority = Field("interactive", description="bulk jobs give way to interactive ones")
     timeout_ms: TimeoutMs | None = None
 
 
 class AttentionFields(RequestFields):
-    """Where the generator looked when it drew some pixels of a picture."""
+    """Some pixels of an image, whose attention is returned."""
 
     repeatable: ClassVar[frozenset[str]] = frozenset({"x", "y"})
 
-    x: Coordinates = Field((), description="Column of the pixel, from the left; up to 8 of them")
-    y: Coordinates = Field((), description="Row of the pixel, from the top; as many as x")
+    x: Coordinates = Field((), description="Column of a pixel, from the left; up to 8 pixels")
+    y: Coordinates = Field((), description="Row of a pixel, from the top; one for each x")
     image: str | None = Field(
         None,
         max_length=200,
-        description="Image id; or give class and seed",
-        json_schema_extra={"pattern": f"^{PATTERN}$"},
+        description="Image id; instead of class and seed",
+        json_schema_extra={"pattern": f"^{IMAGE_ID_PATTERN}$"},
     )
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
     model: ModelName | None = None
-    view: View = Field("overlay", description="What the PNG shows")
+    view: View = Field("overlay", description="Content of the PNG")
     layer: Whole = Field(-1, description="Attention layer, counted from 0; -1: the last")
     size: Whole = Field(256, ge=32, le=1024, description="Side of the PNG in pixels")
     format: Literal["png", "json", "npy", "bin"] | None = Field(
-        None, description="Beats the Accept header; bin has all pixels at once, without x and y"
+        None, description="Overrides Accept; bin has the maps of all pixels and takes no x and y"
     )
     timeout_ms: TimeoutMs | None = None
 
 
 class ClassesFields(RequestFields):
-    """Which classes to list."""
+    """The classes to list."""
 
     q: str = Field("", max_length=200, description="Part of a name, alias or WordNet id")
     model: ModelName | None = None
 
 
 class ClassFields(RequestFields):
-    """Whose class to show."""
+    """The model of the class."""
 
     model: ModelName | None = None
 
 
 class NoFields(RequestFields):
-    """Nothing to choose."""
+    """No fields."""
 
 
 class ClassOut(BaseModel):
@@ -155,14 +163,14 @@ class ClassOut(BaseModel):
 
 
 class ClassesOut(BaseModel):
-    """The classes of a model that match."""
+    """The matching classes of a model."""
 
     model: str
     classes: list[ClassOut]
 
 
 class AttentionLayerOut(BaseModel):
-    """One attention layer: its index and the grid of its maps."""
+    """An attention layer: its index and the grid of its maps."""
 
     index: int
     height: int
@@ -170,7 +178,7 @@ class AttentionLayerOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A checkpoint that is served."""
+    """A served checkpoint."""
 
     name: str
     fingerprint: str
@@ -178,21 +186,23 @@ class ModelOut(BaseModel):
     num_classes: int
     z_dim: int
     attention_layers: list[AttentionLayerOut]
-    renderer: str = Field(description="Device kind, precision and encoder: they decide the bytes")
+    renderer: str = Field(
+        description="Device kind, precision and encoder, which determine the bytes"
+    )
     licence: str | None
     workers_ready: int
     facts: dict[str, str | int | float | bool]
 
 
 class ModelsOut(BaseModel):
-    """The checkpoints that are served, and the name of the one that answers for all."""
+    """The served checkpoints, and the name of the default one."""
 
     default: str
     models: list[ModelOut]
 
 
 class GeneratedImage(BaseModel):
-    """A picture: where it is, and its bytes."""
+    """An image with its path and its bytes."""
 
     image_id: str
     seed: int
@@ -202,7 +212,7 @@ class GeneratedImage(BaseModel):
 
 
 class GeneratedOut(BaseModel):
-    """Pictures of one class."""
+    """Images of one class."""
 
     model: str
     class_name: str = Field(alias="class")
@@ -219,13 +229,13 @@ class AttentionOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """That all is well."""
+    """The state of this replica."""
 
     status: Literal["alive", "ready"]
 
 
 class WelcomeOut(BaseModel):
-    """Where to go from here."""
+    """Links into the API."""
 
     name: str
     docs: str
@@ -234,14 +244,81 @@ class WelcomeOut(BaseModel):
 
 
 class Problem(BaseModel):
-    """What went wrong (RFC 9457); some types have further members."""
+    """An error (RFC 9457); some types have further members."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str = Field(examples=["/problems/unknown-class"])
-    title: str = Field(examples=["The model does not know this class"])
+    title: str = Field(examples=["The model has no such class"])
     status: int = Field(examples=[422])
     detail: str = Field(
         examples=["no class is called 'golden_retreiver'; did you mean golden_retriever?"]
     )
     instance: str = Field(description="The request's id, as in X-Request-ID")
+
+
+class OpenAIFields(RequestFields):
+    """Images of a class, with the fields of OpenAI's API."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "golden retriever", "n": 2}]}
+    )
+    prompt: ClassKey | None = Field(None, description="A class: name, alias, WordNet id or index")
+    model: ModelName | None = None
+    n: Whole | None = Field(None, ge=1, le=MAX_IMAGES)
+    size: str | None = Field(None, max_length=20, description="auto, or the model's own")
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None, description="Default: b64_json"
+    )
+    output_format: FileFormat | None = Field(None, description="Default: png")
+    seed: Seed | None = None
+    user: str | None = Field(None, max_length=512, description="Ignored")
+    quality: str | None = Field(None, max_length=20, description="Ignored")
+    style: str | None = Field(None, max_length=20, description="Ignored")
+    background: str | None = Field(None, max_length=20, description="Ignored")
+    moderation: str | None = Field(None, max_length=20, description="Ignored")
+
+
+class OpenAIImage(BaseModel):
+    """An image, in one of two forms."""
+
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class OpenAIImages(BaseModel):
+    """Images in their order."""
+
+    created: int
+    data: list[OpenAIImage]
+
+
+class OpenAIModel(BaseModel):
+    """A served checkpoint."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class OpenAIModels(BaseModel):
+    """The served checkpoints."""
+
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
+class OpenAIProblem(BaseModel):
+    """The members of `error`."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """An error under /v1/."""
+
+    error: OpenAIProblem

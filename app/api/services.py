@@ -1,7 +1,8 @@
-"""Services: what the handlers of one replica share, opened and closed with the application."""
+"""Services: what the endpoints of one replica share, opened and closed with the application."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -11,39 +12,82 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
-from app.api.client_limits import ClientLimits, open_limits
-from app.api.image_cache import ImageCache
 from app.errors import InvalidValueError, NotFoundError
-from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.jobs import ModelCard
-from app.model_cards import ModelCards
-from app.redis_clients import connect, connect_blocking
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient, ReplyStream
+from app.queue.connection import connect, connect_blocking
+from app.queue.messages import ModelCard
+from app.queue.rate_limit import ClientLimits, open_limits
+from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
-from app.telemetry import Metrics
-from app.tracing import Tracing
+from app.telemetry import ApiMetrics, Tracing
 
-NUM_SHEET_MAKERS = 2  # threads; each may need the memory of MAX_PIXELS several times over
+DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+OVERHEAD_BYTES = 512  # of an entry beside its body, roughly
+NUM_COMBINERS = 2  # threads; each may need several times the memory of MAX_PIXELS
 CLIENT_NAME = "sagan-api"
 
 
 @dataclass(frozen=True)
+class EncodedFile:
+    """The body of an image or attention map and its media type."""
+
+    body: bytes
+    media_type: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size in the cache."""
+        return len(self.body) + OVERHEAD_BYTES
+
+
+class ImageCache:
+    """Encoded files by entity tag, at most `max_bytes`; the least recently used are dropped."""
+
+    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.size_bytes = 0
+        self._files: OrderedDict[str, EncodedFile] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def get(self, etag: str) -> EncodedFile | None:
+        """The file with this tag, which becomes the most recently used."""
+        file = self._files.get(etag)
+        if file is not None:
+            self._files.move_to_end(etag)
+        return file
+
+    def put(self, etag: str, file: EncodedFile) -> None:
+        """Stores a file, unless it is larger than the cache, and drops others to make room."""
+        if file.size_bytes > self.max_bytes:
+            return
+        if (former := self._files.pop(etag, None)) is not None:
+            self.size_bytes -= former.size_bytes
+        self._files[etag] = file
+        self.size_bytes += file.size_bytes
+        while self.size_bytes > self.max_bytes:
+            _, dropped = self._files.popitem(last=False)
+            self.size_bytes -= dropped.size_bytes
+
+
+@dataclass(frozen=True)
 class Services:
-    """One replica's settings, its copy of the model cards, its way to the queue, its cache."""
+    """The settings, registry, job client, queue and cache of one replica."""
 
     settings: Settings
-    metrics: Metrics
+    metrics: ApiMetrics
     cards: ModelCards
     jobs: JobClient
     queue: JobQueue
-    sheet_makers: ThreadPoolExecutor
+    combiners: ThreadPoolExecutor
     limits: ClientLimits | None = None
     cache: ImageCache = field(default_factory=ImageCache)
     lookups: ClassLookups = field(default_factory=ClassLookups)
 
     def model(self, name: str | None) -> ModelCard:
-        """The card of the model that a parameter names (none: the default).
+        """The card of the model in a request (None: the default).
 
         Raises InvalidValueError, NotReadyError, RetiredCheckpointError.
         """
@@ -60,21 +104,22 @@ class Services:
         return self.lookups.of(card)
 
     def timeout_ms(self, wanted_ms: int | None) -> int:
-        """The time that a request may take; raises InvalidValueError beyond the longest."""
+        """The timeout of a request; raises InvalidValueError if it exceeds the limit."""
         if wanted_ms is None:
             return self.settings.default_timeout_ms
         if wanted_ms > (max_ms := self.settings.max_timeout_ms):
             raise InvalidValueError(
-                f"timeout_ms={wanted_ms} is more than {max_ms}", extra={"fields": ["timeout_ms"]}
+                f"timeout_ms={wanted_ms} is more than the limit, {max_ms}",
+                extra={"fields": ["timeout_ms"]},
             )
         return wanted_ms
 
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, tracing: Tracing | None
+    settings: Settings, metrics: ApiMetrics, tracing: Tracing | None
 ) -> AsyncIterator[Services]:
-    """Connects to Redis, which may be away; closes everything in reverse order."""
+    """Creates the clients of Redis, which may be unreachable; closes all in reverse order."""
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     client = connect(url, CLIENT_NAME, timeout_s=timeout_s)
     blocking = connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s)
@@ -87,21 +132,21 @@ async def open_services(
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards, tracing)
     limits = open_limits(client, settings)
-    sheet_makers = ThreadPoolExecutor(NUM_SHEET_MAKERS, "sheet")
+    combiners = ThreadPoolExecutor(NUM_COMBINERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
         ):
-            yield Services(settings, metrics, cards, jobs, queue, sheet_makers, limits)
+            yield Services(settings, metrics, cards, jobs, queue, combiners, limits)
     finally:
         if limits is not None:
             await limits.close()
-        sheet_makers.shutdown(wait=False, cancel_futures=True)
+        combiners.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()
 
 
 def services_of(request: Request) -> Services:
-    """What the lifespan yielded for this request."""
+    """The services of the application, from the request's state."""
     return cast(Services, request.state.services)

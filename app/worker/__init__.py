@@ -1,1 +1,1 @@
-"""The process that holds a model and a device, and answers jobs from the queue."""
+"""The worker process: holds the models on a device and runs the jobs of the queue."""

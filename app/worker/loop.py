@@ -4,38 +4,90 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from dataclasses import replace
 
-from app.batches import Claimed
 from app.errors import QueueTooOldError, QueueUnavailableError
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims, Launch
-from app.jobs import told_of
-from app.redis_clients import check_version
+from app.queue.connection import check_version
+from app.queue.consumer import JobClaims, Launch
+from app.queue.messages import WorkerStatus, log_fields
+from app.queue.registry import Heartbeats
+from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
-from app.telemetry import DeviceMetrics, Metrics
-from app.tracing import Tracing
-from app.worker.answering import Answering
-from app.worker.backlog import Backlog
-from app.worker.batch_limit import BatchLimit, is_out_of_memory
-from app.worker.device import Device, DeviceLostError
-from app.worker.presence import Presence
+from app.telemetry import Tracing, WorkerMetrics
+from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
 from app.worker.renderer import Renderer
+from app.worker.replies import ReplySender
 
 logger = logging.getLogger(__name__)
-CLAIM_WAIT_S = 0.25  # also how long a worker that stops may still wait for a job
+CLAIM_WAIT_S = 0.25  # how long a claim waits for a job, also while the worker stops
 RETRY_S = 0.2
-MAX_UNANSWERED_BATCHES = 2
-MAX_FAILURES = 2  # of batches that a job was in, the last one its own, before it is given up
+MAX_UNANSWERED_BATCHES = 2  # with more, the device waits for the encoders
+MAX_FAILURES = 2  # failed batches of a job, the last one alone, after which it is given up
 FORGET_CONSUMER_S = 120.0
-LAST_ANSWERS_S = 1.0  # for what was drawn before the device was lost
+LAST_ANSWERS_S = 1.0  # for the replies to earlier batches when the device is lost
+
+
+class Presence:
+    """Sends heartbeats until it `ended`, for all `renderers` but those `retiring`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        heartbeats: Heartbeats,
+        replies: ReplySender,
+        renderers: Mapping[str, Renderer],
+        retiring: Set[str],
+    ) -> None:
+        self.settings = settings
+        self.heartbeats = heartbeats
+        self.replies = replies
+        self.renderers, self.retiring = renderers, retiring
+        self.ended = False
+        self._images_per_s = 0.0
+
+    def observe_batch(self, num_images: int, model_s: float) -> None:
+        """Updates the throughput of the device with a forward pass."""
+        speed = num_images / max(model_s, 1e-6)
+        self._images_per_s = 0.8 * (self._images_per_s or speed) + 0.2 * speed
+
+    async def beat(self) -> None:
+        """Sends a heartbeat and refreshes the held jobs.
+
+        Raises QueueUnavailableError, RendererMismatchError.
+        """
+        cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]
+        status = WorkerStatus(
+            fingerprints=tuple(card.fingerprint for card in cards),
+            device=self.settings.device,
+            pid=os.getpid(),
+            images_per_s=self._images_per_s,
+        )
+        await self.replies.claims.refresh(self.replies.held.values())
+        await self.heartbeats.beat(status, cards)
+
+    async def beat_until_ended(self) -> None:
+        """Sends heartbeats; raises RendererMismatchError."""
+        while not self.ended:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            try:
+                await self.beat()
+            except QueueUnavailableError as error:
+                logger.warning("no heartbeat: %s", error.with_cause)
+
+    async def withdraw(self) -> None:
+        """Removes this worker from the registry, if Redis is reachable."""
+        try:
+            await self.heartbeats.withdraw()
+        except QueueUnavailableError:
+            logger.warning("cannot withdraw from the registry: the heartbeat will expire")
 
 
 class WorkerLoop:
-    """One worker: while the device draws a batch, the next is claimed and the last encoded."""
+    """Runs one worker: while the device runs a batch, the next is claimed and the last encoded."""
 
     def __init__(
         self,
@@ -43,36 +95,34 @@ class WorkerLoop:
         renderers: Sequence[Renderer],
         claims: JobClaims,
         heartbeats: Heartbeats,
-        metrics: Metrics,
+        metrics: WorkerMetrics,
         tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
         self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
-        self.retiring: set[str] = set()  # fingerprints that are drawn but no longer shown
+        self.retiring: set[str] = set()  # fingerprints that are served but no longer registered
         self.claims = claims
         self.metrics = metrics
-        self.device_metrics = DeviceMetrics(metrics, settings.max_batch_images)
         self.stopping = asyncio.Event()
         self.device = Device(settings.watchdog_s)
-        self.answering = Answering(claims, metrics, tracing)
-        self.presence = Presence(
-            settings, heartbeats, self.answering, self.renderers, self.retiring
-        )
+        self.replies = ReplySender(claims, metrics, tracing)
+        self.presence = Presence(settings, heartbeats, self.replies, self.renderers, self.retiring)
         self.backlog = Backlog()
         self.limit = BatchLimit(settings.max_batch_images)
         self._group: asyncio.TaskGroup | None = None
-        self._answers: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
         self._last_batch_images = 0
 
     def stop(self) -> None:
-        """Claims no more; `run` returns when what is claimed has been answered."""
+        """Stops claiming; `run` returns when all claimed jobs have been answered."""
         self.stopping.set()
-        self.backlog.tell()
+        self.backlog.notify()
 
     async def run(self) -> None:
-        """Serves until `stop`; raises RendererMismatchError, in a group when it has served.
+        """Serves until `stop`.
 
-        Raises DeviceLostError in a group; what is held then stays pending.
+        Raises RendererMismatchError, in an exception group if it has served before. Raises
+        DeviceLostError in a group; the held jobs then stay pending.
         """
         await self._start()
         async with asyncio.TaskGroup() as group:
@@ -82,14 +132,14 @@ class WorkerLoop:
                 group.create_task(self.presence.beat_until_ended()),
                 group.create_task(self._reclaim_until_stopped()),
             ]
-            await self._draw_until_drained(claiming)
+            await self._render_until_drained(claiming)
             self.presence.ended = True  # a cancel alone can get lost in Python 3.11's wait_for
             for task in background:
                 task.cancel()
         await self.presence.withdraw()
 
     async def _start(self) -> None:
-        """Shows this worker and takes over from its predecessor, once Redis is there."""
+        """Registers this worker and takes over its predecessor's jobs, once Redis is reachable."""
         while not self.stopping.is_set():
             try:
                 await check_version(self.claims.client)
@@ -102,7 +152,7 @@ class WorkerLoop:
                 logger.warning("waiting for Redis: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
             else:
-                logger.info("ready", extra={"consumer": self.claims.consumer})
+                logger.info("ready", extra={"worker_id": self.claims.worker_id})
                 return
 
     async def _claim_until_stopped(self) -> None:
@@ -114,25 +164,25 @@ class WorkerLoop:
             try:
                 room = max_images - len(self.backlog)
                 self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
-                await asyncio.sleep(0)  # an idle device asks Redis first
+                await asyncio.sleep(0)  # an idle device launches before the next claim
             except QueueUnavailableError as error:
                 logger.warning("cannot claim: %s", error.with_cause)
                 await asyncio.sleep(RETRY_S)
 
-    async def _draw_until_drained(self, claiming: asyncio.Task[None]) -> None:
-        claiming.add_done_callback(lambda _: self.backlog.tell())
+    async def _render_until_drained(self, claiming: asyncio.Task[None]) -> None:
+        claiming.add_done_callback(lambda _: self.backlog.notify())
         while self.backlog or not claiming.done():
             if not self.backlog:
                 await self.backlog.change()
                 await self._linger()
                 continue
-            await self._draw(self.backlog.take(self.limit.max_images))
-        await asyncio.gather(*self._answers)
+            await self._render(self.backlog.take(self.limit.max_images))
+        await asyncio.gather(*self._sending)
 
     async def _linger(self) -> None:
-        """Gives a batch that the idle device would take at once a moment to grow.
+        """Gives a batch that would start on the idle device at once some time to grow.
 
-        Not where the last batch was of one: a lone client would only wait.
+        It does not wait if the last batch had one image: a lone client would only lose time.
         """
         if self._last_batch_images < 2:
             return
@@ -148,56 +198,58 @@ class WorkerLoop:
                 return
 
     def _add(self, jobs: Sequence[Claimed]) -> None:
-        self.backlog.add(self.answering.hold(jobs))
+        self.backlog.add(self.replies.hold(jobs))
 
-    async def _draw(self, batch: list[Claimed]) -> None:
+    async def _render(self, batch: list[Claimed]) -> None:
         try:
             launch = await self.claims.launch(batch)
         except QueueUnavailableError:
-            self.backlog.give_back([replace(claimed, launch_lost=True) for claimed in batch])
+            self.backlog.put_back([replace(claimed, launch_lost=True) for claimed in batch])
             await asyncio.sleep(RETRY_S)
             return
         ready = self._sort_out(batch, launch)
         if ready:
-            await self._draw_ready(ready, launch.now_us)
-        while len(self._answers) >= MAX_UNANSWERED_BATCHES:
-            await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
+            await self._render_ready(ready, launch.now_us)
+        while len(self._sending) >= MAX_UNANSWERED_BATCHES:
+            await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
 
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
-        """Those that may run; the late and the deadly are answered, the lost let go."""
+        """The jobs that may run; answers expired and deadly jobs, and drops the others."""
         known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
-        self.answering.drop([claimed for claimed in batch if claimed.place not in known])
+        self.replies.drop([claimed for claimed in batch if claimed.place not in known])
         if launch.cancelled:
             self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
-            self._answer(self.answering.expire(launch.expired))
+            self._send(self.replies.expire(launch.expired))
         max_launches = self.settings.max_launches
         if deadly := [claimed for claimed in launch.ready if claimed.launches > max_launches]:
-            why = f"{max_launches} workers died while they drew this image"
-            self._answer(self.answering.fail(deadly, why))
+            why = f"{max_launches} workers died while they rendered this image"
+            self._send(self.replies.fail(deadly, why))
         return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
 
-    async def _draw_ready(self, ready: list[Claimed], now_us: int) -> None:
-        """The next batch is drawn as soon as this one is; this one is encoded meanwhile."""
+    async def _render_ready(self, ready: list[Claimed], now_us: int) -> None:
+        """Runs a batch; the next one runs while this one is encoded."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        drawing = self.device.draw(renderer, ready, now_us, lambda: bool(self.backlog))
-        await asyncio.wait([drawing])
-        if (error := drawing.exception()) is not None:
+        rendering = self.device.render(renderer, ready, now_us, lambda: bool(self.backlog))
+        await asyncio.wait([rendering])
+        if (error := rendering.exception()) is not None:
             await self._try_again(renderer, ready, error)
             return
-        drawn, answers = drawing.result()
+        rendered, replies = rendering.result()
         self._last_batch_images = len(ready)
-        self.presence.drew(len(ready), drawn.stages.model_s)
-        self.device_metrics.drew(len(ready), drawn.stages.model_s)
-        self._answer(self.answering.send(drawn, answers))
+        self.presence.observe_batch(len(ready), rendered.timing.model_s)
+        self.metrics.observe_batch(len(ready), rendered.timing.model_s)
+        self._send(self.replies.send(rendered, replies))
 
     async def _try_again(
         self, renderer: Renderer, batch: list[Claimed], error: BaseException
     ) -> None:
-        """In halves: one of its jobs is to blame, or they were too many. A job that fails alone,
-        and not for the first time, is given up, but none where the device is to blame."""
-        told = told_of(claimed.job for claimed in batch)
-        logger.error("a batch of %d failed", len(batch), exc_info=error, extra=told)
+        """Makes the halves of a failed batch run next: a job is at fault, or there were too many.
+
+        A job that fails alone, and not for the first time, is given up, unless the device is lost.
+        """
+        fields = log_fields(claimed.job for claimed in batch)
+        logger.error("a batch of %d failed", len(batch), exc_info=error, extra=fields)
         if len(batch) > 1 and is_out_of_memory(error):
             self.limit.lower(len(batch) // 2)
             self.backlog.halve(batch)
@@ -207,30 +259,30 @@ class WorkerLoop:
         if len(failed) > 1 or failed[0].failures < MAX_FAILURES:
             self.backlog.halve(failed)
             return
-        why = f"the image could not be drawn: {type(error).__name__}"
-        self._answer(self.answering.fail(failed, why))
+        why = f"the image could not be rendered: {type(error).__name__}"
+        self._send(self.replies.fail(failed, why))
 
     async def _end_if_device_is_lost(self, renderer: Renderer, batch: list[Claimed]) -> None:
-        """Raises DeviceLostError when it is lost, once what was drawn before is answered."""
+        """Raises DeviceLostError when the device is lost, after earlier batches were answered."""
         try:
             await self.device.raise_if_lost(renderer, batch)
         except DeviceLostError:
             self.stop()
             self.presence.ended = True  # see `run`
-            if self._answers:
-                await asyncio.wait(self._answers, timeout=LAST_ANSWERS_S)
+            if self._sending:
+                await asyncio.wait(self._sending, timeout=LAST_ANSWERS_S)
             raise
 
-    def _answer(self, answering: Coroutine[None, None, None]) -> None:
-        """Answers beside the device; a failure of the task itself ends the worker."""
+    def _send(self, sending: Coroutine[None, None, None]) -> None:
+        """Sends replies in a task; an exception of the task itself ends the worker."""
         if self._group is None:
-            raise RuntimeError("answers need a running loop")
-        task = self._group.create_task(answering)
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+            raise RuntimeError("replies can be sent only while the loop runs")
+        task = self._group.create_task(sending)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     async def _reclaim_until_stopped(self) -> None:
-        """Takes over the jobs of workers that fell silent, not all workers at one moment."""
+        """Reclaims jobs of silent workers, at random times so that workers do not coincide."""
         idle_s, max_images = self.settings.claim_idle_s, self.settings.max_batch_images
         while not self.stopping.is_set():
             try:

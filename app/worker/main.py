@@ -1,4 +1,4 @@
-"""`python -m app.worker.main`: loads the models, then serves jobs until SIGTERM."""
+"""`python -m app.worker.main`: loads the models, then runs jobs until SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from uuid import uuid4
 
 import uvloop
 
 from app.background import background
 from app.errors import QueueTooOldError
-from app.heartbeats import Heartbeats, RendererMismatchError
-from app.job_claims import JobClaims
-from app.jobs import told_of
-from app.redis_clients import connect, connect_blocking
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.messages import log_fields, new_id
+from app.queue.registry import Heartbeats, RendererMismatchError
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -29,10 +28,8 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
-from app.telemetry import Metrics, configure_logging
-from app.tracing import tracing_of
-from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError
-from app.worker.device_memory import DeviceMemory, cuda_memory
+from app.telemetry import WorkerMetrics, configure_logging, tracing_of
+from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
 from app.worker.probes import Probes, answering_probes
 from app.worker.reloading import Reloading
@@ -42,38 +39,38 @@ logger = logging.getLogger(__name__)
 
 
 def main(settings: Settings | None = None) -> int:
-    """Runs a worker with the settings given, or those of the environment; its exit status."""
+    """Runs a worker with these settings, or those of the environment; returns its exit status."""
     try:
         settings = settings or load_settings()
         url = require_redis_url(settings)
         configure_logging(settings.log_level)
         renderers = load_renderers(settings)
-    except (SettingsError, ValueError, OSError) as error:  # a checkpoint or device is not there
+    except (SettingsError, ValueError, OSError) as error:  # such as a missing checkpoint or device
         return _refuse(error)
     return uvloop.run(serve(settings, url, renderers))
 
 
 async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
-    """Serves jobs with warm `renderers` until SIGTERM or SIGINT; the exit status."""
+    """Runs jobs with warm `renderers` until SIGTERM or SIGINT; returns the exit status."""
     try:
         tracing = tracing_of(settings, "sagan-worker")
     except SettingsError as error:
         return _refuse(error)
     gc.collect()
-    gc.freeze()  # the model and torch stay: they are not looked through again and again
+    gc.freeze()  # the model and torch stay, so no collection needs to visit them
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
     blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
-    consumer = consumer_name(settings)
-    metrics = Metrics()
+    worker_id = worker_id_of(settings)
+    metrics = WorkerMetrics(settings.max_batch_images)
     claims = JobClaims(
         client,
         blocking,
-        consumer=consumer,
+        worker_id=worker_id,
         fingerprints=[renderer.card.fingerprint for renderer in renderers],
         reply_max_bytes=settings.reply_max_bytes,
         reply_ttl_s=settings.reply_ttl_s,
     )
-    heartbeats = Heartbeats(client, consumer, renderer_ttl_s=settings.renderer_ttl_s)
+    heartbeats = Heartbeats(client, worker_id, renderer_ttl_s=settings.renderer_ttl_s)
     worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics, tracing)
     if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
         metrics.registry.register(DeviceMemory(cuda_memory))
@@ -94,7 +91,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
 
 @contextmanager
 def _probed(worker: WorkerLoop) -> Iterator[None]:
-    """Answers probes meanwhile, where a port for them is set."""
+    """Answers probes inside the block, if a port for them is set."""
     settings = worker.settings
     if (port := settings.worker_metrics_port) is None:
         yield
@@ -104,7 +101,7 @@ def _probed(worker: WorkerLoop) -> Iterator[None]:
         if worker.stopping.is_set():
             return "stopping"
         silent_s = time.monotonic() - worker.presence.heartbeats.beaten_s
-        return None if silent_s < settings.claim_idle_s else "Redis took no heartbeat of late"
+        return None if silent_s < settings.claim_idle_s else "no recent heartbeat reached Redis"
 
     probes = Probes(worker.metrics.registry, asyncio.get_running_loop(), why_not_ready)
     with ExitStack() as stack:
@@ -122,7 +119,7 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        logger.info("stopping", extra={"held": len(worker.answering.held)})
+        logger.info("stopping", extra={"held": len(worker.replies.held)})
         worker.stop()
         loop.call_later(drain_s, _abandon, drain_s)
 
@@ -132,30 +129,30 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
         await worker.run()
     except (RendererMismatchError, QueueTooOldError) as error:
         return _refuse(error)
-    except ExceptionGroup as errors:  # it has served: as a restarted one it may serve again
+    except ExceptionGroup as errors:  # it has served before, so a restart may help
         if (lost := errors.subgroup(DeviceLostError)) is not None:
-            told = told_of(claimed.job for claimed in worker.answering.held.values())
-            logger.critical("%s, and this process ends", lost.exceptions[0], extra=told)
+            fields = log_fields(claimed.job for claimed in worker.replies.held.values())
+            logger.critical("%s; the process exits", lost.exceptions[0], extra=fields)
             return DEVICE_LOST_EXIT
         _, unforeseen = errors.split(RendererMismatchError)
-        logger.error("ended by %s", errors.exceptions[0], exc_info=unforeseen)
+        logger.error("the worker failed: %s", errors.exceptions[0], exc_info=unforeseen)
         return 1
     return 0
 
 
 def _abandon(drain_s: float) -> None:
-    """Ends the process though a thread may hang; what it held stays pending for another worker."""
-    logger.error("not drained within %g s", drain_s)
+    """Exits although a thread may hang; held jobs stay pending for another worker."""
+    logger.error("the jobs were not finished within %g s", drain_s)
     logging.shutdown()
     os._exit(1)
 
 
-def consumer_name(settings: Settings) -> str:
-    """The same for each process of a slot of a host, so that it finds what the last one left."""
+def worker_id_of(settings: Settings) -> str:
+    """The worker's id; with a slot it stays the same, so that a restarted worker finds its jobs."""
     host = socket.gethostname()
     if settings.worker_slot is not None:
         return f"{host}.{settings.worker_slot}"
-    return f"{host}.{os.getpid()}.{uuid4().hex[:6]}"
+    return f"{host}.{os.getpid()}.{new_id()[:6]}"
 
 
 def _refuse(error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""A worker's own HTTP: /metrics for Prometheus, /livez and /readyz for whoever watches over it."""
+"""The HTTP server of a worker: /metrics for Prometheus, /livez and /readyz for supervisors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-TURN_S = 2.0  # in which an event loop that lives gets to what it is asked
+TURN_S = 2.0  # within which a live event loop must respond
 
 
 class Probes:
-    """The WSGI application; it runs on threads beside the event loop that it asks after."""
+    """The WSGI application; it runs in threads beside the event loop that it checks."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Probes:
         return _answer(start_response, HTTPStatus.OK, path[1:])
 
     def _turns(self) -> bool:
-        """Whether the event loop gets to new work."""
+        """Whether the event loop responds."""
         turned = asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop)
         try:
             turned.result(TURN_S)
@@ -61,10 +61,10 @@ class Probes:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True  # a slow reader does not hold up the worker's end
+    daemon_threads = True  # a slow client does not delay the worker's exit
 
     def server_bind(self) -> None:
-        """Without the base's look-up of this machine's name, which may take seconds."""
+        """Skips the base's look-up of the host name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
@@ -72,12 +72,12 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _SilentHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """A line for each probe would drown the log."""
+        """Logs nothing: a line for each probe would flood the log."""
 
 
 @contextmanager
 def answering_probes(probes: Probes, host: str, port: int) -> Iterator[int]:
-    """Serves `probes` on a thread meanwhile, and yields the port; raises OSError."""
+    """Serves `probes` in a thread inside the block, and yields the port; raises OSError."""
     with make_server(host, port, probes, _Server, _SilentHandler) as server:
         threading.Thread(target=server.serve_forever, name="probes", daemon=True).start()
         try:

@@ -1,7 +1,7 @@
-"""Reloading: a checkpoint folder that changes, as a training run's does, is served anew.
+"""Reloading: when a checkpoint folder changes, as during training, the new checkpoint is served.
 
-The newer checkpoint is another model, with a stream of its own. The worker shows only the newer
-one, and goes on answering jobs of the older until the API has retired it, so that none is lost.
+The new checkpoint is another model with its own stream. The worker registers only the new one, but
+goes on running jobs of the old one until the API has retired it, so that no job is lost.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from app.worker.renderer import Renderer, load_renderer
 
 logger = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0
-RETRY_S = 2.0  # after the first failure to load what a folder holds, then twice as long each time
-MAX_RETRY_S = 60.0  # a load costs seconds of a core, and memory beside the model that is served
-MAX_RETIRING = 3  # models of the past that are held at once; newer ones wait for room
-RETIRED_MARGIN_S = 10.0  # an API replica learns of cards a little later than the worker tells
+RETRY_S = 2.0  # after the first failed load; doubles with each further one
+MAX_RETRY_S = 60.0  # a load costs seconds of a core, and memory beside the served models
+MAX_RETIRING = 3  # old models that are kept at once; newer ones wait until one is dropped
+RETIRED_MARGIN_S = 10.0  # API replicas see a new card a little later than it is registered
 
 Stamp = tuple[int, int]  # when a folder's config was written, and which file it is
-# Half of it may be there as yet; torch's own errors, as of memory, are RuntimeErrors.
+# A checkpoint may be half written; torch's own errors, such as out of memory, are RuntimeErrors.
 UNLOADABLE = (ValueError, OSError, RuntimeError, MemoryError)
 Load = Callable[[ModelSource, Settings], Renderer]
 
 
 @dataclass
 class _Source:
-    """A checkpoint that is served, its stamp, and that of what could not be loaded of late."""
+    """A served checkpoint folder, its stamp, and the stamp of the last load that failed."""
 
     source: ModelSource
     fingerprint: str
@@ -43,19 +43,19 @@ class _Source:
     retry_at_s: float = 0.0
 
     def due(self, stamp: Stamp) -> bool:
-        """Whether what the folder holds now is to be loaded: at once, unless it failed before."""
+        """Whether to load the folder: at once, unless the same content failed before."""
         if stamp == self.stamp:
             return False
         return stamp != self.failed or time.monotonic() >= self.retry_at_s
 
     def loaded(self, stamp: Stamp) -> None:
-        """What the folder holds is served."""
+        """Notes that the folder's content is served."""
         self.stamp, self.failed = stamp, None
 
     def put_off(self, stamp: Stamp, why: str) -> None:
-        """It could not be loaded: once more later, and later each time; told once."""
+        """Notes that a load failed, and plans the next try; logs the first failure."""
         if stamp != self.failed:
-            logger.warning("not reloaded, and tried again now and then: %s", why)
+            logger.warning("cannot reload, trying again later: %s", why)
             self.failed, self.retry_s = stamp, RETRY_S
         else:
             self.retry_s = min(2 * self.retry_s, MAX_RETRY_S)
@@ -63,7 +63,7 @@ class _Source:
 
 
 class Reloading:
-    """Keeps `worker` serving what the folders of its models hold now; `look` is one look."""
+    """Keeps `worker` serving the present content of its models' folders; `look` is one check."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class Reloading:
             for source, renderer in zip(settings.models, renderers, strict=True)
         ]
         self._drop_at_s: dict[str, float] = {}  # by fingerprint of a retiring model
-        self._unclaimed: set[str] = set()  # of these no more jobs are claimed
+        self._unclaimed: set[str] = set()  # fingerprints whose jobs are no longer claimed
 
     async def look(self) -> None:
-        """Waits a moment, lets go of what is retired and loads what is newer."""
+        """Waits LOOK_EVERY_S, drops retired models and loads new ones."""
         await asyncio.sleep(LOOK_EVERY_S)
         self._let_go()
         for served in self._sources:
@@ -98,7 +98,7 @@ class Reloading:
                 served.loaded(stamp)
 
     async def _renew(self, served: _Source) -> None:
-        """Loads and warms on a thread of its own, while the device goes on drawing.
+        """Loads and warms up a checkpoint in a thread while the device goes on with jobs.
 
         Raises one of UNLOADABLE, or QueueUnavailableError.
         """
@@ -108,7 +108,7 @@ class Reloading:
             return
         await self._take_on(renderer)
         served.fingerprint = newer
-        self._drop_at_s.pop(newer, None)  # one that is back before it was retired
+        self._drop_at_s.pop(newer, None)  # it may have come back before it was retired
         self._unclaimed.discard(newer)
         if all(other.fingerprint != older for other in self._sources):
             self.worker.retiring.add(older)
@@ -118,16 +118,16 @@ class Reloading:
         logger.info("%s is now %s, was %s", renderer.card.name, newer[:12], older[:12])
 
     async def _take_on(self, renderer: Renderer) -> None:
-        """Its jobs are claimed only once it can be drawn, and told of only with the next beat."""
+        """Claims jobs of a model once it can run them; the next heartbeat registers it."""
         fingerprint = renderer.card.fingerprint
         self.worker.renderers[fingerprint] = renderer
         self.worker.retiring.discard(fingerprint)
         await self.worker.claims.add(fingerprint)
 
     def _let_go(self) -> None:
-        """Claims no more jobs of retired models, then drops those of which none is held."""
+        """Stops claiming jobs of retired models, and drops models of which no job is held."""
         worker, now_s = self.worker, time.monotonic()
-        held = {claimed.job.fingerprint for claimed in worker.answering.held.values()}
+        held = {claimed.job.fingerprint for claimed in worker.replies.held.values()}
         for fingerprint in self._unclaimed - held:
             del self._drop_at_s[fingerprint], worker.renderers[fingerprint]
             worker.retiring.discard(fingerprint)
@@ -135,11 +135,11 @@ class Reloading:
         for fingerprint, at_s in self._drop_at_s.items():
             if at_s < now_s:
                 worker.claims.remove(fingerprint)
-                self._unclaimed.add(fingerprint)  # a read on its way may still bring some
+                self._unclaimed.add(fingerprint)  # a claim under way may still return some
 
 
 def stamp_of(source: ModelSource) -> Stamp | None:
-    """What changes when another checkpoint takes a folder's place; None for what is no folder."""
+    """Changes when a folder's checkpoint is replaced; None for what is not a folder."""
     if source.location is None or not Path(source.location).is_dir():
         return None
     from model.checkpoint import CONFIG_FILE, CheckpointError, checkpoint_folder

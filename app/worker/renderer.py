@@ -1,39 +1,31 @@
-"""Renderer: draws jobs with one checkpoint and encodes what was drawn."""
+"""Renderer: runs jobs on one checkpoint and encodes the outputs."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.jobs import FileFormat, Job, ModelCard, ModelClass, View
+from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
+
+if TYPE_CHECKING:
+    from model.sampling.sampler import Sampler, WholeAttention
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)
 
 
-class WholeAttention(Protocol):
-    """What every pixel attended to; see model.sampler.WholeAttention."""
-
-    @property
-    def maxima(self) -> Weights:
-        """(H·W,)."""
-
-    @property
-    def levels(self) -> NDArray[np.uint8]:
-        """(H·W, h·w)."""
-
-
 @dataclass(frozen=True)
-class Drawing:
-    """What the device made of one job."""
+class DeviceOutput:
+    """What the device computed for one job: pixels, attention weights, or both."""
 
     pixels: Pixels | None
     weights: Weights | None = None
@@ -41,102 +33,41 @@ class Drawing:
 
 
 class Renderer(Protocol):
-    """What the worker's loop needs of a model; `draw` and `encode` run on threads of their own."""
+    """What the worker's loop needs of a model; `render` and `encode` run in different threads."""
 
     @property
     def card(self) -> ModelCard:
-        """What the API is told of this model."""
+        """The card that the worker registers for this model."""
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
-        """One drawing a job, in one forward pass: many samples, or one attention map."""
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
+        """One output a job, in one forward pass: many samples, or one attention map."""
 
-    def encode(self, job: Job, drawing: Drawing) -> bytes:
-        """The body of the reply, in the job's output."""
-
-
-class SamplerLike(Protocol):
-    """The part of model.Sampler that serving uses."""
-
-    @property
-    def renderer(self) -> str:
-        """Device kind, precision and kernels."""
-
-    def sample(
-        self,
-        labels: Sequence[int],
-        seeds: Sequence[int],
-        truncation: float | Sequence[float | None] | None = None,
-    ) -> Pixels:
-        """(B, H, W, 3)."""
-
-    def attention(
-        self,
-        label: int,
-        seed: int,
-        queries: Sequence[tuple[int, int]],
-        truncation: float | None = None,
-        layer: int = -1,
-    ) -> Weights:
-        """(Q, h, w)."""
-
-    def sample_with_attention(
-        self,
-        label: int,
-        seed: int,
-        queries: Sequence[tuple[int, int]],
-        truncation: float | None = None,
-        layer: int = -1,
-    ) -> tuple[Pixels, Weights]:
-        """(H, W, 3) and (Q, h, w), in one pass."""
-
-    def render(self, z: Weights, class_weights: Weights) -> Pixels:
-        """(B, H, W, 3) of (B, z_dim) latents and (B, num_classes) weights."""
-
-    def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
-    ) -> WholeAttention:
-        """What every pixel attended to."""
-
-
-class Pictures(Protocol):
-    """The part of model.pictures that serving uses."""
-
-    ENCODER: str
-
-    def encode(self, pixels: Pixels, file_format: FileFormat) -> bytes:
-        """A picture file."""
-
-    def attention_picture(
-        self,
-        pixels: Pixels,
-        weights: Weights,
-        queries: Sequence[tuple[int, int]],
-        view: View,
-        size_px: int,
-    ) -> Pixels:
-        """The maps as a picture."""
+    def encode(self, job: Job, output: DeviceOutput) -> bytes:
+        """The body of the reply, in the job's output format."""
 
 
 class SamplerRenderer:
-    """The Renderer of a real model."""
+    """The Renderer of a SAGAN checkpoint."""
 
-    def __init__(self, sampler: SamplerLike, pictures: Pictures, card: ModelCard) -> None:
+    def __init__(self, sampler: Sampler, card: ModelCard) -> None:
+        from model.pictures import attention_picture, encode
+
         self.sampler = sampler
-        self.pictures = pictures
         self.card = card
+        self._encode, self._attention_picture = encode, attention_picture
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
         if jobs[0].kind == "frame":
-            return [Drawing(self._frame(job)) for job in jobs]
+            return [DeviceOutput(self._frame(job)) for job in jobs]
         if jobs[0].kind != "sample":
             return [self._attend(job) for job in jobs]
         pixels = self._sample(jobs)
-        return [Drawing(image) for image in pixels]
+        return [DeviceOutput(image) for image in pixels]
 
-    def encode(self, job: Job, drawing: Drawing) -> bytes:
+    def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """See Renderer."""
-        pixels, weights, whole = drawing.pixels, drawing.weights, drawing.whole
+        pixels, weights, whole = output.pixels, output.weights, output.whole
         if whole is not None:
             return whole.maxima.astype("<f4").tobytes() + whole.levels.tobytes()
         if weights is not None and job.output == "npy":
@@ -146,14 +77,14 @@ class SamplerRenderer:
         if weights is not None and job.output == "json":
             return self._document(job, weights)
         if pixels is None:
-            raise ValueError(f"a job of output {job.output!r} was drawn without its image")
+            raise ValueError(f"a job of output {job.output!r} was rendered without its image")
         if weights is not None:
             size_px = job.size_px or self.card.resolution
-            pixels = self.pictures.attention_picture(
+            pixels = self._attention_picture(
                 pixels, weights, job.queries, view=job.view, size_px=size_px
             )
         if job.output in ("png", "webp", "jpeg"):
-            return self.pictures.encode(pixels, job.output)
+            return self._encode(pixels, job.output)
         return pixels.tobytes()
 
     def _sample(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
@@ -173,14 +104,14 @@ class SamplerRenderer:
         weights[0, job.to_label] += part
         return np.asarray(self.sampler.render(between(start, end, part)[None], weights)[0])
 
-    def _attend(self, job: Job) -> Drawing:
+    def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":
             whole = self.sampler.whole_attention(job.label, job.seed, job.truncation, job.layer)
-            return Drawing(None, whole=whole)
+            return DeviceOutput(None, whole=whole)
         asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
         if job.output != "png":
-            return Drawing(None, self.sampler.attention(*asked))
-        return Drawing(*self.sampler.sample_with_attention(*asked))
+            return DeviceOutput(None, self.sampler.attention(*asked))
+        return DeviceOutput(*self.sampler.sample_with_attention(*asked))
 
     def _document(self, job: Job, weights: Weights) -> bytes:
         document = {
@@ -193,15 +124,15 @@ class SamplerRenderer:
 
 
 def load_renderers(settings: Settings) -> list[SamplerRenderer]:
-    """The renderers of all models that are set, warm.
+    """The warm renderers of all models in the settings.
 
-    Raises ValueError or OSError when a checkpoint or the device is not there.
+    Raises ValueError or OSError when a checkpoint or the device is missing.
     """
     return [load_renderer(source, settings) for source in settings.models]
 
 
 def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
-    """The warm renderer of one model; raises as `load_renderers`."""
+    """The warm renderer of one model; raises what `load_renderers` raises."""
     from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
     from model.checkpoint import DEFAULT_NAME
 
@@ -220,8 +151,13 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,
     )
-    return SamplerRenderer(sampler, pictures, card)
+    return SamplerRenderer(sampler, card)
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:
-    return {k: v for k, v in facts.items() if isinstance(v, str | int | float | bool)}
+    """The facts that JSON can carry: texts and finite numbers."""
+    return {
+        name: value
+        for name, value in facts.items()
+        if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    }

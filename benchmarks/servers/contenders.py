@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from benchmarks.load import Address, Write, ask_once
 
 START_S = 120.0
@@ -65,7 +65,7 @@ def sagan(
     """This project: API, workers and Redis as `sagan serve` runs them."""
 
     def start(port: int, stack: ExitStack) -> dict[str, int]:
-        redis = stack.enter_context(EmbeddedRedis())
+        redis = stack.enter_context(PrivateRedis())
         environment = {
             "SAGAN_REDIS_URL": redis.url,
             "SAGAN_PORT": str(port),

@@ -6,16 +6,17 @@ Run: python -m benchmarks.servers.sagan_worker, with the environment of any work
 from __future__ import annotations
 
 import sys
+from typing import cast
 
 import uvloop
 
-from app.jobs import ModelCard, ModelClass
+from app.queue.messages import ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve
 from app.worker.renderer import SamplerRenderer
 from benchmarks.servers.trivial import NUM_CLASSES, RESOLUTION, Z_DIM, TrivialSampler
-from model import pictures
+from model import Sampler, pictures
 
 CARD = ModelCard(
     name="trivial",
@@ -30,5 +31,5 @@ CARD = ModelCard(
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings.log_level)
-    renderer = SamplerRenderer(TrivialSampler(), pictures, CARD)
+    renderer = SamplerRenderer(cast("Sampler", TrivialSampler()), CARD)
     sys.exit(uvloop.run(serve(settings, require_redis_url(settings), [renderer])))

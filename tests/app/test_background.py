@@ -29,7 +29,7 @@ async def test_a_turn_that_fails_is_logged_and_the_next_follows(
     async with background(turn, "test"), asyncio.timeout(1):
         await third.wait()
     assert turns == 3
-    assert "test: a turn failed" in caplog.text
+    assert "test failed and is tried again" in caplog.text
     assert "TypeError: turn 2" in caplog.text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.errors import (
-    ANSWERS,
+    WORKER_ERRORS,
     AppError,
     JobFailedError,
     QueueFullError,
@@ -31,7 +31,7 @@ def test_every_error_has_a_slug_of_its_own_and_a_status() -> None:
 
 def test_a_workers_answer_becomes_the_error_it_names() -> None:
     """An unknown slug, of a newer worker perhaps, is a failed job."""
-    assert all(type(from_slug(slug, "why")) is kind for slug, kind in ANSWERS.items())
+    assert all(type(from_slug(slug, "why")) is kind for slug, kind in WORKER_ERRORS.items())
     assert isinstance(from_slug("new", "why"), JobFailedError)
 
 

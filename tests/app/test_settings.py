@@ -38,7 +38,7 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_defaults(
         ("SAGAN_PORT", "70000", "less than or equal to 65535"),
         ("SAGAN_DEVICE", "gpu", "'auto', 'cuda', 'mps' or 'cpu'"),
         ("SAGAN_MODEL", "=x", "NAME=DIR"),
-        ("SAGAN_MODEL", "a=x,a=y", "a name of its own"),
+        ("SAGAN_MODEL", "a=x,a=y", "the same name"),
         ("SAGAN_REPLY_TTL_S", "1", "greater than or equal to 5"),
         ("SAGAN_MAX_BATCH_IMAGES", "0", "greater than or equal to 1"),
     ],
@@ -108,7 +108,9 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_sentinel_url_is_refused_with_what_to_give_instead() -> None:
     """In one line, without the password."""
-    with pytest.raises(SettingsError, match=r"a Sentinel is not asked; give the redis://") as error:
+    with pytest.raises(
+        SettingsError, match=r"a Sentinel cannot be used; give the redis://"
+    ) as error:
         load_settings(redis_url="redis+sentinel://:secret@host:26379/mymaster")
     assert "secret" not in str(error.value)
 

@@ -7,7 +7,7 @@ import logging
 
 from prometheus_client import generate_latest
 
-from app.telemetry import DeviceMetrics, JsonFormatter, Metrics, request_id
+from app.telemetry import ApiMetrics, JsonFormatter, WorkerMetrics, request_id
 
 
 def test_a_log_line_is_json_with_the_request_id() -> None:
@@ -27,7 +27,7 @@ def test_a_log_line_is_json_with_the_request_id() -> None:
 
 def test_metrics_of_two_processes_do_not_meet() -> None:
     """Each has a registry of its own, so tests can have as many as they like."""
-    first, second = Metrics(), Metrics()
+    first, second = ApiMetrics(), ApiMetrics()
     first.observe_job("bulk", queue_s=0.004, batch_s=0, model_s=0.04, encode_s=0.001, batch_size=8)
     text = generate_latest(first.registry).decode()
     assert 'sagan_queue_seconds_bucket{le="0.005",priority="bulk"} 1.0' in text
@@ -35,11 +35,16 @@ def test_metrics_of_two_processes_do_not_meet() -> None:
     assert 'priority="bulk"' not in generate_latest(second.registry).decode()
 
 
-def test_only_a_worker_has_metrics_of_its_device() -> None:
-    """How full its batches were, how long it was busy; an API would show them empty for ever."""
-    worker, api = Metrics(), Metrics()
-    DeviceMetrics(worker, max_batch_images=16).drew(8, model_s=0.25)
-    text = generate_latest(worker.registry).decode()
-    assert 'sagan_batch_fill_ratio_bucket{le="0.5"} 1.0' in text
-    assert "sagan_device_busy_seconds_total 0.25" in text
-    assert "sagan_batch_fill_ratio" not in generate_latest(api.registry).decode()
+def test_neither_process_exports_what_only_the_other_counts() -> None:
+    """Such a series would stay 0 for ever and look like a fact."""
+    worker, api = WorkerMetrics(max_batch_images=16), ApiMetrics()
+    worker.observe_batch(8, model_s=0.25)
+    workers, apis = (generate_latest(one.registry).decode() for one in (worker, api))
+    assert 'sagan_batch_fill_ratio_bucket{le="0.5"} 1.0' in workers
+    assert "sagan_device_busy_seconds_total 0.25" in workers
+    for name in ("sagan_batch_fill_ratio", "sagan_reclaimed_total", 'stage="model"'):
+        assert name in workers
+        assert name not in apis
+    for name in ("sagan_cache_hits_total", "sagan_dead_letters", 'stage="queue"'):
+        assert name in apis
+        assert name not in workers

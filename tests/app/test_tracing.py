@@ -13,12 +13,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from app.api.main import create_app
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.redis_clients import connect_blocking
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.registry import Heartbeats
 from app.settings import Settings
-from app.telemetry import Metrics
-from app.tracing import Tracing, tracing_of
+from app.telemetry import Tracing, WorkerMetrics, tracing_of
 from app.worker.loop import WorkerLoop
 from tests.app.api.started_app import started, until_ready
 from tests.app.worker.started_worker import FAST, running
@@ -51,10 +50,10 @@ async def test_a_request_and_the_stages_of_its_job_are_one_trace(
 ) -> None:
     """That of the client, over the API, the queue and the worker; each stage as long as it took."""
     blocking = connect_blocking(redis_url, "one", timeout_s=2)
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     beats = Heartbeats(client, "one", renderer_ttl_s=30)
     renderer = FakeRenderer(draw_s=0.05)
-    worker = WorkerLoop(FAST, [renderer], claims, beats, Metrics(), tracing)
+    worker = WorkerLoop(FAST, [renderer], claims, beats, WorkerMetrics(4), tracing)
     app = create_app(Settings(redis_url=SecretStr(redis_url)), tracing)
     async with running(worker), started(app) as api:
         await until_ready(api)
@@ -100,7 +99,7 @@ def test_tracing_is_off_unless_an_endpoint_is_set(monkeypatch: pytest.MonkeyPatc
 def test_what_is_off_is_not_even_loaded() -> None:
     """Importing the exporter would cost every start of an API."""
     code = (
-        "import sys, app.api.main, app.job_claims\n"
+        "import sys, app.api.main, app.queue.consumer\n"
         "print([n for n in sys.modules if n.startswith(('opentelemetry.exporter', "
         "'opentelemetry.instrumentation'))])"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from tests.docker.dashboards import DOCKER
 from tests.integration.service import Service
 
@@ -50,7 +50,7 @@ class ObservedService:
 
     def __enter__(self) -> ObservedService:
         with ExitStack() as stack:
-            redis = stack.enter_context(EmbeddedRedis(self.folder / "redis"))
+            redis = stack.enter_context(PrivateRedis(self.folder / "redis"))
             self.service = Service(
                 *("--redis-url", redis.url, "--max-queue-images", "16"),
                 SAGAN_WORKER_METRICS_PORT=str(self.ports["worker"]),

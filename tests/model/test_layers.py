@@ -195,3 +195,18 @@ def test_every_layer_of_both_networks_is_normalised_but_the_class_gains() -> Non
     )
     weights = [n for n, _ in discriminator.named_parameters() if n.endswith("weight")]
     assert len(weights) == len(list(spectral_norm_layers(discriminator)))
+
+
+def test_class_and_latent_start_with_equal_parts_in_a_conditional_norm() -> None:
+    """Each moves a gain around 1, and a bias around 0, by half in the standard deviation."""
+    config = GeneratorConfig(
+        resolution=32, base_channels=64, num_classes=50, conditional_latent=True
+    )
+    norm = Generator(config).blocks[0].norm1
+    assert isinstance(norm, ConditionalBatchNorm2d)
+    assert norm.latent_gain is not None
+    assert norm.latent_bias is not None
+    z = torch.randn(500, config.z_dim)
+    for part in (norm.gain.weight - 1, norm.bias.weight, norm.latent_gain(z), norm.latent_bias(z)):
+        assert part.mean().item() == pytest.approx(0, abs=0.05)
+        assert part.std().item() == pytest.approx(0.5, rel=0.05)

@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 from PIL import Image
 
-from app.batches import Claimed
-from app.heartbeats import Heartbeats, WorkerStatus
-from app.job_claims import JobClaims
-from app.jobs import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings
-from app.redis_clients import connect, connect_blocking
+from app.queue.connection import connect, connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.messages import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings, WorkerStatus
+from app.queue.registry import Heartbeats
+from app.queue.scheduling import Claimed
 
 CARD = ModelCard(
     name="animals",
@@ -57,7 +57,7 @@ class FakeWorker:
             connect_blocking(self.url, "worker", timeout_s=2.0) as blocking,
         ):
             claims = JobClaims(
-                client, blocking, consumer=self.name, fingerprints=[self.card.fingerprint]
+                client, blocking, worker_id=self.name, fingerprints=[self.card.fingerprint]
             )
             beats = Heartbeats(client, self.name, renderer_ttl_s=30)
             await claims.join()

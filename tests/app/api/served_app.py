@@ -31,7 +31,7 @@ async def served(app: FastAPI, settings: Settings, *, ready: bool = False) -> As
         )
         port = int(server.sockets[0].getsockname()[1])
         try:
-            await _until_known(port, "ready" if ready else "no worker is warm")
+            await _until_known(port, "ready" if ready else "no worker is ready")
             yield port
         finally:
             server.close()

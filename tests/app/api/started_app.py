@@ -94,7 +94,7 @@ async def until_redis_answers(client: httpx.AsyncClient) -> None:
     """Waits until the application knows that there is a Redis, and no worker."""
 
     async def known() -> bool:
-        return bool((await client.get("/readyz")).json()["detail"] == "no worker is warm")
+        return bool((await client.get("/readyz")).json()["detail"] == "no worker is ready")
 
     await eventually(known)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.api.class_lookup import ClassLookup, ClassLookups, normalized
 from app.errors import UnknownClassError
-from app.jobs import ModelClass
+from app.queue.messages import ModelClass
 from tests.app.api.fake_worker import CARD
 
 LOOKUP = ClassLookup(CARD.classes)

@@ -41,7 +41,7 @@ def test_errors_to_retry_after_are_documented_with_the_header(document: dict[str
     for _, operation in operations(document):
         for status in {"429", "503", "504"} & set(operation["responses"]):
             header = operation["responses"][status]["headers"]["Retry-After"]
-            assert ("backlog" in header["description"]) == (status == "429")
+            assert ("finished the queue" in header["description"]) == (status == "429")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.api import request_fields
+from app.api import requests
 from app.api.main import create_app
 from app.api.middleware import MAX_BODY_BYTES
-from app.embedded_redis import EmbeddedRedis
+from app.local.private_redis import PrivateRedis
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import eventually, started, until_ready
@@ -71,7 +71,7 @@ async def test_a_body_that_never_ends_is_waited_for_no_longer(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408, and the connection with the rest of it is closed."""
-    monkeypatch.setattr(request_fields, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(requests, "BODY_TIMEOUT_S", 0.05)
 
     async def drip() -> AsyncIterator[bytes]:
         yield b"{"
@@ -149,7 +149,7 @@ async def test_a_retired_checkpoint_is_gone(
 
 async def test_when_redis_goes_away_the_queue_is_unavailable(settings: Settings) -> None:
     """503, while /livez and /metrics answer; when it is back, so is the service."""
-    with EmbeddedRedis() as server:
+    with PrivateRedis() as server:
         app = create_app(settings.model_copy(update={"redis_url": SecretStr(server.url)}))
         async with started(app) as client:
             async with FakeWorker(server.url).running():
@@ -181,7 +181,7 @@ async def test_a_crash_is_a_problem_that_tells_nothing(
     def crash(*args: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("app.api.classes.services_of", crash)
+    monkeypatch.setattr("app.api.endpoints.classes.services_of", crash)
     response = await api.get("/classes", headers={"X-Request-ID": "abc"})
     assert response.status_code == 500
     assert "secret" not in response.text

@@ -12,13 +12,13 @@ import pytest
 from redis.asyncio import Redis
 
 from app.api.main import create_app
-from app.api.retry_after import MAX_OUTAGE_S
+from app.api.problems import MAX_OUTAGE_S
 from app.errors import QueueUnavailableError
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.redis_clients import connect_blocking
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.registry import Heartbeats
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import WorkerMetrics
 from app.worker.loop import WorkerLoop
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import eventually, services_behind, started, until_ready
@@ -34,9 +34,9 @@ def measured_worker(client: Redis, redis_url: str) -> WorkerLoop:
     """A worker that takes DRAW_S for two pictures."""
     settings = FAST.model_copy(update={"max_batch_images": BATCH})
     blocking = connect_blocking(redis_url, "one", timeout_s=2.0)
-    claims = JobClaims(client, blocking, consumer="one", fingerprints=[FINGERPRINT])
+    claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
     heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
-    return WorkerLoop(settings, [FakeRenderer(DRAW_S)], claims, heartbeats, Metrics())
+    return WorkerLoop(settings, [FakeRenderer(DRAW_S)], claims, heartbeats, WorkerMetrics(4))
 
 
 @pytest.fixture

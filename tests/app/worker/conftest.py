@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from app.heartbeats import Heartbeats
-from app.job_claims import JobClaims
-from app.job_client import JobClient
-from app.job_queue import JobQueue
-from app.model_cards import ModelCards
-from app.redis_clients import connect_blocking
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import JobClient, ReplyStream
+from app.queue.connection import connect_blocking
+from app.queue.consumer import JobClaims
+from app.queue.registry import Heartbeats, ModelCards
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.telemetry import ApiMetrics, WorkerMetrics
 from app.worker.loop import WorkerLoop
 from tests.app.worker.started_worker import FAST, Build
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
@@ -25,9 +23,9 @@ from tests.fake_renderer import FINGERPRINT, FakeRenderer
 def build(client: Redis, redis_url: str) -> Build:
     def worker(renderer: FakeRenderer, name: str = "one", settings: Settings = FAST) -> WorkerLoop:
         blocking = connect_blocking(redis_url, name, timeout_s=2.0)
-        claims = JobClaims(client, blocking, consumer=name, fingerprints=[FINGERPRINT])
+        claims = JobClaims(client, blocking, worker_id=name, fingerprints=[FINGERPRINT])
         heartbeats = Heartbeats(client, name, renderer_ttl_s=30)
-        return WorkerLoop(settings, [renderer], claims, heartbeats, Metrics())
+        return WorkerLoop(settings, [renderer], claims, heartbeats, WorkerMetrics(4))
 
     return worker
 
@@ -37,6 +35,6 @@ async def jobs(client: Redis, blocking: Redis) -> AsyncIterator[JobClient]:
     queue = JobQueue(client, max_images=64)
     cards = ModelCards(client)
     async with JobClient(
-        queue, ReplyStream(blocking, ttl_s=60), Metrics(), cards
+        queue, ReplyStream(blocking, ttl_s=60), ApiMetrics(), cards
     ).running() as jobs:
         yield jobs

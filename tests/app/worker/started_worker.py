@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from app.jobs import Job
+from app.queue.messages import Job
 from app.settings import Settings
 from app.worker.loop import WorkerLoop
 from tests.fake_renderer import FINGERPRINT

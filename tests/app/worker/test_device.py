@@ -7,16 +7,48 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from app.dead_letters import DeadLetters
+import pytest
+import torch
+
 from app.errors import JobFailedError
-from app.job_client import JobClient
-from app.worker.device import DEVICE_LOST_EXIT, KNOWN_SEED, DeviceLostError
+from app.queue.client import JobClient
+from app.queue.dead_letters import DeadLetters
+from app.worker.device import (
+    DEVICE_LOST_EXIT,
+    KNOWN_SEED,
+    REMEMBER_S,
+    WATCHDOG_EXIT,
+    BatchLimit,
+    DeviceLostError,
+    is_out_of_memory,
+)
 from app.worker.loop import WorkerLoop
 from tests.app.worker.started_worker import Build, job, running
 from tests.fake_renderer import BREAKING_SEED, FakeRenderer
+
+CODE = """
+import ctypes, time
+from app.queue.scheduling import Claimed
+from app.queue.messages import Job
+from app.telemetry import configure_logging
+from app.worker.device import Watchdog
+
+configure_logging()
+watchdog = Watchdog(0.2)
+watchdog.start()
+batch = [Claimed(Job("f", 0, 1, request_id="r1", job_id="j1"), "stream", "1-0", "r", 0, 0)]
+for _ in range(4):
+    with watchdog.watching(batch):
+        time.sleep(0.1)
+print("alive", flush=True)
+with watchdog.watching(batch):
+    {hang}
+"""
+WHERE = f'File "<string>", line {CODE.splitlines().index("    {hang}") + 1} in <module>'
 
 
 @asynccontextmanager
@@ -92,7 +124,7 @@ async def test_a_job_that_breaks_every_device_is_given_up_after_three(
         assert (await jobs.submit(job(77), 5000)).ok
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
     assert [(type(error), str(error)) for error in failures] == [
-        (JobFailedError, "3 workers died while they drew this image")
+        (JobFailedError, "3 workers died while they rendered this image")
     ]
     assert [renderer.lost for renderer in made] == [True, True, True, False, False]
     drawn = list(itertools.chain(*(renderer.batches for renderer in made)))
@@ -122,3 +154,50 @@ async def test_the_process_ends_with_a_status_of_its_own_and_a_line_that_names_i
     [line] = [line for line in told.splitlines() if "the device is lost" in line]
     assert "RuntimeError: CUDA error: an illegal memory access was encountered" in line
     assert broken.job_id in line
+
+
+def test_torch_out_of_memory_is_told_apart() -> None:
+    """A CPU's is a plain RuntimeError: a real one shows whether its words are still the same."""
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**55)
+    assert is_out_of_memory(error.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("poison"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def test_a_smaller_limit_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that another process held may be free again."""
+    now_s = time.monotonic()
+    limit = BatchLimit(16)
+    assert limit.max_images == 16
+    limit.lower(4)
+    limit.lower(0)
+    assert limit.max_images == 1
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + REMEMBER_S + 1)
+    assert limit.max_images == 16
+
+
+def end(hang: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", CODE.format(hang=hang)], capture_output=True, text=True, timeout=20
+    )
+
+
+def test_a_pass_that_hangs_ends_the_process_and_says_whose_jobs_it_held() -> None:
+    """Passes within the limit do not, however many follow one another."""
+    ended = end("time.sleep(60)")
+    assert (ended.returncode, ended.stdout) == (WATCHDOG_EXIT, "alive\n")
+    assert "SAGAN_WATCHDOG_S=0.2: the device hangs" in ended.stderr
+    assert '"jobs": ["j1"], "request_ids": ["r1"]' in ended.stderr
+    assert WHERE in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="PyDLL(None)")
+def test_a_pass_that_hangs_with_the_lock_of_python_ends_the_process_too() -> None:
+    """No thread of Python runs then."""
+    ended = end("ctypes.PyDLL(None).sleep(60)")
+    assert (ended.returncode, ended.stdout) == (1, "alive\n")
+    assert "Timeout" in ended.stderr
+    assert WHERE in ended.stderr

@@ -8,14 +8,14 @@ import pytest
 from redis.asyncio import Redis
 
 from app.errors import QueueFullError, QueueTooOldError
-from app.heartbeats import Heartbeats, RendererMismatchError, renderer_key
-from app.job_claims import JobClaims
-from app.job_client import JobClient
-from app.model_cards import ModelCards
-from app.redis_clients import connect
-from app.telemetry import Metrics
+from app.queue.client import JobClient
+from app.queue.connection import connect
+from app.queue.consumer import JobClaims
+from app.queue.keys import renderer_key
+from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError
+from app.telemetry import WorkerMetrics
 from app.worker.loop import WorkerLoop
-from tests.app.old_redis import redis_of_version
+from tests.app.queue.old_redis import redis_of_version
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -51,7 +51,7 @@ async def test_a_stopping_worker_finishes_what_it_claimed(build: Build, jobs: Jo
     worker = build(renderer)
     async with running(worker):
         tasks = [asyncio.create_task(jobs.submit(job(seed), 3000)) for seed in range(4)]
-        while not worker.answering.held:  # noqa: ASYNC110
+        while not worker.replies.held:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     replies = await asyncio.gather(*tasks)
     assert all(reply.ok for reply in replies)
@@ -70,9 +70,9 @@ async def test_a_worker_with_another_renderer_refuses_to_serve(build: Build, cli
 async def test_a_redis_that_is_too_old_is_refused_at_the_start() -> None:
     """In one sentence, instead of jobs that nobody ever reclaims."""
     async with redis_of_version("6.0.16") as url, connect(url, "old", timeout_s=1) as client:
-        claims = JobClaims(client, client, consumer="one", fingerprints=[FINGERPRINT])
+        claims = JobClaims(client, client, worker_id="one", fingerprints=[FINGERPRINT])
         heartbeats = Heartbeats(client, "one", renderer_ttl_s=30)
-        worker = WorkerLoop(FAST, [FakeRenderer()], claims, heartbeats, Metrics())
+        worker = WorkerLoop(FAST, [FakeRenderer()], claims, heartbeats, WorkerMetrics(4))
         with pytest.raises(QueueTooOldError, match=r"6\.0\.16 is too old"):
             await worker.run()
 
@@ -109,7 +109,7 @@ async def test_in_a_full_redis_a_live_worker_keeps_its_jobs_and_answers_them(
             await asyncio.sleep(0.01)
         try:
             await client.config_set("maxmemory", 1)
-            thief = JobClaims(client, client, consumer="two", fingerprints=[FINGERPRINT])
+            thief = JobClaims(client, client, worker_id="two", fingerprints=[FINGERPRINT])
             await asyncio.sleep(0.3)
             assert await thief.reclaim(idle_s=0.25, max_images=4) == []
             assert (await asking).ok

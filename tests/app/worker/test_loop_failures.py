@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from app.batches import Claimed
-from app.dead_letters import DeadLetters
 from app.errors import DeadlineExceededError, JobFailedError, QueueUnavailableError
-from app.job_claims import Launch
-from app.job_client import JobClient
+from app.queue.client import JobClient
+from app.queue.consumer import Launch
+from app.queue.dead_letters import DeadLetters
+from app.queue.scheduling import Claimed
 from app.worker.device import KNOWN_SEED
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, POISON_SEED, SHAPELESS_SEED, FakeRenderer
@@ -42,7 +42,7 @@ async def test_one_poisonous_job_does_not_fail_its_neighbours(
     assert len([batch for batch in renderer.batches if batch != [KNOWN_SEED]]) == 1 + 9
     [letter] = await DeadLetters(jobs.queue.client).all()
     assert (letter.job, letter.launches) == (group[5], 1)
-    assert letter.why == "the image could not be drawn: RuntimeError"
+    assert letter.why == "the image could not be rendered: RuntimeError"
 
 
 async def test_a_lone_job_that_fails_is_tried_once_more(build: Build, jobs: JobClient) -> None:
@@ -173,13 +173,13 @@ async def test_every_log_line_about_a_job_names_its_request(
                 await jobs.submit(replace(job(seed), request_id=f"r{seed}"), 3000)
     about_jobs = [record for record in caplog.records if hasattr(record, "request_ids")]
     assert [(record.getMessage(), vars(record)["request_ids"]) for record in about_jobs] == [
-        ("draws", [f"r{POISON_SEED}"]),
+        ("renders", [f"r{POISON_SEED}"]),
         ("a batch of 1 failed", [f"r{POISON_SEED}"]),
-        ("draws", [f"r{POISON_SEED}"]),
+        ("renders", [f"r{POISON_SEED}"]),
         ("a batch of 1 failed", [f"r{POISON_SEED}"]),
-        ("given up: the image could not be drawn: RuntimeError", [f"r{POISON_SEED}"]),
-        ("draws", [f"r{SHAPELESS_SEED}"]),
-        ("a picture cannot be encoded", [f"r{SHAPELESS_SEED}"]),
+        ("gave up jobs: the image could not be rendered: RuntimeError", [f"r{POISON_SEED}"]),
+        ("renders", [f"r{SHAPELESS_SEED}"]),
+        ("cannot encode an image", [f"r{SHAPELESS_SEED}"]),
     ]
     others = {record.getMessage() for record in caplog.records} - {
         record.getMessage() for record in about_jobs

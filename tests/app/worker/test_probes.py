@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from app.worker import probes
-from app.worker.device_memory import DeviceMemory, Memory
+from app.worker.device import DeviceMemory, Memory
 from app.worker.probes import Probes, answering_probes
 
 

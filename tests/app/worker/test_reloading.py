@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.job_client import JobClient
+from app.queue.client import JobClient
 from app.settings import ModelSource, Settings
 from app.worker.loop import WorkerLoop
 from app.worker.reloading import MAX_RETIRING, Reloading
@@ -145,7 +145,7 @@ async def test_a_broken_folder_is_loaded_ever_less_often_and_told_of_once(
             await reloading.look()
         assert 2 <= len(loads) <= 4  # after 0.05, 0.15 and 0.35 s
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["not reloaded, and tried again now and then: ValueError: not a checkpoint"] * 2
+    assert told == ["cannot reload, trying again later: ValueError: not a checkpoint"] * 2
     await worker.claims.blocking.aclose()
 
 

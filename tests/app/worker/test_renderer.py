@@ -6,15 +6,15 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.jobs import Job, Output
+from app.queue.messages import Job, Output
 from app.worker.renderer import Pixels, SamplerRenderer, Weights
-from model import pictures
+from model import Sampler
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 
@@ -36,7 +36,7 @@ class FakeSampler:
         seeds: Sequence[int],
         truncation: float | Sequence[float | None] | None = None,
     ) -> Pixels:
-        """See SamplerLike."""
+        """See model.Sampler."""
         assert isinstance(truncation, list)
         return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
 
@@ -48,7 +48,7 @@ class FakeSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> Weights:
-        """See SamplerLike."""
+        """See model.Sampler."""
         return np.full((len(queries), 2, 2), 0.25, np.float32)
 
     def sample_with_attention(
@@ -59,7 +59,7 @@ class FakeSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> tuple[Pixels, Weights]:
-        """See SamplerLike."""
+        """See model.Sampler."""
         picture = self.sample([label], [seed], [truncation])[0]
         return picture, self.attention(label, seed, queries, truncation, layer)
 
@@ -70,17 +70,17 @@ class FakeSampler:
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> Whole:
-        """See SamplerLike."""
+        """See model.Sampler."""
         return Whole(np.full(16, 0.25, np.float32), np.full((16, 4), 255, np.uint8))
 
 
 @pytest.fixture
 def renderer() -> SamplerRenderer:
-    return SamplerRenderer(FakeSampler(), pictures, FakeRenderer().card)
+    return SamplerRenderer(cast("Sampler", FakeSampler()), FakeRenderer().card)
 
 
 def body(renderer: SamplerRenderer, job: Job) -> bytes:
-    [drawing] = renderer.draw([job])
+    [drawing] = renderer.render([job])
     return renderer.encode(job, drawing)
 
 
@@ -92,7 +92,7 @@ def attention(**members: object) -> Job:
 def test_samples_of_a_batch_become_a_picture_each(renderer: SamplerRenderer) -> None:
     """PNG or the bare bytes, row by row."""
     jobs = [Job(FINGERPRINT, 0, 5, output="raw"), Job(FINGERPRINT, 0, 6)]
-    raw, png = map(renderer.encode, jobs, renderer.draw(jobs))
+    raw, png = map(renderer.encode, jobs, renderer.render(jobs))
     assert raw == bytes([5]) * 48
     assert np.asarray(Image.open(io.BytesIO(png))).tolist() == np.full((4, 4, 3), 6).tolist()
 

@@ -21,13 +21,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from app.batches import Claimed
-from app.job_claims import JobClaims
-from app.jobs import Job, Reply
+from app.queue.consumer import JobClaims
+from app.queue.messages import Job, Reply
+from app.queue.scheduling import Claimed
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker import main as worker_main
-from app.worker.renderer import Drawing
+from app.worker.renderer import DeviceOutput
 from tests.fake_renderer import FakeRenderer
 
 CLAIMED, DRAWING, UNFINISHED, FINISHED = "claimed", "drawing", "unfinished", "finished"
@@ -73,7 +73,7 @@ class FaultyRenderer(FakeRenderer):
         )
         self.fits_images = int(os.environ.get("FAULTS_FITS_IMAGES", "1000000"))
 
-    def draw(self, jobs: Sequence[Job]) -> list[Drawing]:
+    def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
         seeds = {job.seed for job in jobs}
         with (FOLDER / DRAWN).open("a") as log:
@@ -83,7 +83,7 @@ class FaultyRenderer(FakeRenderer):
         wait(self.draw_s)
         die_if_armed(DRAWING)
         self._break(seeds)
-        return [Drawing(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
+        return [DeviceOutput(np.full((4, 4, 3), job.seed % 256, np.uint8)) for job in jobs]
 
     def _break(self, seeds: Set[int]) -> None:
         if POISON_SEED in seeds:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
-from app.child import Child, ConfigurationRefusedError
+from app.local.supervisor import Child, ConfigurationRefusedError
 
 STOP_S = 10.0
 REFUSED_S = 30.0

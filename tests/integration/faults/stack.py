@@ -13,9 +13,9 @@ from types import MappingProxyType
 import httpx
 from redis.asyncio import Redis
 
-from app.embedded_redis import EmbeddedRedis
-from app.job_queue import GROUP
-from app.redis_clients import KEY_PREFIX, connect
+from app.local.private_redis import PrivateRedis
+from app.queue.connection import connect
+from app.queue.keys import GROUP, KEY_PREFIX
 from tests.integration.faults.connection import Address
 from tests.integration.faults.load import Load
 from tests.integration.faults.process import Process
@@ -41,7 +41,7 @@ SETTINGS = {
 class Stack:
     """What one trial runs on; `api` and `workers` may be sent any signal."""
 
-    def __init__(self, redis: EmbeddedRedis, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, redis: PrivateRedis, folder: Path, settings: Mapping[str, str]) -> None:
         self.redis = redis
         self.folder = folder  # where faults are armed
         self.settings = {**SETTINGS, "FAULTS_FOLDER": str(folder), **settings}
@@ -173,7 +173,7 @@ async def running_stack(
 ) -> AsyncIterator[Stack]:
     """A stack that is ready; `settings` are variables of the environment, beside its own."""
     async with AsyncExitStack() as exits:
-        redis = exits.enter_context(EmbeddedRedis(data_dir))
+        redis = exits.enter_context(PrivateRedis(data_dir))
         stack = Stack(redis, folder, settings)
         exits.push_async_callback(stack.close)
         await exits.enter_async_context(stack.witness.watching())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from app.heartbeats import renderer_key
+from app.queue.keys import renderer_key
 from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.proxy import Proxy
 from tests.integration.faults.trial import Trial, fault

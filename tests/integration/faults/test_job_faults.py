@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.job_queue import JobQueue
-from app.jobs import Job
-from app.reply_stream import ReplyStream
+from app.queue.admission import JobQueue
+from app.queue.client import ReplyStream
+from app.queue.messages import Job
 from tests.fake_renderer import FINGERPRINT
 from tests.integration.faults.faulty_worker import (
     BREAKING_SEED,

@@ -35,7 +35,7 @@ async def test_a_worker_killed_in_the_model_costs_no_request_its_answer(trial: T
 
 @fault("worker-killed-before-finish")
 async def test_a_worker_killed_before_it_answers_costs_no_request_its_answer(trial: Trial) -> None:
-    """Drawn and encoded, not sent: drawn again, all are answered 200."""
+    """Rendered and encoded, not sent: drawn again, all are answered 200."""
     await dies_at(UNFINISHED, trial)
 
 

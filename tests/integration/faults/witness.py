@@ -12,8 +12,8 @@ from typing import Self
 from redis.exceptions import RedisError
 
 from app.background import background
-from app.redis_clients import KEY_PREFIX, Calls, connect_blocking, read_entry
-from app.reply_stream import replies_key
+from app.queue.connection import Calls, connect_blocking, read_entry
+from app.queue.keys import KEY_PREFIX, replies_key
 
 BLOCK_MS = 50
 RETRY_S = 0.05

@@ -1,0 +1,144 @@
+"""GET /livez, /readyz, /metrics and /: for probes, Prometheus and visitors."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.documentation import Responses, problems
+from app.api.problems import problem_response
+from app.api.schemas import HealthOut, WelcomeOut
+from app.api.services import Services, services_of
+from app.errors import AppError, NotReadyError, QueueUnavailableError
+from app.queue.admission import QueueStats
+from app.queue.messages import PRIORITIES, ModelCard, Priority
+
+router = APIRouter(tags=["operation"])
+METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
+STATS_TIMEOUT_S = 1.0  # how long a scrape waits for Redis
+Look = Mapping[Priority, QueueStats]
+
+
+@router.get("/", summary="Links into the API", response_model=WelcomeOut, responses=problems())
+async def welcome() -> WelcomeOut:
+    """Returns the main paths of the API."""
+    links = {
+        "generate": "/generate?class={class}&seed={seed}",
+        "image": "/images/{image_id}.png",
+        "attention map": "/attention-map?image={image_id}&x={x}&y={y}",
+        "classes": "/classes",
+        "models": "/models",
+    }
+    return WelcomeOut(name="SAGAN", docs="/docs", openapi="/openapi.json", links=links)
+
+
+@router.get("/livez", summary="Liveness", response_model=HealthOut, responses=problems())
+async def livez() -> HealthOut:
+    """Liveness: the event loop responds; does not check Redis or workers."""
+    return HealthOut(status="alive")
+
+
+@router.get(
+    "/readyz",
+    summary="Readiness",
+    response_model=HealthOut,
+    responses=problems(NotReadyError, QueueUnavailableError),
+)
+async def readyz(request: Request) -> HealthOut | Response:
+    """Readiness: Redis replies, a worker is ready, and this server is not draining."""
+    reason = why_not_ready(services_of(request), draining=request.app.state.draining)
+    if reason is None:
+        return HealthOut(status="ready")
+    return problem_response(reason)
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=METRICS | problems(),
+)
+async def metrics(request: Request) -> Response:
+    """Returns the metrics of this replica, and the state of the queue if Redis replies."""
+    services = services_of(request)
+    cards = services.cards.current()
+    looks = await asyncio.gather(*(_look(services, card) for card in cards))
+    set_gauges(services, cards, looks)
+    services.metrics.dead_letters.set(await _num_dead_letters(services))
+    return Response(
+        generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
+
+
+def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
+    """Why this replica should receive no requests; None if it should."""
+    if draining:
+        return NotReadyError("the server is draining")
+    if (trouble := services.jobs.trouble) is not None:
+        return trouble
+    if not services.cards.fresh:
+        return QueueUnavailableError("Redis does not answer")
+    if not services.cards.ready:
+        return NotReadyError("no worker is ready")
+    return None
+
+
+def set_gauges(
+    services: Services, cards: Sequence[ModelCard], looks: Sequence[Look | None]
+) -> None:
+    """Sets the gauges; a queue whose state is unknown has no gauges rather than old ones.
+
+    Checkpoints with the same name have a queue each: the gauges have their sum, and the age of the
+    oldest job of all.
+    """
+    metrics = services.metrics
+    gauges: tuple[Gauge, ...] = (
+        metrics.queue_depth_images,
+        metrics.queue_limit_images,
+        metrics.queue_pending_images,
+        metrics.queue_oldest_age_seconds,
+        metrics.workers_ready,
+        metrics.model_info,
+    )
+    for gauge in gauges:
+        gauge.clear()
+    oldest_age_s: dict[tuple[str, Priority], float] = {}
+    for card, look in zip(cards, looks, strict=True):
+        metrics.model_info.labels(card.name, card.fingerprint, card.renderer).set(1)
+        if look is None:
+            continue
+        workers = services.cards.workers_ready(card.fingerprint)
+        metrics.workers_ready.labels(card.name).inc(workers)
+        for priority, stats in look.items():
+            line = card.name, priority
+            metrics.queue_depth_images.labels(*line).inc(stats.depth_images)
+            metrics.queue_limit_images.labels(*line).inc(services.queue.limit(priority))
+            metrics.queue_pending_images.labels(*line).inc(stats.pending_images)
+            oldest_age_s[line] = max(oldest_age_s.get(line, 0.0), stats.oldest_age_s)
+    for line, age_s in oldest_age_s.items():
+        metrics.queue_oldest_age_seconds.labels(*line).set(age_s)
+
+
+async def _num_dead_letters(services: Services) -> float:
+    try:
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            return await services.queue.num_dead_letters()
+    except (QueueUnavailableError, TimeoutError):
+        return math.nan
+
+
+async def _look(services: Services, card: ModelCard) -> Look | None:
+    try:
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            return {
+                priority: await services.queue.stats(card.fingerprint, priority)
+                for priority in PRIORITIES
+            }
+    except (QueueUnavailableError, TimeoutError):
+        return None

@@ -1,0 +1,305 @@
+"""Reads requests: fields in the query and body, accepted media types, and a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import ClassVar, NoReturn, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+
+from app.errors import (
+    InvalidValueError,
+    NotAcceptableError,
+    RequestTimeoutError,
+    UnsupportedMediaTypeError,
+)
+from app.queue.messages import MAX_TRUNCATION_THOUSANDTHS
+
+SHOWN = 80  # characters of an invalid value that an error repeats
+MAX_MESSAGES = 5
+BODY_TIMEOUT_S = 10.0
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_DECIMAL = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3})0*)?", re.ASCII)
+MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
+_TAG = re.compile(r'(?:W/)?("[^"]*")')
+_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+T = TypeVar("T")
+
+
+class RequestFields(BaseModel):
+    """The fields that a request may have, by their names in the query or the body."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    repeatable: ClassVar[frozenset[str]] = frozenset()  # fields that may be given several times
+    field_names: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        cls.field_names = tuple(f.alias or name for name, f in cls.model_fields.items())
+
+    def merged(self, body: Self) -> Self:
+        """These fields and those of the body; raises InvalidValueError if they contradict."""
+        for name in sorted(self.model_fields_set & body.model_fields_set):
+            if getattr(self, name) != getattr(body, name):
+                alias = type(self).model_fields[name].alias or name
+                raise InvalidValueError(
+                    f"{alias} has one value in the query and another in the body",
+                    extra={"fields": [alias]},
+                )
+        given = {name: getattr(body, name) for name in body.model_fields_set}
+        return self.model_copy(update=given)
+
+
+F = TypeVar("F", bound=RequestFields)
+
+
+def query_fields(request: Request, model: type[F]) -> F:
+    """The fields in the query string; raises InvalidValueError."""
+    return checked(model, query_values(request.query_params.multi_items(), model))
+
+
+async def all_fields(request: Request, model: type[F]) -> F:
+    """The fields in the query string and in the body, if there is one.
+
+    Raises InvalidValueError, UnsupportedMediaTypeError, PayloadTooLargeError, RequestTimeoutError.
+    """
+    fields = query_fields(request, model)
+    body = await whole_body(request) if has_body(request) else b""
+    if not body:
+        return fields
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaTypeError(
+            f"a body must be application/json, not {content_type[:SHOWN]!r}"
+        )
+    return fields.merged(checked(model, read_object(body)))
+
+
+def has_body(request: Request) -> bool:
+    """Whether the request announces a body (RFC 9112, section 6.3)."""
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+async def whole_body(request: Request) -> bytes:
+    """The body; raises PayloadTooLargeError, and RequestTimeoutError after BODY_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            return await request.body()
+    except TimeoutError:
+        raise RequestTimeoutError(f"the body was not complete after {BODY_TIMEOUT_S:g} s") from None
+
+
+def query_values(
+    items: Iterable[tuple[str, str]], model: type[RequestFields]
+) -> dict[str, str | list[str]]:
+    """The parameters by name; raises InvalidValueError for an unknown or repeated one."""
+    values: dict[str, str | list[str]] = {}
+    for name, value in items:
+        if name in model.repeatable:
+            former = values.setdefault(name, [])
+            if isinstance(former, list):
+                former.append(value)
+            continue
+        if name not in model.field_names:
+            _refuse_unknown(name, model.field_names)
+        if name in values:
+            raise InvalidValueError(f"{name} is given more than once", extra={"fields": [name]})
+        values[name] = value
+    return values
+
+
+def read_object(body: bytes) -> dict[str, object]:
+    """The JSON object in a body; raises InvalidValueError for anything else."""
+    try:
+        found = json.loads(
+            body.decode(),
+            object_pairs_hook=_object_without_repeats,
+            parse_constant=_refuse_constant,
+        )
+    except UnicodeDecodeError:
+        raise InvalidValueError("the body is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError(f"the body is not JSON: {str(error)[:SHOWN]}") from None
+    if not isinstance(found, dict):
+        raise InvalidValueError("the body is not a JSON object")
+    return found
+
+
+def checked(model: type[F], values: Mapping[str, object]) -> F:
+    """The fields with these values; raises InvalidValueError that names all invalid ones."""
+    for name in values:
+        if name not in model.field_names:
+            _refuse_unknown(name, model.field_names)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False)[:MAX_MESSAGES]
+        names = list(dict.fromkeys(str(problem["loc"][0]) for problem in errors))
+        detail = "; ".join(map(_explained, errors))
+        raise InvalidValueError(detail, extra={"fields": names}) from None
+
+
+def whole_number(raw: object) -> int:
+    """A whole number from JSON (7.0 is one too) or from a query string; raises ValueError."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return raw
+    if isinstance(raw, float) and raw.is_integer():
+        return int(raw)
+    if isinstance(raw, str) and _WHOLE.fullmatch(raw):
+        return int(raw)
+    raise ValueError("should be a whole number")
+
+
+def thousandths(raw: object) -> int:
+    """The number in thousandths: 0.25, or "0.25" from a query string, is 250.
+
+    Raises ValueError for less than 1 or more than `MAX_TRUNCATION_THOUSANDTHS`.
+    """
+    match = _DECIMAL.fullmatch(raw if isinstance(raw, str) else repr(raw))
+    number = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0")) if match else 0
+    if not 1 <= number <= MAX_TRUNCATION_THOUSANDTHS:
+        largest = MAX_TRUNCATION_THOUSANDTHS / 1000
+        raise ValueError(f"should be within 0.001 and {largest:g}, with at most three decimals")
+    return number
+
+
+def text_or_index(raw: object) -> str:
+    """A text; JSON may give an index as a number; raises ValueError."""
+    if isinstance(raw, str):
+        return raw
+    return str(whole_number(raw))
+
+
+def _explained(problem: ErrorDetails) -> str:
+    """`seed='x' is not valid: should be a whole number`."""
+    name = problem["loc"][0]
+    if problem["type"] == "missing":
+        return f"{name} is missing"
+    reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{name}={repr(problem['input'])[:SHOWN]} is not valid: {reason}"
+
+
+def _refuse_unknown(name: str, known: Sequence[str]) -> NoReturn:
+    close = get_close_matches(name, known, n=1) if len(name) <= SHOWN else []
+    hint = (
+        f"did you mean {close[0]}?" if close else f"the parameters are {', '.join(known) or 'none'}"
+    )
+    raise InvalidValueError(
+        f"no parameter is called {name[:SHOWN]!r}; {hint}",
+        extra={"fields": [name[:SHOWN]], "suggestions": close},
+    )
+
+
+def _object_without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a member is given more than once")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def negotiated(headers: Headers, offers: tuple[str, ...]) -> str:
+    """The offer that the request's Accept headers prefer.
+
+    Raises NotAcceptableError.
+    """
+    return accepted_media_type(", ".join(headers.getlist("accept")), offers)
+
+
+def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
+    """The offer that the client prefers, the first of equals; without a header the first offer.
+
+    A very long header is ignored, as RFC 9110, section 12.5.1 allows: parsing it would block the
+    event loop. Raises NotAcceptableError.
+    """
+    if not accept or len(accept) > MAX_ACCEPT_LENGTH:
+        return offers[0]
+    found = _best_offer(accept, offers)
+    if found is None:
+        raise NotAcceptableError(
+            f"Accept: {accept[:200]} matches none of {', '.join(offers)}",
+            extra={"available": list(offers)},
+        )
+    return found
+
+
+@lru_cache(maxsize=512)
+def _best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
+    ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
+    qualities = {offer: _quality(offer, ranges) for offer in offers}
+    best = max(offers, key=lambda offer: qualities[offer])
+    return best if qualities[best] > 0 else None
+
+
+def _media_range(part: str) -> tuple[str, float]:
+    """`image/*;q=0.5` -> ("image/*", 0.5); an invalid quality counts as 1."""
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    for parameter in parameters:
+        if match := _QUALITY.fullmatch(parameter):
+            return name.lower(), float(match[1])
+    return name.lower(), 1.0
+
+
+def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
+    """The quality of the most specific range that covers the offer (RFC 9110, section 12.5.1)."""
+    for covering in (offer, f"{offer.split('/')[0]}/*", "*/*"):
+        found = [quality for name, quality in ranges if name == covering]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def client_has(if_none_match: str, etag: str) -> bool:
+    """Whether If-None-Match lists this tag, compared weakly, or is `*` (section 13.1.2)."""
+    return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the client disconnects.
+
+    Raises ClientDisconnect in that case. `work` cancels its jobs when it is cancelled.
+    """
+    waiting = cast("asyncio.Task[object]", asyncio.current_task())
+    leaving = asyncio.create_task(_gone(request))
+    left = over = False
+
+    def leave(gone: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not over and not gone.cancelled():
+            left = waiting.cancel()
+
+    leaving.add_done_callback(leave)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not left or waiting.uncancel() > 0:  # cancelled from elsewhere too
+            raise
+        leaving.result()  # raises the error of a body beyond the limit
+        raise ClientDisconnect from None
+    finally:
+        over = True
+        leaving.add_done_callback(_outcome_seen)
+        leaving.cancel()
+
+
+def _outcome_seen(task: asyncio.Task[None]) -> None:
+    """Marks an error that came too late as seen, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,1 @@
+"""One machine: `sagan serve` supervises an API, workers and a private Redis."""

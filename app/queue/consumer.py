@@ -1,0 +1,331 @@
+"""JobClaims: a worker claims, launches, finishes and reclaims jobs of the job streams."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from app.errors import JobFailedError
+from app.queue.admission import MAX_DEAD_LETTERS, is_no_group
+from app.queue.connection import (
+    MAX_BLOCK_S,
+    Calls,
+    Entry,
+    Part,
+    Script,
+    read_entry,
+    redis_errors_translated,
+)
+from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key
+from app.queue.messages import DecodeError, Reply, decode_job
+from app.queue.scheduling import Claimed, ClaimShares
+
+logger = logging.getLogger(__name__)
+
+SENT = 1  # returned by finish.lua for a reply that was sent
+CANCELLED = -2  # returned by launch.lua for a job that was cancelled
+Found = list[tuple[bytes, list[Entry]]]  # by stream
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Redis's decision for each job of a batch, and its clock at that moment."""
+
+    ready: list[Claimed]
+    expired: list[Claimed]
+    cancelled: list[Claimed]  # these are removed already
+    now_us: int
+
+
+class JobClaims:
+    """Claims the jobs of some models for one worker, a consumer of the group `workers`.
+
+    `client` is for commands that do not block, `blocking` for the read that waits. Every method
+    raises QueueUnavailableError; none loses a job, since an entry stays pending until its reply.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        blocking: Redis,
+        *,
+        worker_id: str,
+        fingerprints: Sequence[str],
+        reply_max_bytes: int = 256_000,
+        reply_ttl_s: float = 60.0,
+    ) -> None:
+        self.client = client
+        self.blocking = blocking
+        self.worker_id = worker_id
+        self.reads = StreamReads(client, blocking, worker_id=worker_id, fingerprints=fingerprints)
+        self.reply_max_bytes = reply_max_bytes
+        self.reply_ttl_ms = int(reply_ttl_s * 1000)
+        calls = Calls(client)
+        self._launch = Script(calls, "launch")
+        self._finish = Script(calls, "finish")
+        self._refresh = Script(calls, "refresh")
+
+    @property
+    def streams(self) -> list[str]:
+        """The streams that it claims from."""
+        return self.reads.shares.streams
+
+    async def join(self) -> None:
+        """Creates the streams and the group where they do not exist."""
+        await self.reads.join()
+
+    async def add(self, fingerprint: str) -> None:
+        """Starts to claim jobs of this model."""
+        self.reads.shares.add(fingerprint)
+        await self.reads.join()
+
+    def remove(self, fingerprint: str) -> None:
+        """Stops claiming jobs of this model; jobs that are claimed already stay claimed."""
+        self.reads.shares.remove(fingerprint)
+
+    async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
+        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first.
+
+        It can exceed `max_images` in one case, see StreamReads.new.
+        """
+        return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
+
+    async def take_over(self) -> list[Claimed]:
+        """The jobs that a former process with this worker's id left pending."""
+        return await self._with_launches(await self._claimed(await self.reads.own()))
+
+    async def reclaim(self, *, idle_s: float, max_images: int) -> list[Claimed]:
+        """At most `max_images` jobs whose worker has not refreshed them for `idle_s`."""
+        found = await self.reads.idle(idle_s, max_images=max_images)
+        return await self._with_launches(await self._claimed(found))
+
+    async def launch(self, batch: Sequence[Claimed]) -> Launch:
+        """Asks Redis right before the forward pass which jobs may run, and counts a launch of each.
+
+        A launch counts once per worker, so the count tells how many workers did not survive the
+        job: a repeated launch by the same worker is not counted, nor is a repeated call after a
+        lost reply (`launch_lost`). Jobs that another worker has claimed meanwhile are in none of
+        the lists.
+        """
+        keys: list[Part] = [LAUNCHES]
+        args: list[Part] = [GROUP, self.worker_id]
+        for claimed in batch:
+            keys += (claimed.stream, seen_key(claimed.job.job_id))
+            args += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
+            args.append(_nth_launch(claimed))
+        with redis_errors_translated():
+            now_us, *verdicts = await self._launch(keys, args)
+        decided = list(zip(batch, verdicts, strict=True))
+        to_local_s = time.monotonic() - int(now_us) / 1e6
+        return Launch(
+            ready=[
+                replace(
+                    c,
+                    launches=nth,
+                    launched_us=int(now_us),
+                    give_up_s=c.deadline_ms / 1e3 + to_local_s,
+                )
+                for c, nth in decided
+                if nth > 0
+            ],
+            expired=[claimed for claimed, nth in decided if nth == 0],
+            cancelled=[claimed for claimed, nth in decided if nth == CANCELLED],
+            now_us=int(now_us),
+        )
+
+    async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
+        """Sends replies in one round trip; each job's reply is written in one step or not at all.
+
+        Returns for each job: 1 when the reply was sent, 0 when another worker had answered the job,
+        and when it was cancelled the time of that (µs by Redis's clock). A failed job leaves a dead
+        letter.
+        """
+        return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
+
+    async def refresh(self, held: Iterable[Claimed]) -> None:
+        """Resets the idle time of these jobs, so that no other worker reclaims them."""
+        entries: dict[str, list[str]] = {}
+        for claimed in held:
+            entries.setdefault(claimed.stream, []).append(claimed.entry_id)
+        for stream, ids in entries.items():
+            with redis_errors_translated():
+                await self._refresh(keys=[stream], args=[GROUP, self.worker_id, *ids])
+
+    async def forget_dead(self, *, idle_s: float) -> int:
+        """Removes consumers that were idle for `idle_s` with nothing pending; returns how many."""
+        return await self.reads.forget_dead(idle_s=idle_s)
+
+    async def _claimed(self, found: Found) -> list[Claimed]:
+        now_s = time.monotonic()
+        jobs = []
+        for stream, entries in found:
+            for entry_id, fields in entries:
+                try:
+                    jobs.append(_claimed(stream.decode(), entry_id.decode(), fields or {}, now_s))
+                except (DecodeError, KeyError, ValueError):
+                    logger.exception("gave up an entry that cannot be decoded")
+                    await self._give_up(stream, entry_id, fields or {})
+        return jobs
+
+    async def _give_up(self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+        """Fails a job that this version cannot decode, if the entry has a reply stream."""
+        if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
+            detail = "the worker cannot decode this job: it comes from another version"
+            reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
+            await self._answer([(stream, entry_id, reply_to, reply)])
+            return
+        with redis_errors_translated():
+            await self.client.xack(stream, GROUP, entry_id)
+            await self.client.xdel(stream, entry_id)
+
+    async def _answer(
+        self, answers: Sequence[tuple[str | bytes, str | bytes, str | bytes, Reply]]
+    ) -> list[int]:
+        """Sends replies, each given with its stream, entry id and reply stream."""
+        keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
+        args: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
+        for stream, entry_id, reply_to, reply in answers:
+            keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
+            given_up = reply.detail if reply.error == JobFailedError.slug else ""
+            args += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
+        with redis_errors_translated():
+            return list(await self._finish(keys=keys, args=args))
+
+    async def _with_launches(self, jobs: list[Claimed]) -> list[Claimed]:
+        if not jobs:
+            return []
+        with redis_errors_translated():
+            counts = await self.client.hmget(LAUNCHES, [c.job.job_id for c in jobs])
+        return [replace(c, launches=int(n or 0)) for c, n in zip(jobs, counts, strict=True)]
+
+
+def _nth_launch(claimed: Claimed) -> int:
+    """The number of this launch if Redis may have counted it already; else 0."""
+    if claimed.launched_us:
+        return claimed.launches
+    return claimed.launches + 1 if claimed.launch_lost else 0
+
+
+def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: float) -> Claimed:
+    return Claimed(
+        job=decode_job(fields[b"job"]),
+        stream=stream,
+        entry_id=entry_id,
+        reply_to=fields[b"reply_to"].decode(),
+        deadline_ms=int(fields[b"deadline_ms"]),
+        admitted_us=int(fields[b"admitted_us"]),
+        claimed_s=now_s,
+    )
+
+
+class StreamReads:
+    """Reads entries that a worker may claim: new ones, its own pending ones, dead workers'.
+
+    `client` is for commands that do not block, `blocking` for the read that waits. Every method
+    raises QueueUnavailableError, and creates streams and groups that do not exist.
+    """
+
+    def __init__(
+        self, client: Redis, blocking: Redis, *, worker_id: str, fingerprints: Sequence[str]
+    ) -> None:
+        self.client = client
+        self.worker_id = worker_id
+        self.shares = ClaimShares(fingerprints)
+        self._calls, self._blocking_calls = Calls(client), Calls(blocking)
+        self._claim = Script(self._calls, "claim")
+        self._forget = Script(self._calls, "forget")
+        self._more = True  # whether more entries may wait than the last read returned
+
+    async def join(self) -> None:
+        """Creates the streams and the group where they do not exist."""
+        for stream in self.shares.streams:
+            with redis_errors_translated():
+                try:
+                    await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+                except ResponseError as error:
+                    if not str(error).startswith("BUSYGROUP"):
+                        raise
+
+    async def new(self, max_images: int, *, wait_s: float) -> Found:
+        """At most `max_images` new entries; waits up to `wait_s` for the first.
+
+        While entries may wait, one script divides the claim by `shares`. The read that waits runs
+        only after a read that found all streams empty. Its COUNT applies to each stream, so it
+        returns more than `max_images` if several streams receive many jobs between the two reads.
+        """
+        if self._more or wait_s <= 0:
+            found = await self._claim_at_once(max_images)
+            if found or wait_s <= 0:
+                return found
+        block_ms = max(1, int(min(wait_s, MAX_BLOCK_S) * 1000))
+        found = await self._read(self._blocking_calls, ">", "COUNT", max_images, "BLOCK", block_ms)
+        self._more = num_entries(found) >= max_images
+        return found
+
+    async def own(self) -> Found:
+        """The entries that a former process with this worker's id left pending."""
+        return await self._read(self._calls, "0")
+
+    async def idle(self, idle_s: float, *, max_images: int) -> Found:
+        """At most `max_images` entries whose worker has not refreshed them for `idle_s`."""
+        found: Found = []
+        for stream in self.shares.streams:
+            left = max_images - num_entries(found)
+            if left <= 0:
+                break
+            with redis_errors_translated():
+                try:
+                    answer = await self.client.xautoclaim(
+                        stream, GROUP, self.worker_id, int(idle_s * 1000), "0-0", left
+                    )
+                except ResponseError as error:
+                    if is_no_group(error):
+                        continue
+                    raise
+            found.append((stream.encode(), cast(list[Entry], answer[1])))
+        return found
+
+    async def forget_dead(self, *, idle_s: float) -> int:
+        """Removes consumers that were idle for `idle_s` with nothing pending; returns how many."""
+        removed = 0
+        for stream in self.shares.streams:
+            with redis_errors_translated():
+                removed += await self._forget(keys=[stream], args=[GROUP, int(idle_s * 1000)])
+        return removed
+
+    async def _claim_at_once(self, max_images: int) -> Found:
+        plan = self.shares.plan(max_images)
+        args: list[Part] = [GROUP, self.worker_id, max_images, *(most for _, most in plan)]
+        raw = await self._healing(self._claim([stream for stream, _ in plan], args))
+        found = [(stream, list(map(read_entry, entries))) for stream, entries in raw]
+        self.shares.took_bulk(num_entries(part for part in found if part[0].endswith(b":bulk")))
+        self._more = num_entries(found) >= max_images
+        return found
+
+    async def _read(self, calls: Calls, start: str, *how: Part) -> Found:
+        streams, group = self.shares.streams, ("GROUP", GROUP, self.worker_id)
+        starts = [start] * len(streams)
+        raw = await self._healing(calls("XREADGROUP", *group, *how, "STREAMS", *streams, *starts))
+        return [(stream, list(map(read_entry, entries))) for stream, entries in raw]
+
+    async def _healing(self, read: Awaitable[Any]) -> Any:
+        """The result of a read; creates streams or groups that it did not find."""
+        with redis_errors_translated():
+            try:
+                return await read or ()
+            except ResponseError as error:
+                if not is_no_group(error):
+                    raise
+        await self.join()
+        return ()
+
+
+def num_entries(found: Iterable[tuple[bytes, list[Entry]]]) -> int:
+    """The number of entries in all streams."""
+    return sum(len(entries) for _, entries in found)

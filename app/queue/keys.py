@@ -1,0 +1,82 @@
+"""Every key that the service holds in Redis.
+
+All begin with `{sagan}`, one hash tag, so that all keys of a script live on one node of a cluster.
+
+jobs:FINGERPRINT:PRIORITY  stream: jobs that were admitted and are not answered yet, with the fields
+                           job (JSON), job_id, deadline_ms, reply_to (a key), admitted_us
+seen:JOB_ID                string: the entry of the job, or `cancelled US`; while it exists, no job
+                           of this id is admitted; expires 1 minute after the job's deadline
+launches                   hash: job id -> forward passes without a reply; expires after 1 hour
+replies:REPLICA            stream: replies to one API replica, with the fields head (JSON) and body
+                           or body_key; expires SAGAN_REPLY_TTL_S after the replica's end
+replica:REPLICA            string: exists while Redis has what the replica admitted; as the replies
+body:JOB_ID                string: a body too large for the stream; expires as the replies
+dead-letters               stream: the newest jobs that workers gave up (about 1,000), with the
+                           fields job_id, why, launches, job
+workers                    hash: worker id -> `MS STATUS`, its last heartbeat and status (JSON);
+                           a field goes 1 minute after it
+cards                      hash: fingerprint -> model card (JSON); a field, and the model's empty
+                           job streams, go 7 days after the model's last heartbeat
+cards-seen                 hash: fingerprint -> MS of the model's last heartbeat; as its card
+renderer:FINGERPRINT       string: the renderer that all workers of the model have; expires
+                           SAGAN_RENDERER_TTL_S after the model's last heartbeat
+budget:CLIENT              string: US at which the client's budget is full; expires then
+in-flight:CLIENT           sorted set: `NUM_IMAGES:LEASE` -> MS at which the lease ends
+
+MS and US are milliseconds and microseconds by Redis's clock. Workers read the job streams as
+consumers of the group `workers`: an entry is pending for the worker that claimed it until the
+script that writes its reply acknowledges and deletes it.
+"""
+
+from __future__ import annotations
+
+from app.queue.messages import Priority
+
+KEY_PREFIX = "{sagan}"
+JOBS = f"{KEY_PREFIX}:jobs:"  # what the job streams begin with
+LAUNCHES = f"{KEY_PREFIX}:launches"
+DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"
+WORKERS = f"{KEY_PREFIX}:workers"
+CARDS = f"{KEY_PREFIX}:cards"
+CARDS_SEEN = f"{KEY_PREFIX}:cards-seen"
+GROUP = "workers"  # the consumer group of every job stream
+
+
+def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
+    """The stream of the jobs of one model and priority."""
+    return f"{JOBS}{fingerprint}:{priority}"
+
+
+def seen_key(job_id: str) -> str:
+    """Exists while no job of this id may be admitted: it is queued, or it was cancelled."""
+    return f"{KEY_PREFIX}:seen:{job_id}"
+
+
+def replies_key(replica_id: str) -> str:
+    """The stream of the replies to one API replica."""
+    return f"{KEY_PREFIX}:replies:{replica_id}"
+
+
+def replica_key(replica_id: str) -> str:
+    """Exists while Redis has not lost what this API replica admitted."""
+    return f"{KEY_PREFIX}:replica:{replica_id}"
+
+
+def body_key(job_id: str) -> str:
+    """The body of a reply that is too large for the reply stream."""
+    return f"{KEY_PREFIX}:body:{job_id}"
+
+
+def renderer_key(fingerprint: str) -> str:
+    """The renderer that all workers of a model have."""
+    return f"{KEY_PREFIX}:renderer:{fingerprint}"
+
+
+def budget_key(client: str) -> str:
+    """When the budget of a rate-limited client is full again."""
+    return f"{KEY_PREFIX}:budget:{client}"
+
+
+def in_flight_key(client: str) -> str:
+    """The requests of a client that are being answered, with the images of each."""
+    return f"{KEY_PREFIX}:in-flight:{client}"

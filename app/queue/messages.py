@@ -1,0 +1,292 @@
+"""The messages that travel through Redis, their JSON, and the ids of jobs and images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Literal, TypeVar, get_args
+
+from pydantic import TypeAdapter
+
+from app.errors import InvalidValueError
+
+_random = Random()  # noqa: S311 - seeded by the system: an id must be new, and is no secret
+os.register_at_fork(after_in_child=_random.seed)
+Kind = Literal["sample", "attention", "attention-all", "frame"]
+View = Literal["overlay", "heatmap", "pair"]
+FileFormat = Literal["png", "webp", "jpeg"]  # of an image
+Output = FileFormat | Literal["raw", "json", "npy", "bin"]
+Priority = Literal["interactive", "bulk"]
+Point = tuple[int, int]
+
+OUTPUTS: Mapping[Kind, tuple[Output, ...]] = {
+    "sample": ("png", "webp", "jpeg", "raw"),
+    "attention": ("png", "json", "npy"),
+    "attention-all": ("bin",),
+    "frame": ("png",),
+}
+MEDIA_TYPES: Mapping[Output, str] = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "raw": "application/octet-stream",  # H×W×3 uint8, row by row, RGB
+    "json": "application/json",
+    "npy": "application/x-npy",  # (Q, h, w) float32
+    "bin": "application/octet-stream",  # H·W float32 maxima, then H·W×h·w uint8, little-endian
+}
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+T = TypeVar("T")
+MAX_SEED = 2**32 - 1
+MAX_TRUNCATION_THOUSANDTHS = 4000
+FINGERPRINT_DIGITS = 12
+
+_NUMBER = r"0|[1-9][0-9]{0,9}"
+IMAGE_ID_PATTERN = rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})"
+_IMAGE_ID = re.compile(IMAGE_ID_PATTERN, re.ASCII)
+
+
+def new_id() -> str:
+    """A random id of 32 hex digits; no two processes make the same one."""
+    return f"{_random.getrandbits(128):032x}"
+
+
+class DecodeError(ValueError):
+    """Data from Redis that this version cannot decode."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image, or one image's attention maps, to be made: the unit of the queue.
+
+    `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
+    `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
+    the image `part_thousandths` of the way from this image to the one of `to_label` and `to_seed`.
+    """
+
+    fingerprint: str
+    label: int
+    seed: int
+    truncation_thousandths: int | None = None
+    kind: Kind = "sample"
+    output: Output = "png"
+    queries: tuple[Point, ...] = ()
+    layer: int = -1
+    view: View = "overlay"
+    size_px: int | None = None
+    to_label: int = 0
+    to_seed: int = 0
+    part_thousandths: int = 0
+    priority: Priority = "interactive"
+    request_id: str | None = None
+    traceparent: str | None = None  # the request's span (W3C Trace Context), where it is traced
+    job_id: str = field(default_factory=new_id)
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS.get(self.kind, ()):
+            raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
+        if (self.kind == "attention") != bool(self.queries):
+            raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
+
+    @property
+    def truncation(self) -> float | None:
+        """The truncation as the sampler takes it."""
+        thousandths = self.truncation_thousandths
+        return None if thousandths is None else thousandths / 1000
+
+    @property
+    def image_id(self) -> str:
+        """The id of the image that this job makes or looks into."""
+        return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_job` reads back to an equal job; members at their default are left out.
+
+        So a default is part of the format: a version that changed one would misread older jobs.
+        """
+        return _JOB.dump_json(self, exclude_defaults=True)
+
+
+def log_fields(jobs: Iterable[Job]) -> dict[str, list[str]]:
+    """The `extra` of a log line about `jobs`."""
+    jobs = list(jobs)
+    return {
+        "jobs": [job.job_id for job in jobs],
+        "request_ids": sorted({job.request_id for job in jobs if job.request_id is not None}),
+    }
+
+
+_JOB = TypeAdapter(Job)
+
+
+def decode_job(data: bytes) -> Job:
+    """The job that `Job.encode` wrote; raises DecodeError for anything else."""
+    return _decode(_JOB, data, "job")
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds that a job spent in each stage."""
+
+    queue_s: float = 0.0
+    batch_s: float = 0.0
+    model_s: float = 0.0
+    encode_s: float = 0.0
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """The seconds by the name of the stage."""
+        return {name.removesuffix("_s"): seconds for name, seconds in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The one reply to a job: a body, or the slug and detail of an error."""
+
+    job_id: str
+    media_type: str = "image/png"
+    body: bytes = b""
+    error: str | None = None  # the slug of an error in app.errors
+    detail: str = ""
+    timings: Timings = Timings()
+    batch_size: int = 1
+    renderer: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the job succeeded."""
+        return self.error is None
+
+    def encode_head(self) -> bytes:
+        """Everything but the body, as JSON; the body travels beside it as it is."""
+        return _REPLY.dump_json(self, exclude={"body"})
+
+
+_REPLY = TypeAdapter(Reply)
+
+
+def decode_reply(head: bytes, body: bytes) -> Reply:
+    """The reply with this head and body; raises DecodeError when the head is not one."""
+    return replace(_decode(_REPLY, head, "reply"), body=body)
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """One class of a model; its index in `ModelCard.classes` is its label."""
+
+    name: str
+    wnid: str | None = None
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the API knows about a model; its workers publish it with their heartbeats.
+
+    `attention_grids` has (h, w) for each attention layer, first to last.
+    """
+
+    name: str
+    fingerprint: str
+    resolution: int
+    classes: tuple[ModelClass, ...]
+    attention_grids: tuple[tuple[int, int], ...]
+    renderer: str
+    z_dim: int
+    licence: str | None = None
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """JSON that `decode_card` reads back to an equal card."""
+        return _CARD.dump_json(self)
+
+
+_CARD = TypeAdapter(ModelCard)
+
+
+def decode_card(data: bytes) -> ModelCard:
+    """The card that `ModelCard.encode` wrote; raises DecodeError for anything else."""
+    return _decode(_CARD, data, "model card")
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What a worker says about itself with each heartbeat."""
+
+    fingerprints: tuple[str, ...]
+    device: str  # this and the next are for people who look into Redis
+    pid: int
+    images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
+
+    def encode(self) -> bytes:
+        """JSON that `decode_status` reads back to an equal status."""
+        return _STATUS.dump_json(self)
+
+
+_STATUS = TypeAdapter(WorkerStatus)
+
+
+def decode_status(data: bytes) -> WorkerStatus:
+    """The status that `WorkerStatus.encode` wrote; raises DecodeError for anything else."""
+    return _decode(_STATUS, data, "worker status")
+
+
+def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
+    """The decoded message; members that only a newer version knows are ignored."""
+    try:
+        return adapter.validate_json(data)
+    except ValueError as error:
+        raise DecodeError(f"not a {what}: {error} in {data[:200]!r}") from error
+
+
+@dataclass(frozen=True)
+class ImageId:
+    """The checkpoint (first 12 hex digits), class index, seed and truncation of an image."""
+
+    prefix: str
+    label: int
+    seed: int
+    truncation_thousandths: int | None
+
+    def __str__(self) -> str:
+        return format_image_id(self.prefix, self.label, self.seed, self.truncation_thousandths)
+
+
+def format_image_id(
+    fingerprint: str, label: int, seed: int, truncation_thousandths: int | None
+) -> str:
+    """The image id of these values; `fingerprint` may be the whole one."""
+    truncation = "n" if truncation_thousandths is None else truncation_thousandths
+    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{label}-{seed}-{truncation}"
+
+
+def parse_image_id(text: str) -> ImageId:
+    """The parsed image id; raises InvalidValueError for anything else."""
+    match = _IMAGE_ID.fullmatch(text)
+    if match is None:
+        raise InvalidValueError(
+            f"{text[:80]!r} is not an image id: expected <{FINGERPRINT_DIGITS} hex digits>-<class>"
+            "-<seed>-<truncation in thousandths, or n>"
+        )
+    label, seed, truncation = match.groups()
+    thousandths = None if truncation == "n" else int(truncation)
+    check_seed(int(seed))
+    check_truncation_thousandths(thousandths)
+    return ImageId(text[:FINGERPRINT_DIGITS], int(label), int(seed), thousandths)
+
+
+def check_seed(seed: int) -> None:
+    """Raises InvalidValueError unless `seed` is 0…2³²−1."""
+    if not 0 <= seed <= MAX_SEED:
+        raise InvalidValueError(f"seed {seed} is not within 0 and {MAX_SEED}")
+
+
+def check_truncation_thousandths(thousandths: int | None) -> None:
+    """Raises InvalidValueError unless the truncation is none or 0.001…4."""
+    if thousandths is not None and not 1 <= thousandths <= MAX_TRUNCATION_THOUSANDTHS:
+        raise InvalidValueError(
+            f"truncation {thousandths / 1000:g} is not within 0.001 and "
+            f"{MAX_TRUNCATION_THOUSANDTHS / 1000:g}"
+        )

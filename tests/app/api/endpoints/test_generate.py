@@ -1,0 +1,252 @@
+"""POST /generate and GET /images: pictures, their headers, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import httpx
+import pytest
+from PIL import Image
+
+from app.api.main import create_app
+from app.api.rendering import IMMUTABLE, REVALIDATE
+from app.settings import Settings
+from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.started_app import started, until_ready
+
+PREFIX = CARD.fingerprint[:12]
+
+
+async def test_a_class_and_a_seed_give_a_png_with_its_names(ready_api: httpx.AsyncClient) -> None:
+    """The headers name the picture, the model, the time spent and how long to keep it."""
+    response = await ready_api.post(
+        "/generate?class=golden_retriever&seed=7&truncation=0.5", headers={"X-Request-ID": "mine"}
+    )
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(response.content)).size == (8, 8)
+    image_id = f"{PREFIX}-0-7-500"
+    told = {
+        "X-Request-ID": "mine",
+        "X-Seed": "7",
+        "X-Image-ID": image_id,
+        "X-Model": "animals",
+        "ETag": f'"{image_id}.cpu/float32/png1"',
+        "Cache-Control": REVALIDATE,
+        "Vary": "Accept",
+        "Content-Location": f"/images/{image_id}.png",
+        "Server-Timing": "queue;dur=1.00, batch;dur=2.00, model;dur=3.00, encode;dur=4.00",
+    }
+    assert {name: response.headers[name] for name in told} == told
+
+
+async def test_hundreds_of_requests_at_once_are_all_answered(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """More than there are connections to Redis, or than a pool of them has by default."""
+    async with started(create_app(settings.model_copy(update={"max_queue_images": 512}))) as api:
+        await until_ready(api)
+        asked = (api.post(f"/generate?class=0&seed={seed}") for seed in range(300))
+        responses = await asyncio.gather(*asked)
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.headers["x-image-id"] for response in responses}) == 300
+
+
+async def test_without_a_seed_the_server_picks_one_and_tells(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """Two such requests give two pictures, and neither answer may be kept."""
+    first = await ready_api.post("/generate?class=0")
+    second = await ready_api.post("/generate?class=0")
+    assert first.headers["x-seed"] != second.headers["x-seed"]
+    assert first.headers["cache-control"] == "no-store"
+    assert [str(job.seed) for job in worker.drawn] == [
+        first.headers["x-seed"],
+        second.headers["x-seed"],
+    ]
+
+
+async def test_the_same_picture_is_drawn_once_and_its_bytes_stay(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """A second call is answered from the cache, which the client may forgo."""
+    first = await ready_api.post("/generate?class=0&seed=3")
+    second = await ready_api.post("/generate?class=Goldie&seed=3")
+    assert len(worker.drawn) == 1
+    assert "cache;desc=hit" in second.headers["server-timing"]
+    forgone = {"Cache-Control": "max-age=0, No-Cache"}
+    third = await ready_api.post("/generate?class=0&seed=3", headers=forgone)
+    assert len(worker.drawn) == 2
+    assert first.content == second.content == third.content
+    assert first.headers["etag"] == third.headers["etag"]
+
+
+async def test_content_location_leads_to_the_same_bytes(ready_api: httpx.AsyncClient) -> None:
+    """With and without the suffix, and a HEAD gives the headers alone."""
+    made = await ready_api.post("/generate?class=Persian-Cat&seed=5")
+    address = made.headers["content-location"]
+    image = await ready_api.get(address)
+    plain = await ready_api.get(address.removesuffix(".png"))
+    head = await ready_api.head(address)
+    assert made.content == image.content == plain.content
+    assert image.headers["cache-control"] == IMMUTABLE
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(made.content))
+
+
+@pytest.mark.parametrize("held", ["{}", "W/{}", '"other", {}', "*"])
+async def test_a_client_that_has_the_bytes_is_told_so_without_the_queue(
+    ready_api: httpx.AsyncClient, worker: FakeWorker, held: str
+) -> None:
+    """304 for a strong or weak tag, a list, or a star, even before anything was drawn."""
+    etag = f'"{PREFIX}-1-9-n.cpu/float32/png1"'
+    response = await ready_api.get(
+        f"/images/{PREFIX}-1-9-n", headers={"If-None-Match": held.format(etag)}
+    )
+    assert response.status_code == 304
+    assert response.content == b""
+    assert response.headers["etag"] == etag
+    assert response.headers["cache-control"] == IMMUTABLE
+    assert worker.drawn == []
+
+
+async def test_another_tag_is_answered_with_the_picture(ready_api: httpx.AsyncClient) -> None:
+    """A renderer that changed makes other bytes."""
+    response = await ready_api.get(
+        f"/images/{PREFIX}-1-9-n", headers={"If-None-Match": f'"{PREFIX}-1-9-n.cuda"'}
+    )
+    assert response.status_code == 200
+
+
+async def test_fields_may_come_as_json(ready_api: httpx.AsyncClient) -> None:
+    """A number may be a number, null is as good as absent, and both places may agree."""
+    response = await ready_api.post(
+        "/generate?seed=7",
+        json={"class": 1, "seed": 7, "truncation": 0.25, "model": "animals", "format": None},
+    )
+    assert response.status_code == 200
+    assert response.headers["x-image-id"] == f"{PREFIX}-1-7-250"
+
+
+async def test_a_worker_s_failure_is_a_problem(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """500 with the worker's reason."""
+    worker.error = "job-failed"
+    response = await ready_api.post("/generate?class=0")
+    assert response.status_code == 500
+    assert response.json()["type"] == "/problems/job-failed"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "class is missing"),
+        ("class=", "class='' is not valid"),
+        ("class=0&seed=-1", "seed='-1' is not valid"),
+        ("class=0&seed=4294967296", "seed='4294967296' is not valid"),
+        ("class=0&seed=1.5", "seed='1.5' is not valid: should be a whole number"),
+        ("class=0&seed=", "seed='' is not valid"),
+        ("class=0&seed=1&seed=2", "seed is given more than once"),
+        ("class=0&truncation=0", "truncation='0' is not valid: should be within 0.001 and 4"),
+        ("class=0&truncation=4.001", "truncation='4.001' is not valid"),
+        ("class=0&truncation=0.1234", "at most three decimals"),
+        ("class=0&truncation=nan", "truncation='nan' is not valid"),
+        ("class=0&format=gif", "format='gif' is not valid"),
+        ("class=0&timeout_ms=0", "timeout_ms='0' is not valid"),
+        ("class=0&timeout_ms=120001", "timeout_ms=120001 is more than the limit, 120000"),
+        ("class=0&model=flowers", "no model is called 'flowers'"),
+        ("class=0&sed=3", "no parameter is called 'sed'; did you mean seed?"),
+        ("class=%ff%fe", "no class is called"),
+        ("class=4", "no class is called '4'"),
+    ],
+)
+async def test_a_bad_value_is_named(ready_api: httpx.AsyncClient, query: str, told: str) -> None:
+    """422, and the detail names the field and its value; `fields` has it for programs."""
+    response = await ready_api.post(f"/generate?{query}")
+    assert response.status_code == 422
+    assert told in response.json()["detail"]
+    last = query.rpartition("&")[2].partition("=")[0]
+    assert response.json()["fields"] == [last or "class"]
+
+
+async def test_a_misspelt_class_is_answered_with_the_right_spelling(
+    ready_api: httpx.AsyncClient,
+) -> None:
+    """The likest name comes first."""
+    response = await ready_api.post("/generate?class=golden_retreiver")
+    assert response.status_code == 422
+    assert response.json()["suggestions"][0] == "golden_retriever"
+    assert response.json()["type"] == "/problems/unknown-class"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"{", "the body is not JSON"),
+        (b"\xff\xfe", "the body is not UTF-8"),
+        (b"[1]", "the body is not a JSON object"),
+        (b'{"class": 0, "sed": 1}', "did you mean seed?"),
+        (b'{"class": 0, "class": 1}', "a member is given more than once"),
+        (b'{"class": 0, "truncation": NaN}', "NaN is not a JSON number"),
+        (b'{"class": 0, "seed": true}', "seed=True is not valid"),
+        (b'{"class": 0, "seed": 9}', "seed has one value in the query and another in the body"),
+        (b'{"class": "\\ud800"}', "no class is called"),
+        (b"[" * 60_000, "the body is not JSON"),
+        (b"9" * 60_000, "the body is not JSON"),
+    ],
+)
+async def test_a_bad_body_is_refused(ready_api: httpx.AsyncClient, body: bytes, told: str) -> None:
+    """422, and the detail says what is wrong with it."""
+    response = await ready_api.post(
+        "/generate?seed=3", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 422
+    assert told in response.json()["detail"]
+
+
+async def test_a_body_of_another_type_is_not_read(ready_api: httpx.AsyncClient) -> None:
+    """415 for a form, and for a body without a type."""
+    form = await ready_api.post("/generate", data={"class": "0"})
+    untyped = await ready_api.post("/generate", content=b'{"class": 0}')
+    assert form.status_code == untyped.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("accept", "status"),
+    [
+        ("image/png", 200),
+        ("*/*", 200),
+        ("text/html, image/*;q=0.1", 200),
+        ("image/avif", 406),
+        ("image/*;q=0", 406),
+    ],
+)
+async def test_the_accept_header_is_honoured(
+    ready_api: httpx.AsyncClient, accept: str, status: int
+) -> None:
+    """And beaten by a `format` in the address."""
+    headers = {"Accept": accept}
+    assert (await ready_api.post("/generate?class=0", headers=headers)).status_code == status
+    image = await ready_api.get(f"/images/{PREFIX}-0-1-n", headers=headers)
+    assert image.status_code == status
+    beaten = await ready_api.post("/generate?class=0&format=png", headers=headers)
+    assert beaten.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("image_id", "status"),
+    [
+        ("nonsense", 422),
+        (f"{PREFIX}-0-07-n", 422),
+        (f"{PREFIX}-0-7-n.gif", 422),
+        ("f" * 12 + "-0-7-n", 404),
+        (f"{PREFIX}-4-7-n", 404),
+    ],
+)
+async def test_an_id_that_names_no_picture_is_refused(
+    ready_api: httpx.AsyncClient, image_id: str, status: int
+) -> None:
+    """Malformed is 422; a checkpoint or class that never was is 404."""
+    assert (await ready_api.get(f"/images/{image_id}")).status_code == status

@@ -1,0 +1,26 @@
+"""The table of Redis's keys."""
+
+from __future__ import annotations
+
+from app.queue import keys
+
+
+def test_the_table_lists_every_key_that_the_module_makes() -> None:
+    """By what comes after the prefix; keys with arguments are called with some."""
+    makers = [
+        keys.seen_key,
+        keys.replies_key,
+        keys.replica_key,
+        keys.body_key,
+        keys.renderer_key,
+        keys.budget_key,
+        keys.in_flight_key,
+    ]
+    made = {make("X") for make in makers} | {keys.stream_key("X")}
+    made |= {keys.LAUNCHES, keys.DEAD_LETTERS, keys.WORKERS, keys.CARDS, keys.CARDS_SEEN}
+    table = {
+        line.split()[0].partition(":")[0] for line in (keys.__doc__ or "").splitlines() if line
+    }
+    names = {key.removeprefix(f"{keys.KEY_PREFIX}:").partition(":")[0] for key in made}
+    assert names <= table
+    assert len(names) == len(made)

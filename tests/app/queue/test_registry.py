@@ -1,0 +1,198 @@
+"""What the API knows of models and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
+from app.local.private_redis import PrivateRedis
+from app.queue.connection import connect
+from app.queue.keys import CARDS, CARDS_SEEN, GROUP, WORKERS, stream_key
+from app.queue.messages import ModelCard, WorkerStatus
+from app.queue.registry import FORGET_MODEL_S, Heartbeats, ModelCards
+from tests.fake_renderer import FINGERPRINT, FakeRenderer
+
+CARD = FakeRenderer().card
+OTHER = replace(CARD, name="aaa", fingerprint="0b" * 32)
+
+
+async def beat(client: Redis, name: str, *cards: ModelCard) -> None:
+    status = WorkerStatus(tuple(c.fingerprint for c in cards), "cpu", 1, images_per_s=10.0)
+    await Heartbeats(client, name, renderer_ttl_s=30).beat(status, cards)
+
+
+async def test_before_the_first_card_nothing_is_ready(client: Redis) -> None:
+    """503, not 404: the model may be on its way."""
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert not cards.ready
+    with pytest.raises(NotReadyError):
+        cards.named()
+    with pytest.raises(NotReadyError):
+        cards.of_fingerprint(FINGERPRINT)
+
+
+async def test_a_heartbeat_makes_a_model_known_by_name_and_fingerprint(client: Redis) -> None:
+    """The first by name that lives is the default."""
+    await beat(client, "one", CARD, OTHER)
+    await beat(client, "two", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.ready
+    assert cards.named() == OTHER
+    assert cards.named("fake") == cards.of_fingerprint(FINGERPRINT[:12]) == CARD
+    assert (cards.workers_ready(), cards.workers_ready(OTHER.fingerprint)) == (2, 1)
+    assert cards.images_per_s(FINGERPRINT) == 20.0
+    with pytest.raises(NotFoundError, match="the models are aaa, fake"):
+        cards.named("nobody")
+
+
+async def test_a_dead_workers_model_stays_known_though_nothing_is_ready(client: Redis) -> None:
+    """While it restarts, jobs wait in the queue instead of being refused."""
+    await beat(client, "one", CARD)
+    cards = ModelCards(client, heartbeat_s=0.01, retire_after_s=0.02)
+    await asyncio.sleep(0.05)
+    await cards.refresh()
+    assert not cards.ready
+    assert cards.named("fake") == CARD
+
+
+async def test_a_model_retires_when_others_are_served_without_it(client: Redis) -> None:
+    """410 for its images; 404 for what never was."""
+    await beat(client, "one", CARD)
+    await client.hincrby(CARDS_SEEN, FINGERPRINT, -400_000)
+    await beat(client, "two", OTHER)
+    cards = ModelCards(client, retire_after_s=300)
+    await cards.refresh()
+    assert cards.current() == (OTHER,)
+    with pytest.raises(RetiredCheckpointError):
+        cards.of_fingerprint(FINGERPRINT[:12])
+    with pytest.raises(NotFoundError):
+        cards.of_fingerprint("f" * 12)
+
+
+async def test_a_worker_that_withdraws_is_gone_at_once(client: Redis) -> None:
+    """An orderly stop does not wait for silence."""
+    await beat(client, "one", CARD)
+    await Heartbeats(client, "one", renderer_ttl_s=30).withdraw()
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.workers_ready() == 0
+
+
+async def test_a_retrained_checkpoint_takes_its_name_over_at_once(client: Redis) -> None:
+    """The dead one of that name keeps its fingerprint and loses the name, whatever sorts first."""
+    retrained = replace(CARD, fingerprint="ff" * 32)
+    third = replace(CARD, fingerprint="00" * 32)
+    for card in (third, CARD, retrained):
+        await beat(client, "one", card)  # the same slot: one worker after another
+    await client.hincrby(CARDS_SEEN, third.fingerprint, -20_000)
+    await client.hincrby(CARDS_SEEN, FINGERPRINT, -10_000)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.named("fake") == cards.named() == retrained
+    assert cards.of_fingerprint(FINGERPRINT[:12]) == CARD
+    assert cards.current() == (retrained, CARD, third)
+
+
+async def test_the_default_is_a_model_that_lives(client: Redis) -> None:
+    """The first by name, of those; with no worker at all, the first by name."""
+    await beat(client, "one", OTHER)
+    await beat(client, "one", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert (cards.named(), cards.named("aaa")) == (CARD, OTHER)
+    await Heartbeats(client, "one", renderer_ttl_s=30).withdraw()
+    await cards.refresh()
+    assert cards.named() == OTHER
+
+
+async def test_a_card_that_stays_the_same_is_read_once(client: Redis) -> None:
+    """It may have a thousand classes, and is looked at twice a second."""
+    await beat(client, "one", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    first = cards.named()
+    await beat(client, "one", CARD)
+    await cards.refresh()
+    assert cards.named() is first
+
+
+async def test_a_model_of_long_ago_is_forgotten_with_its_streams(client: Redis) -> None:
+    """What a training run shows every hour does not add up."""
+    await beat(client, "one", OTHER)
+    await client.xgroup_create(stream_key(OTHER.fingerprint), GROUP, mkstream=True)
+    seconds, _ = await client.time()
+    await client.hset(CARDS_SEEN, OTHER.fingerprint, int((seconds - FORGET_MODEL_S - 1) * 1000))
+    await beat(client, "two", CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.current() == (CARD,)
+    assert not await client.exists(stream_key(OTHER.fingerprint))
+    assert await client.hkeys(CARDS_SEEN) == [CARD.fingerprint.encode()]
+
+
+@pytest.mark.parametrize("value", ["", "x", "5", "5 {}", "9999999999999 [1]", "now {"])
+async def test_what_cannot_be_read_hides_nothing_else(client: Redis, value: str) -> None:
+    """A foreign or newer worker's heartbeat, card or time is passed over."""
+    await beat(client, "one", CARD)
+    for key in (WORKERS, CARDS, CARDS_SEEN):
+        await client.hset(key, "foreign", value)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert (cards.workers_ready(), cards.current()) == (1, (CARD,))
+    await beat(client, "one", CARD)
+
+
+async def test_a_replica_that_starts_has_looked_before_it_answers(client: Redis) -> None:
+    """A restarted one is asked by its proxy at once: it must not say that no worker is ready."""
+    await beat(client, "one", CARD)
+    async with ModelCards(client).running() as cards:
+        assert cards.ready
+
+
+async def test_a_replica_starts_though_redis_hangs() -> None:
+    """Then it is live, and says why it is not ready."""
+    with PrivateRedis() as server:
+        assert server.process
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            async with (
+                asyncio.timeout(3),
+                connect(server.url, "test", timeout_s=30) as client,
+                ModelCards(client).running() as cards,
+            ):
+                assert not cards.fresh
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+
+
+async def test_the_copy_refreshes_itself_and_tells_when_redis_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lookups go on with the last copy; the log says it once; with Redis, freshness comes back."""
+    with PrivateRedis() as server:
+        async with (
+            connect(server.url, "test", timeout_s=0.2) as client,
+            ModelCards(client, heartbeat_s=0.02).running() as cards,
+        ):
+            await beat(client, "one", CARD)
+            await until(lambda: cards.ready)
+            server.kill()
+            await until(lambda: not cards.fresh)
+            assert cards.named() == CARD
+            assert caplog.text.count("cannot refresh the model cards: ") == 1
+            server.start()
+            await until(lambda: cards.fresh)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(3):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
