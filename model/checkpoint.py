@@ -1,4 +1,4 @@
-"""A checkpoint: a trained generator, perhaps its discriminator, its classes and its story.
+"""Checkpoint: a trained generator, perhaps its discriminator, its classes and training facts.
 
 On disk it is a folder: `config.json` (what the networks are, class names, training facts),
 `model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`. For people
@@ -40,11 +40,11 @@ Description = TypeVar("Description", bound=BaseModel)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not there, not whole, or not of this project."""
+    """A checkpoint is missing, damaged, or not in this project's format."""
 
 
 class ClassInfo(BaseModel):
-    """What one label of a checkpoint depicts."""
+    """The class of a label."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ class _Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Networks in eval mode with what is known of them; saves itself as a folder.
+    """Networks in eval mode, their classes and training facts; saves itself as a folder.
 
     `classes` has one entry a label (placeholders where none are given). `facts` is free JSON:
     training command, number of images seen, licence. Raises CheckpointError where the number of
@@ -100,7 +100,7 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What names this generator for good: see `fingerprint_of`."""
+        """The permanent name of this generator, see `fingerprint_of`."""
         return fingerprint_of(self.generator)
 
     def save(self, path: str | Path, beside: Mapping[str, bytes] | None = None) -> Path:
@@ -154,12 +154,12 @@ def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = T
 
 
 def shipped_names() -> list[str]:
-    """The names of the checkpoints that come with the project."""
+    """Lists the checkpoints that come with the project."""
     return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
 
 
 def checkpoint_folder(source: str | Path | None) -> Path:
-    """The folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
+    """Finds the folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME

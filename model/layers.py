@@ -51,7 +51,7 @@ class SpectralNorm(nn.Module):
             return torch.dot(self.u.to(matrix), torch.mv(matrix, self.v.to(matrix)))
 
     def normalized_weight(self) -> Tensor:
-        """The weight that the layer computes with: W/σ.
+        """The weight of the layer's arithmetic: W/σ.
 
         In eval mode σ is a constant, and one rounding in every layer is spared: it is found and
         divided out in float64 where the device has that, so that imported networks come as close
@@ -67,7 +67,7 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def power_iterate(self, num_iterations: int = 1) -> None:
-        """Bring u and v closer to W's leading singular vectors, in place."""
+        """Moves u and v towards the leading singular vectors of W, in place."""
         if self.u is None or self.v is None or self.weight.is_meta:
             return
         with torch.autocast(self.weight.device.type, enabled=False):
@@ -136,7 +136,7 @@ class Linear(nn.Linear, SpectralNorm):
 
 
 class Embedding(nn.Embedding, SpectralNorm):
-    """A row a class, with optional spectral norm; also takes mixtures of classes."""
+    """An embedding with a row for each class and optional spectral norm; also mixes classes."""
 
     def __init__(self, num_classes: int, width: int, *, spectral_norm: bool, eps: float) -> None:
         super().__init__(num_classes, width)
@@ -149,7 +149,7 @@ class Embedding(nn.Embedding, SpectralNorm):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias belong to the class (Dumoulin et al. 2017).
+    """Batch norm with a gain and a bias for each class (Dumoulin et al. 2017).
 
     With `conditional_latent` they also depend on the latent: gain(y) + W z and bias(y) + V z.
     """
@@ -243,13 +243,13 @@ def spectral_norm_layers(network: nn.Module) -> Iterator[SpectralNorm]:
 
 
 def advance_power_iteration(network: nn.Module, num_iterations: int = 1) -> None:
-    """Advance u and v of every spectrally normalised layer of `network`."""
+    """Advances u and v of every spectrally normalised layer of `network`."""
     for layer in spectral_norm_layers(network):
         layer.power_iterate(num_iterations)
 
 
 def initialize(network: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1.
+    """Sets Xavier-uniform weights and zero biases, as the released code does; class gains are 1.
 
     Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
     """
