@@ -19,12 +19,12 @@ COMMANDS = {
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),
     "train": ("training.cli.train", "train_command", "Train a SAGAN and export a checkpoint."),
     "evaluate": (
-        "training.evaluation.cli",
+        "training.cli.evaluate",
         "evaluate_command",
         "Measure a checkpoint: FID, KID, IS, intra-FID, precision and recall.",
     ),
     "train-classifier": (
-        "training.evaluation.classifier_cli",
+        "training.cli.train_classifier",
         "train_classifier_command",
         "Train the small classifier whose features `evaluate` can use.",
     ),

@@ -20,15 +20,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.config import TrainConfig
-from training.data import ImageSet, open_picturebook
-from training.evaluation.data_statistics import STATISTICS
-from training.evaluation.opening import open_features
+from training.data.image_set import ImageSet
+from training.data.opening import open_picturebook
+from training.evaluation.feature_networks import open_features
 from training.evaluation.scoring import snapshot_score
-from training.loop import train
-from training.presets import preset
-from training.recipe import config_of
-from training.run_log import LOG_FILE
+from training.evaluation.statistics import STATISTICS
+from training.monitor.report import LOG_FILE
+from training.recipes.config import TrainConfig
+from training.recipes.presets import preset
+from training.recipes.recipe import config_of
+from training.run.loop import train
 
 SIZE, NUM_PICTURES = 32, 20_000
 FEATURES = "picturebook-64"

@@ -21,10 +21,10 @@ from model.checkpoint import load_checkpoint
 from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
-from training.data import open_picturebook
-from training.evaluation.data_statistics import STATISTICS
-from training.evaluation.opening import open_features
+from training.data.opening import open_picturebook
+from training.evaluation.feature_networks import open_features
 from training.evaluation.scoring import snapshot_score
+from training.evaluation.statistics import STATISTICS
 
 NUM_COMPARED = 64
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import TrainConfig
+from training.recipes.config import TrainConfig
 
 UNUSED = ("torchvision", "torchvision.transforms", "datasets")
 SETTLING_ITERATIONS = 100

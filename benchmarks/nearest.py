@@ -18,8 +18,8 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from model import Sampler, load_checkpoint
-from training.data import open_picturebook
-from training.evaluation.opening import open_features
+from training.data.opening import open_picturebook
+from training.evaluation.feature_networks import open_features
 from training.picturebook import draw
 
 SAMPLES_A_CLASS, NEAREST = 2, 3

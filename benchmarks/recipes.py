@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.digits import write_pictures as write_digits
-from training.run_log import LOG_FILE
+from training.monitor.report import LOG_FILE
 
 RECIPES = {"laptop-32": "this project's", "laptop-32-paper": "the paper's"}
 MIN_EMOJI = 80  # of a category that becomes a class

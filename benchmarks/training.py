@@ -27,12 +27,13 @@ from benchmarks.training_tables import FIRST_STEPS, PEER, Losses, quartiles, sho
 from model.devices import kernels_of
 from model.importers.assembling import assemble_discriminator, assemble_generator
 from model.importers.biggan_pytorch import BIGGAN_PYTORCH, RULES
-from training.config import TrainConfig
-from training.data import ImageSet, open_data
-from training.loader import Loader
-from training.processes import Processes
-from training.state import TrainState
-from training.trainer import Trainer
+from training.data.image_set import ImageSet
+from training.data.opening import open_data
+from training.recipes.config import TrainConfig
+from training.run.loader import Loader
+from training.run.processes import Processes
+from training.run.trainer import Trainer
+from training.saving.state import TrainState
 
 CPU = torch.device("cpu")
 ATTENTION_AT = {32: 16, 64: 32, 128: 32}

@@ -11,7 +11,7 @@ from model.checkpoint import (
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
-from model.sampler import Sampler
+from model.sampling.sampler import Sampler
 
 __all__ = [
     "Checkpoint",

@@ -1,4 +1,4 @@
-"""A checkpoint: a trained generator, perhaps its discriminator, its classes and its story.
+"""Checkpoint: a trained generator, perhaps its discriminator, its classes and training facts.
 
 On disk it is a folder: `config.json` (what the networks are, class names, training facts),
 `model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`. For people
@@ -8,10 +8,11 @@ a model card, `README.md`, and `samples.png` may lie beside them.
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,15 +33,18 @@ CONFIG_FILE = "config.json"
 GENERATOR_FILE = "model.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
+CHECKPOINT_FILES = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, CARD_FILE, SAMPLES_FILE}
 RUN_FILE, IN_RUN = "train.json", "checkpoint"  # a training run, and its newest checkpoint
+
+Description = TypeVar("Description", bound=BaseModel)
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not there, not whole, or not of this project."""
+    """A checkpoint is missing, damaged, or not in this project's format."""
 
 
 class ClassInfo(BaseModel):
-    """What one label of a checkpoint depicts."""
+    """The class of a label."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +68,7 @@ class _Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Networks in eval mode with what is known of them; saves itself as a folder.
+    """Networks in eval mode, their classes and training facts; saves itself as a folder.
 
     `classes` has one entry a label (placeholders where none are given). `facts` is free JSON:
     training command, number of images seen, licence. Raises CheckpointError where the number of
@@ -96,37 +100,18 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What names this generator for good: see `fingerprint_of`."""
+        """The permanent name of this generator, see `fingerprint_of`."""
         return fingerprint_of(self.generator)
 
     def save(self, path: str | Path, beside: Mapping[str, bytes] | None = None) -> Path:
-        """Write the folder `path`; an older checkpoint there is replaced once this one is whole.
+        """Writes the folder `path` and replaces an older checkpoint there once this one is whole.
 
-        `beside` are more files by name: the model card and its samples.
-        Raises CheckpointError where `path` holds something else, OSError where the disk does not
-        take it.
+        `beside` has the contents of further files by name: the model card and its samples. Raises
+        CheckpointError where `path` holds something else, OSError where the disk refuses a file.
         """
-        path = Path(path)
-        if path.exists() and not _is_replaceable(path):
-            raise CheckpointError(f"{path}: there is something else than a checkpoint; not touched")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            for name, content in (beside or {}).items():
-                (partial / name).write_bytes(content)
-            self._write(partial)
-            partial.chmod(0o755)
-            replace_folder(partial, path)
-        except SafetensorError as error:  # its way to tell what the disk says
-            raise OSError(f"{path}: {error}; what was there before is untouched") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return path
-
-    def _write(self, folder: Path) -> None:
-        save_file(tensors_of(self.generator), folder / GENERATOR_FILE)
+        networks: dict[str, nn.Module] = {GENERATOR_FILE: self.generator}
         if self.discriminator is not None:
-            save_file(tensors_of(self.discriminator), folder / DISCRIMINATOR_FILE)
+            networks[DISCRIMINATOR_FILE] = self.discriminator
         description = _Description(
             format=FORMAT,
             fingerprint=fingerprint_of(self.generator),
@@ -135,50 +120,46 @@ class Checkpoint:
             classes=tuple(self.classes),
             facts=dict(self.facts),
         )
-        text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        for file in folder.iterdir():
-            file.chmod(0o644)
+        path = Path(path)
+        require_replaceable(path, "checkpoint", CHECKPOINT_FILES)
+        save_folder(path, description, networks, beside or {})
+        return path
 
 
 def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = True) -> Checkpoint:
-    """The checkpoint of a folder, or a shipped one by its name, or the shipped default.
+    """Loads the checkpoint of a folder, a shipped or imported one by its name, or the default.
 
-    A training run's folder stands for its newest checkpoint. Without `discriminator` that network
-    is left on the disk. Raises CheckpointError, naming the file and what is wrong with it.
+    The folder of a training run stands for the newest checkpoint in it. Without `discriminator`
+    the discriminator's file is not read. Raises CheckpointError, which names the file and the
+    fault.
     """
     folder = checkpoint_folder(source)
-    description = _read_description(folder)
-    with torch.device("meta"):  # the weights come from the file: nothing to initialise
+    description = read_description(folder, _Description)
+    with torch.device("meta"):  # the files bring the weights: nothing to initialise
         generator = Generator(description.generator)
-        judged_by = description.discriminator if discriminator else None
-        judge = Discriminator(judged_by) if judged_by is not None else None
-    _load_tensors(generator, folder / GENERATOR_FILE)
-    if judge is not None:
-        _load_tensors(judge, folder / DISCRIMINATOR_FILE)
-    checkpoint = Checkpoint(generator, judge, description.classes, description.facts)
+        network: Discriminator | None = None
+        if discriminator and description.discriminator is not None:
+            network = Discriminator(description.discriminator)
+    load_tensors(generator, folder / GENERATOR_FILE)
+    if network is not None:
+        load_tensors(network, folder / DISCRIMINATOR_FILE)
+    checkpoint = Checkpoint(generator, network, description.classes, description.facts)
     if checkpoint.fingerprint != description.fingerprint:
         raise CheckpointError(
             f"{folder}: the weights have fingerprint {checkpoint.fingerprint[:12]}, "
-            f"{CONFIG_FILE} says {description.fingerprint[:12]}: damaged, or files of two "
-            "checkpoints mixed"
+            f"{CONFIG_FILE} says {description.fingerprint[:12]}: a file is damaged, or files of "
+            "two checkpoints are mixed"
         )
     return checkpoint
 
 
 def shipped_names() -> list[str]:
-    """The names of the checkpoints that come with the project."""
+    """Lists the checkpoints that come with the project."""
     return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
 
 
-def _is_replaceable(path: Path) -> bool:
-    """Whether `path` is an empty folder or has nothing but a checkpoint in it."""
-    ours = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, CARD_FILE, SAMPLES_FILE}
-    return path.is_dir() and {file.name for file in path.iterdir()} <= ours
-
-
 def checkpoint_folder(source: str | Path | None) -> Path:
-    """The folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
+    """Finds the folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
@@ -200,7 +181,45 @@ def checkpoint_folder(source: str | Path | None) -> Path:
     return in_run if not (folder / CONFIG_FILE).exists() and in_run.is_dir() else folder
 
 
-def _read_description(folder: Path) -> _Description:
+def save_folder(
+    path: Path,
+    description: BaseModel,
+    networks: Mapping[str, nn.Module],
+    others: Mapping[str, bytes],
+) -> None:
+    """Writes the folder `path`, or replaces it: checkpoints and classifiers are saved by this.
+
+    `description` becomes `config.json`; `networks` and `others` have the safetensors files and the
+    other files by name. The files are written to a folder beside `path`, which takes the place of
+    `path` once it is whole. Raises OSError where the disk refuses a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        for name, content in others.items():
+            (partial / name).write_bytes(content)
+        for name, network in networks.items():
+            save_file(tensors_of(network), partial / name)
+        text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        (partial / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        for file in partial.iterdir():
+            file.chmod(0o644)
+        partial.chmod(0o755)
+        replace_folder(partial, path)
+    except SafetensorError as error:  # safetensors' way to report what the disk says
+        raise OSError(f"{path}: {error}; what was there before is untouched") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def require_replaceable(path: Path, kind: str, files: Collection[str]) -> None:
+    """Raises CheckpointError where `path` exists and holds anything but `files` of a `kind`."""
+    if path.exists() and not (path.is_dir() and {f.name for f in path.iterdir()} <= set(files)):
+        raise CheckpointError(f"{path}: there is something else than a {kind}; not touched")
+
+
+def read_description(folder: Path, model: type[Description]) -> Description:
+    """Reads `config.json` as a `model`; raises CheckpointError naming the file and the fault."""
     file = folder / CONFIG_FILE
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -210,14 +229,18 @@ def _read_description(folder: Path) -> _Description:
         found = raw.get("format") if isinstance(raw, dict) else None
         raise CheckpointError(f"{file}: format {found!r}, this version reads format {FORMAT}")
     try:
-        return _Description.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(f"{file}: {place}: {first['msg']}") from error
 
 
-def _load_tensors(network: nn.Module, file: Path) -> None:
+def load_tensors(network: nn.Module, file: Path) -> None:
+    """Loads a safetensors file into `network`, on the CPU.
+
+    Raises CheckpointError where the file cannot be read, or naming a tensor that does not fit.
+    """
     try:
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:

@@ -18,7 +18,7 @@ from model.pictures import (
     contact_sheet,
     encode,
 )
-from model.sampler import Sampler
+from model.sampling.sampler import Sampler
 
 model_option = click.option(
     "--model", help="A checkpoint folder or a shipped name; the shipped default if not given."

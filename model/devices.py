@@ -1,4 +1,4 @@
-"""Devices: picking one, and what its rounding depends on."""
+"""Devices: choosing one, and the name of the kernels that determine its rounding."""
 
 import platform
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import torch
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device of `name`; "auto" is CUDA where there is one, else MPS, else the CPU.
+    """Returns the torch device of `name`; "auto" is CUDA if available, else MPS, else the CPU.
 
     Raises ValueError naming a device that cannot be used here.
     """
@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def exact_kernels() -> AbstractContextManager[None]:
-    """On CUDA: no TF32 in what is called float32, and no algorithm that varies between calls."""
+    """In the `with` block CUDA uses no TF32 for float32 and no nondeterministic algorithms."""
     return torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
@@ -41,12 +41,12 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def cpu_capabilities() -> Mapping[str, object]:
-    """The processor's instruction sets, by name; empty where this torch cannot tell."""
+    """The processor's instruction sets by name; empty where this torch does not report them."""
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def kernels_of(device: torch.device) -> str:
-    """What decides which kernels run, and so how they round: instructions, threads, libraries."""
+    """Names what determines the kernels and their rounding: instructions, threads, libraries."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device).replace(" ", "_")
         return f"{name}-cudnn{torch.backends.cudnn.version()}"

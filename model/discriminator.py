@@ -1,4 +1,4 @@
-"""The discriminator: a picture and a class in, a realness score out."""
+"""Discriminator: scores how real a picture of a class looks."""
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +53,10 @@ class Discriminator(nn.Module):
         initialize(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [-1, 1] and (B,) classes -> (B,) logits, positive for real.
+        """Returns (B,) logits, positive for real, of (B, 3, H, W) RGB in [-1, 1] and (B,) classes.
 
-        With a classifier (B, 1 + num_classes): that logit, blind to `labels`, then a logit a class.
+        With an auxiliary classifier they are (B, 1 + num_classes): a logit that does not depend on
+        `labels`, then a logit for each class.
         Raises ValueError for shapes that do not fit.
         """
         side = self.config.resolution
@@ -69,7 +70,7 @@ class Discriminator(nn.Module):
             return self._head(features, labels)
 
     def _head(self, features: Tensor, labels: Tensor) -> Tensor:  # (B, C, H, W) -> as `forward`
-        """In float32 or better: logits in bfloat16 are up to 0.06 apart where they are near 16."""
+        """Computes the logits in float32 or better: near 16, bfloat16 has steps of 0.06."""
         exact = features.to(torch.promote_types(features.dtype, torch.float32))
         pooled = exact.sum((2, 3))  # (B, C)
         if self.config.pooling == "scaled":
@@ -91,7 +92,9 @@ class Discriminator(nn.Module):
         return x
 
     def _mix_positions(self, x: Tensor, resolution: int) -> Tensor:
-        """What follows the block of this resolution: attention, a residual block, or nothing."""
+        """Applies what follows the block of this resolution: attention, a residual block, or
+        nothing.
+        """
         for modules in (self.attention, self.residual):
             if str(resolution) in modules:
                 x = modules[str(resolution)](x)

@@ -1,4 +1,4 @@
-"""The fingerprint of a generator: what names it, and its pictures, for good."""
+"""The fingerprint of a generator: a permanent name for it and, with a seed, for its pictures."""
 
 import hashlib
 import json

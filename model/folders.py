@@ -1,4 +1,4 @@
-"""Folders: where models and downloads are kept when the user names no place; replacing one."""
+"""The default folders of models and downloads, and how a folder is replaced in one step."""
 
 import ctypes
 import os
@@ -13,17 +13,17 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
 def models_folder() -> Path:
-    """The folder whose entries `--model NAME` finds by their names."""
+    """The folder in which `--model NAME` looks for NAME."""
     return platformdirs.user_data_path(APP, appauthor=False) / "models"
 
 
 def downloads_folder() -> Path:
-    """Where foreign files are downloaded to; everything in it can be fetched again."""
+    """The folder for downloaded files; all of them can be downloaded again."""
     return platformdirs.user_cache_path(APP, appauthor=False) / "downloads"
 
 
 def replace_folder(partial: Path, path: Path) -> None:
-    """Move the finished folder `partial` to `path` in place of what was there.
+    """Moves the finished folder `partial` to `path` and removes what was there.
 
     On Linux the two are exchanged in one step, so that `path` is there at every moment, whenever
     the process is killed; elsewhere it is missing for the time between two renames.
@@ -40,7 +40,7 @@ def replace_folder(partial: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two paths in one step; false where the system or the file system cannot."""
+    """Swaps two paths in one step; returns false where the system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False

@@ -1,4 +1,4 @@
-"""The generator: a latent and a class in, a picture out."""
+"""Generator: draws a picture from a latent and a class."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         initialize(self)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """(B, z_dim) latents and (B,) classes, or (B, num_classes) class weights.
+        """Draws pictures from (B, z_dim) latents and (B,) classes or (B, num_classes) weights.
 
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
@@ -54,12 +54,14 @@ class Generator(nn.Module):
         return torch.tanh(self.to_rgb(F.relu(self.norm(x))))
 
     def _start(self, z: Tensor) -> Tensor:
-        """(B, z_dim) latents -> the (B, C, 4, 4) feature map that the first block gets."""
+        """Makes the (B, C, 4, 4) feature map of the first block from (B, z_dim) latents."""
         x: Tensor = self.linear(z)
         return x.view(len(z), self.config.widths[0], START_RESOLUTION, START_RESOLUTION)
 
     def _mix_positions(self, x: Tensor, resolution: int) -> Tensor:
-        """What follows the block of this resolution: attention, a residual block, or nothing."""
+        """Applies what follows the block of this resolution: attention, a residual block, or
+        nothing.
+        """
         for modules in (self.attention, self.residual):
             if str(resolution) in modules:
                 x = modules[str(resolution)](x)
@@ -68,7 +70,7 @@ class Generator(nn.Module):
     def attention_weights(
         self, z: Tensor, labels: Tensor, layer: int = -1, positions: Tensor | None = None
     ) -> Tensor:
-        """What attention layer `layer` attends to, as `SelfAttention.weights`: (B, Q, h, w).
+        """The weights of attention layer `layer`, as `SelfAttention.weights`: (B, Q, h, w).
 
         Runs the network only up to that layer. Raises ValueError where there is no such layer.
         """

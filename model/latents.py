@@ -1,4 +1,4 @@
-"""Latents from seeds: pure arithmetic that gives the same numbers on every machine.
+"""Latents from seeds, by arithmetic that gives the same numbers on every machine.
 
 A seed keys the Philox4x64 counter generator (Salmon et al. 2011); its raw 64-bit words, whose
 stream NumPy guarantees for good, become uniforms and then normals through the inverse normal CDF,
@@ -54,7 +54,7 @@ _STRAIGHT = 1e-6  # sine of an angle below which an arc and its chord are one
 def latents(
     seeds: Sequence[int], z_dim: int, truncation: Sequence[float | None] | float | None = None
 ) -> NDArray[np.float32]:
-    """The latents of `seeds`: (B, z_dim) float32, standard normal.
+    """Draws the latents of `seeds`: (B, z_dim) float32, standard normal.
 
     `truncation` t, one for all or one a seed, draws from the normal truncated to [-t, t], through
     the same uniforms: neighbouring truncations give neighbouring latents. None means no
@@ -75,10 +75,10 @@ def latents(
 def between(
     start: NDArray[np.float32], end: NDArray[np.float32], part: float
 ) -> NDArray[np.float32]:
-    """The latent (z_dim,) a `part`, 0…1, of the way from `start` to `end`, along the arc.
+    """Interpolates: the latent (z_dim,) at `part`, 0…1, of the arc from `start` to `end`.
 
     Spherical interpolation (Shoemake 1985): normal latents of many dimensions lie near a sphere,
-    and a straight line between two would cut through where hardly any are (White 2016).
+    and a straight line between two would pass through a region with hardly any (White 2016).
     """
     a, b = start.astype(np.float64), end.astype(np.float64)
     cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import GeneratorConfig
-from model.resampling import spread, upsample
+from model.resampling import summed_shifts, upsample
 
 INITIAL_POWER_ITERATIONS = 15
 CONDITION_START = (
@@ -51,7 +51,7 @@ class SpectralNorm(nn.Module):
             return torch.dot(self.u.to(matrix), torch.mv(matrix, self.v.to(matrix)))
 
     def normalized_weight(self) -> Tensor:
-        """The weight that the layer computes with: W/σ.
+        """The weight of the layer's arithmetic: W/σ.
 
         In eval mode σ is a constant, and one rounding in every layer is spared: it is found and
         divided out in float64 where the device has that, so that imported networks come as close
@@ -67,7 +67,7 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def power_iterate(self, num_iterations: int = 1) -> None:
-        """Bring u and v closer to W's leading singular vectors, in place."""
+        """Moves u and v towards the leading singular vectors of W, in place."""
         if self.u is None or self.v is None or self.weight.is_meta:
             return
         with torch.autocast(self.weight.device.type, enabled=False):
@@ -107,12 +107,12 @@ class Conv2d(nn.Conv2d, SpectralNorm):
         """`forward(upsample(x))` for a 3×3 kernel: (B, C, H, W) -> (B, C', 2H, 2W)."""
         if mode == "bilinear" or not self.training:  # in eval as published, to its very rounding
             return self.forward(upsample(x, mode))
-        kernel = spread(self.normalized_weight().flip(2, 3)).transpose(0, 1)
+        kernel = summed_shifts(self.normalized_weight().flip(2, 3)).transpose(0, 1)
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
     def forward_pooled(self, x: Tensor) -> Tensor:
         """`avg_pool2d(forward(x), 2)` for a 3×3 kernel: (B, C, H, W) -> (B, C', H/2, W/2)."""
-        kernel = spread(self.normalized_weight()) / 4
+        kernel = summed_shifts(self.normalized_weight()) / 4
         return F.conv2d(x, kernel, self.bias, stride=2, padding=1)
 
 
@@ -136,7 +136,7 @@ class Linear(nn.Linear, SpectralNorm):
 
 
 class Embedding(nn.Embedding, SpectralNorm):
-    """A row a class, with optional spectral norm; also takes mixtures of classes."""
+    """An embedding with a row for each class and optional spectral norm; also mixes classes."""
 
     def __init__(self, num_classes: int, width: int, *, spectral_norm: bool, eps: float) -> None:
         super().__init__(num_classes, width)
@@ -149,7 +149,7 @@ class Embedding(nn.Embedding, SpectralNorm):
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain and bias belong to the class (Dumoulin et al. 2017).
+    """Batch norm with a gain and a bias for each class (Dumoulin et al. 2017).
 
     With `conditional_latent` they also depend on the latent: gain(y) + W z and bias(y) + V z.
     """
@@ -243,13 +243,13 @@ def spectral_norm_layers(network: nn.Module) -> Iterator[SpectralNorm]:
 
 
 def advance_power_iteration(network: nn.Module, num_iterations: int = 1) -> None:
-    """Advance u and v of every spectrally normalised layer of `network`."""
+    """Advances u and v of every spectrally normalised layer of `network`."""
     for layer in spectral_norm_layers(network):
         layer.power_iterate(num_iterations)
 
 
 def initialize(network: nn.Module) -> None:
-    """Xavier-uniform weights and zero biases, as the released code; class gains that start at 1.
+    """Sets Xavier-uniform weights and zero biases, as the released code does; class gains are 1.
 
     Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
     """

@@ -1,4 +1,4 @@
-"""Pictures for people: files, contact sheets and attention maps (NumPy, Pillow and ISA-L only)."""
+"""Image files, contact sheets and attention maps, with NumPy, Pillow and ISA-L alone."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ _HEAT_ANCHORS = np.array(
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """The PNG file (ISO/IEC 15948) of (H, W, 3) uint8 RGB pixels, lossless.
+    """Encodes (H, W, 3) uint8 RGB pixels as a PNG file (ISO/IEC 15948), lossless.
 
     Every row has the "up" filter, the difference to the row above, which NumPy computes in one
     subtraction; ISA-L deflates an order of magnitude faster than zlib and to the same size
@@ -55,7 +55,7 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def encode(pixels: Pixels, file_format: FileFormat) -> bytes:
-    """The file of (H, W, 3) uint8 RGB pixels: PNG is lossless, WebP and JPEG are of quality 90."""
+    """Encodes (H, W, 3) uint8 RGB pixels: PNG is lossless, WebP and JPEG have quality 90."""
     if file_format == "png":
         return encode_png(pixels)
     buffer = io.BytesIO()
@@ -69,7 +69,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def contact_sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
-    """Equal (H, W, 3) pictures laid out row by row, a thin black gutter between them."""
+    """Lays out (H, W, 3) pictures of equal size row by row, with thin black gutters."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
     step_y, step_x = height + GUTTER_PX, width + GUTTER_PX
@@ -87,7 +87,7 @@ def attention_picture(
     view: View = "overlay",
     size_px: int = 256,
 ) -> Pixels:
-    """What each query pixel attends to, a panel a query, side by side, `size_px` high.
+    """Draws what each query pixel attends to: a panel for each, side by side, `size_px` high.
 
     `pixels` (H, W, 3); `weights` (Q, h, w), one map a query; `queries` (x, y) in pixels of the
     image. "overlay" lights up the attended places of the image, "heatmap" shows the bare maps, and
@@ -134,14 +134,14 @@ def _resize(pixels: Pixels, size_px: int, resample: Image.Resampling) -> Pixels:
 def _resize_map(
     weights: NDArray[np.float32], size_px: int, resample: Image.Resampling
 ) -> NDArray[np.float64]:
-    """(h, w) weights -> (size, size) levels in [0, 1], the largest weight at 1."""
+    """Scales (h, w) weights to (size, size) levels in [0, 1], the largest weight at 1."""
     scaled = np.asarray(weights, np.float32) / max(float(weights.max()), 1e-12)
     resized = Image.fromarray(scaled).resize((size_px, size_px), resample)
     return np.asarray(resized, np.float64).clip(0.0, 1.0)
 
 
 def _mark(image: Pixels, centres: Sequence[tuple[float, float]], first_colour: int) -> Pixels:
-    """The image with a ringed dot at each (x, y) centre, in the colours of the queries."""
+    """Draws a ringed dot at each (x, y) centre, in the colours of the queries."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     radius = max(2.0, image.shape[0] / 48)
@@ -152,7 +152,7 @@ def _mark(image: Pixels, centres: Sequence[tuple[float, float]], first_colour: i
 
 
 def _encoder() -> str:
-    """Names the encoders by what they make of a fixed picture: another name, other bytes.
+    """Names the encoders by a checksum of a fixed picture: other bytes give another name.
 
     ISA-L has code of its own for each instruction set, and a later version may pack otherwise; so
     may WebP's and JPEG's.

@@ -1,4 +1,4 @@
-"""Upsampling, and the kernel that upsampling or pooling beside a 3×3 convolution amounts to."""
+"""Upsampling, and the 4×4 kernel that replaces a 3×3 convolution beside upsampling or pooling."""
 
 from typing import Literal
 
@@ -14,11 +14,11 @@ def upsample(x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def spread(kernel: Tensor) -> Tensor:
-    """(out, in, 3, 3) -> (out, in, 4, 4): the kernel added up at its four shifts by 0 or 1.
+def summed_shifts(kernel: Tensor) -> Tensor:
+    """Adds up a 3×3 kernel at its four shifts by 0 or 1: (out, in, 3, 3) -> (out, in, 4, 4).
 
-    One matrix product: padding and adding went over the kernel a dozen times, which on small
-    feature maps took longer than the convolution.
+    It is one matrix product. Padding and adding would read the kernel a dozen times, which on small
+    feature maps takes longer than the convolution.
     """
     shifts = torch.tensor(_SHIFTS, dtype=kernel.dtype, device=kernel.device)
     with torch.autocast(kernel.device.type, enabled=False):

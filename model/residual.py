@@ -1,4 +1,4 @@
-"""The residual block that stands where attention would: the paper's control."""
+"""The residual block that can replace attention: the paper's control."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -17,7 +17,7 @@ from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
 
 if TYPE_CHECKING:
-    from model.sampler import Sampler, WholeAttention
+    from model.sampling.sampler import Sampler, WholeAttention
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)

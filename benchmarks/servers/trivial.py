@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.latents import latents
-from model.sampler import WholeAttention
+from model.sampling.sampler import WholeAttention
 
 Truncation = Sequence[float | None] | float | None
 RESOLUTION, COLOURS, NUM_CLASSES = 32, 4, 10

@@ -83,27 +83,27 @@ def import_files(
         )
     other = replace(other, rules=found.rules)  # the file's name may say less than the generator's
     generator = _assembled(assemble_generator, found, found.split.generator)
-    judge = None
+    discriminator_network = None
     if other.split.discriminator:
-        judge = _assembled(assemble_discriminator, other, other.split.discriminator)
-        _require_a_pair(generator, judge, other.file)
+        discriminator_network = _assembled(assemble_discriminator, other, other.split.discriminator)
+        _require_a_pair(generator, discriminator_network, other.file)
     named = _classes(classes, generator.config.num_classes)
     files = [found] if discriminator is None else [found, other]
     facts = {"imported": {"format": found.format.name, **_provenance(files)}}
-    checkpoint = Checkpoint(generator, judge, named, facts)
-    lines = [*_lines(found, generator, judge), _classes_line(classes, named)]
+    checkpoint = Checkpoint(generator, discriminator_network, named, facts)
+    lines = [*_lines(found, generator, discriminator_network), _classes_line(classes, named)]
     return Imported(checkpoint, tuple(lines))
 
 
 def describe(file: Path) -> list[str]:
     """What a foreign file is, a line a fact; raises ImportRefusedError where it is none."""
     found = _find(file, "auto", None)
-    generator, judge = None, None
+    generator, discriminator_network = None, None
     if found.split.generator:
         generator = _assembled(assemble_generator, found, found.split.generator)
     if found.split.discriminator:
-        judge = _assembled(assemble_discriminator, found, found.split.discriminator)
-    return _lines(found, generator, judge)
+        discriminator_network = _assembled(assemble_discriminator, found, found.split.discriminator)
+    return _lines(found, generator, discriminator_network)
 
 
 def _find(file: Path, format_name: str, overrides: Overrides | None) -> _Found:
@@ -173,10 +173,10 @@ def _lines(
             f"{config.num_classes} classes, z {config.z_dim}, attention at {config.attention_at}"
         )
     if discriminator is not None:
-        judged = discriminator.config
+        other = discriminator.config
         lines.append(
-            f"discriminator   {judged.resolution} px, base channels {judged.base_channels}, "
-            f"{judged.num_classes} classes, attention at {judged.attention_at}"
+            f"discriminator   {other.resolution} px, base channels {other.base_channels}, "
+            f"{other.num_classes} classes, attention at {other.attention_at}"
         )
     converted = ", made RGB" if rules.colour_order == "BGR" else ""
     return [

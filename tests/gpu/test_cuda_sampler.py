@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.checkpoint import load_checkpoint
-from model.sampler import Sampler
+from model.sampling.sampler import Sampler
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from training.config import TrainConfig
-from training.data import open_data
-from training.loop import train
+from training.data.opening import open_data
+from training.recipes.config import TrainConfig
+from training.run.loop import train
 
 CONFIG = TrainConfig.model_validate(
     {

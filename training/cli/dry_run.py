@@ -1,4 +1,4 @@
-"""`sagan train --dry-run`: what a run would be and cost, as a table."""
+"""`sagan train --dry-run`: a table of what a run would cost."""
 
 import os
 from datetime import timedelta
@@ -7,12 +7,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from training.config import TrainConfig
-from training.costs import Costs, Speed, count_costs, measure_speed
+from training.recipes.config import TrainConfig
+from training.run.costs import Costs, Speed, count_costs, measure_speed
 
 
 def print_dry_run(config: TrainConfig, device: torch.device) -> None:
-    """Count and measure, then print the table."""
+    """Counts and measures the costs of a run and prints the table."""
     costs = count_costs(config)
     try:
         speed = measure_speed(config, device)
@@ -24,7 +24,7 @@ def print_dry_run(config: TrainConfig, device: torch.device) -> None:
 def cost_table(
     config: TrainConfig, device: torch.device, costs: Costs, speed: Speed | None
 ) -> Table:
-    """A row for each thing that a run takes; `speed` is None where a batch does not fit."""
+    """Makes the table; `speed` is None where a batch does not fit into the memory."""
     side = config.generator.resolution
     table = Table(title=f"{config.data} at {side} px on {device}", show_header=False)
     for name, parameters, flops in (

@@ -1,4 +1,4 @@
-"""The launch of a run: its pictures, its scores and its processes are found, then it is trained."""
+"""Launches a run: connects its processes, opens its data and its features, and trains."""
 
 import logging
 import shlex
@@ -10,71 +10,71 @@ import click
 import torch
 
 from model.checkpoint import IN_RUN, load_checkpoint
-from training.best import read_best
-from training.cli.asked import Asked
-from training.config import TrainConfig
-from training.data import ImageSet, open_data
-from training.data.suspicions import suspicions
+from training.cli.run_request import RunRequest
+from training.data.image_set import ImageSet, suspicions
+from training.data.opening import open_data
 from training.errors import RunError
-from training.evaluation.data_statistics import STATISTICS
+from training.evaluation.feature_networks import open_features
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.opening import open_features
 from training.evaluation.scoring import snapshot_score
-from training.exposition import TrainingMetrics
-from training.loop import train
-from training.processes import Processes, joined, require_shares
-from training.state import TrainState
+from training.evaluation.statistics import STATISTICS
+from training.monitor.prometheus import TrainingMetrics
+from training.recipes.config import TrainConfig
+from training.run.loop import train
+from training.run.processes import Processes, join_processes, require_divisible_batch
+from training.saving.snapshots import read_best
+from training.saving.state import TrainState
 
 logger = logging.getLogger(__name__)
 
 
 def launch(
     run: Path,
-    ask: Callable[[], Asked],
+    read: Callable[[], RunRequest],
     device: torch.device,
     data_dir: Path,
     features: str | None,
     metrics_port: int | None,
 ) -> None:
-    """Train to the end or to a signal, with whatever processes `torchrun` started beside this."""
-    with joined(device) as (processes, own_device):
-        level = logging.INFO if processes.first else logging.ERROR
+    """Trains to the end or to a signal, together with the other processes of `torchrun`."""
+    with join_processes(device) as (processes, own_device):
+        level = logging.INFO if processes.is_rank0 else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s")
         try:
-            asked = _shared(processes, ask)
+            request = _request_of_rank0(processes, read)
             metrics = extractor = None
-            with processes.led():
-                if processes.first:
+            with processes.rank0_first():
+                if processes.is_rank0:
                     extractor = _features(features, run, own_device)
-                    metrics = _shown_on(metrics_port, run, asked.config.total_images)
-            with processes.one_a_machine_first():
-                images = _open(asked.config, data_dir)
+                    metrics = _serve_metrics(metrics_port, run, request.config.total_images)
+            with processes.local_rank0_first():
+                images = _open(request.config, data_dir)
             score = snapshot_score(images, extractor, data_dir / STATISTICS) if extractor else None
             state, finished = train(
-                asked.config.with_classes(len(images.classes)), images, run, own_device, asked.init,
-                processes=processes, score=score, command=_command(), metrics=metrics,
+                request.config.with_classes(len(images.classes)), images, run, own_device,
+                request.init, processes=processes, score=score, command=_command(), metrics=metrics,
             )  # fmt: skip
         except RunError:
-            if processes.first:
+            if processes.is_rank0:
                 raise
-            raise SystemExit(1) from None  # all have met with it, and the first one says so
-        if processes.first:
+            raise SystemExit(1) from None  # every process has this error; rank 0 prints it
+        if processes.is_rank0:
             _announce(state, finished, run)
 
 
-def _shared(processes: Processes, ask: Callable[[], Asked]) -> Asked:
-    """What the first process finds asked for: the others may not see the run's folder."""
-    asked = None
-    with processes.led():
-        if processes.first:
-            asked = ask()
-            require_shares(asked.config, processes)
-    told = asked.config.model_dump_json().encode() if asked is not None else b""
-    content = processes.from_first(told)
-    return asked or Asked(TrainConfig.model_validate_json(content), None)
+def _request_of_rank0(processes: Processes, read: Callable[[], RunRequest]) -> RunRequest:
+    """Reads the request in rank 0, and sends its config to ranks that may not see the folder."""
+    request = None
+    with processes.rank0_first():
+        if processes.is_rank0:
+            request = read()
+            require_divisible_batch(request.config, processes)
+    sent = request.config.model_dump_json().encode() if request is not None else b""
+    content = processes.from_rank0(sent)
+    return request or RunRequest(TrainConfig.model_validate_json(content), None)
 
 
-def _shown_on(port: int | None, run: Path, total_images: int) -> TrainingMetrics | None:
+def _serve_metrics(port: int | None, run: Path, total_images: int) -> TrainingMetrics | None:
     if port is None:
         return None
     metrics = TrainingMetrics(run.name, total_images)
@@ -88,19 +88,22 @@ def _shown_on(port: int | None, run: Path, total_images: int) -> TrainingMetrics
 
 
 def _features(source: str | None, run: Path, device: torch.device) -> FeatureExtractor | None:
-    """What snapshots are scored with, if anything; said where they were before and are not now."""
+    """Opens the features for scoring snapshots, if any.
+
+    Warns where earlier snapshots of the run were scored and later ones will not be.
+    """
     if source is not None:
         return open_features(source, device)
     if (best := read_best(run)) is not None:
         logger.warning(
-            "%s: its snapshots were scored before (%s) and are not now: add --fid to go on with it",
+            "%s: its earlier snapshots have scores (%s), later ones will have none: add --fid",
             run, best.metric,
         )  # fmt: skip
     return None
 
 
 def _open(config: TrainConfig, data_dir: Path) -> ImageSet:
-    """The run's pictures, with a line on their classes and a warning of what looks wrong."""
+    """Opens the data of the run, logs its size and warns of what looks wrong."""
     size = config.generator.resolution
     images = open_data(config.data, data_dir, size, config.num_pictures)
     counts = images.counts
@@ -119,7 +122,7 @@ def _command() -> str:
 
 def _announce(state: TrainState, finished: bool, run: Path) -> None:
     if not finished:
-        click.echo(f"stopped at {state.num_images:,} images; the same command goes on")
+        click.echo(f"stopped at {state.num_images:,} images; the same command resumes the run")
         return
     click.echo(
         f"{run / IN_RUN}: fingerprint {load_checkpoint(run, discriminator=False).fingerprint[:12]}"

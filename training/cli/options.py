@@ -1,16 +1,19 @@
-"""Flags made of TrainConfig's fields, and help that puts flags under headings."""
+"""Options that several commands share, flags made of TrainConfig's fields, headings in the help."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+import torch
 
-from training.config import TrainConfig
-from training.presets import DEFAULT, preset
+from model.devices import pick_device
+from training.recipes.config import TrainConfig
+from training.recipes.presets import DEFAULT, preset
 
 F = TypeVar("F", bound=Callable[..., object])
 
-# Every described field of TrainConfig, by the heading of the help that its flag stands under.
+# Heading of the help -> the fields of TrainConfig whose flags stand under it.
 HEADINGS = {
     "Pictures": ("data", "num_pictures", "flip"),
     "Recipe": (
@@ -26,7 +29,7 @@ HEADINGS = {
 
 
 class HeadedOption(click.Option):
-    """An option that stands under a heading."""
+    """An option under a heading of the help."""
 
     def __init__(self, *args: Any, heading: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,7 +40,7 @@ class HeadedCommand(click.Command):
     """A command whose help has a section for each heading, in the order of its options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The sections; options without a heading come last."""
+        """Writes the sections; options without a heading come last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         others = []
         for parameter in self.get_params(ctx):
@@ -53,12 +56,12 @@ class HeadedCommand(click.Command):
 
 
 def option(*names: str, heading: str, **attributes: Any) -> Callable[[F], F]:
-    """`click.option` under a heading."""
+    """Makes a `click.option` under a heading of the help."""
     return click.option(*names, cls=HeadedOption, heading=heading, **attributes)
 
 
 def config_options(command: F) -> F:
-    """Add a flag for each described field of TrainConfig; one that is not given is None."""
+    """Adds a flag for each field of `HEADINGS`; its value is None where it is not given."""
     for heading, names in reversed(HEADINGS.items()):
         for name in reversed(names):
             command = _config_option(name, heading)(command)
@@ -92,3 +95,42 @@ def _click_type(annotation: object) -> click.ParamType[object] | None:
         str: click.STRING,
     }
     return types.get(annotation)
+
+
+PICTUREBOOK = "picturebook"
+
+
+def _device(_ctx: click.Context, _param: click.Parameter, name: str) -> torch.device:
+    try:
+        return pick_device(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+data_option = click.option(
+    "--data",
+    default=PICTUREBOOK,
+    show_default=True,
+    help="A folder that `sagan prepare` has made, or any source that it reads.",
+)
+num_pictures_option = click.option(
+    "--num-pictures",
+    type=click.IntRange(10),
+    default=20_000,
+    show_default=True,
+    help="How many pictures of the picturebook to use.",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="Folder for prepared pictures and their statistics.",
+)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    callback=_device,
+    help="auto, cpu, cuda, cuda:1, mps.",
+)

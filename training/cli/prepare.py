@@ -6,11 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.data import DataError
+from training.data.image_set import DataError, suspicions
 from training.data.opening import find_source
 from training.data.prepared import UNREADABLE, PreparedDescription
 from training.data.preparing import prepare
-from training.data.suspicions import suspicions
 
 SHOWN_CLASSES = 20
 
@@ -32,14 +31,17 @@ SHOWN_CLASSES = 20
     help="How many pictures of the picturebook to draw.",
 )
 def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> None:
-    """Make of the pictures in SOURCE the folder OUT, which `sagan train --data OUT` takes.
+    """Prepare the pictures of SOURCE for training, in the folder OUT.
+
+    `sagan train --data OUT` trains on that folder.
 
     SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids get
     their names), a flat folder of pictures, CIFAR-10 or CIFAR-100 (python version, the archive or
     its folder), a Hugging Face data set (hf:NAME, or a folder of `save_to_disk`), or `picturebook`.
 
-    Each picture becomes its central square. It runs on all cores; after Ctrl-C or a crash the
-    same command goes on. Unreadable pictures are left out and listed in OUT/unreadable.txt.
+    Each picture is cropped to its central square and resized. The command runs on all cores; after
+    Ctrl-C or a crash the same command resumes. Unreadable pictures are left out and listed in
+    OUT/unreadable.txt.
 
     \b
     sagan prepare imagenet/train prepared/imagenet-128 --size 128
@@ -62,7 +64,7 @@ def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> Non
 
 
 def class_table(prepared: PreparedDescription) -> Table:
-    """The classes with their counts; of many, the first ones."""
+    """Makes a table of the classes and their counts; of many classes it shows the first ones."""
     table = Table("label", "class", "WordNet id")
     table.add_column("pictures", justify="right")
     for label, info in enumerate(prepared.classes[:SHOWN_CLASSES]):

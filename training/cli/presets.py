@@ -4,15 +4,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from training.presets import DEFAULT, descriptions
+from training.recipes.presets import DEFAULT, descriptions
 
 
 @click.command("presets")
 def presets_command() -> None:
     """List the named recipes that `sagan train --preset` takes.
 
-    A preset is a base with any number of variants behind it, joined by hyphens; later ones win:
-    sagan-128, sagan-128-feat64, sagan-64-sn-d-only-no-ttur.
+    The name of a preset is a base, followed by any number of variants, joined by hyphens:
+    sagan-128, sagan-128-feat64, sagan-64-sn-d-only-no-ttur. A later variant wins over an earlier
+    one.
     """
     console = Console()
     for title, heading in (("bases", "base"), ("variants", "variant"), ("names", "short for")):
@@ -24,7 +25,9 @@ def _table(title: str, heading: str) -> Table:
     table = Table(
         "preset" if title == "names" else heading, heading if title == "names" else "what"
     )
-    table.title = {"bases": "Bases", "variants": "Variants, behind a base", "names": "Names"}[title]
+    table.title = {"bases": "Bases", "variants": "Variants, appended to a base", "names": "Names"}[
+        title
+    ]
     table.columns[0].no_wrap = True
     for name, about in descriptions()[title]:
         table.add_row(name, about)

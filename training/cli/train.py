@@ -8,15 +8,16 @@ import torch
 
 from model.checkpoint import CheckpointError
 from model.devices import pick_device
-from training.cli.asked import asked_run
 from training.cli.dry_run import print_dry_run
 from training.cli.launch import launch
 from training.cli.options import HeadedCommand, config_options, option
-from training.data import DataError, classes_of
+from training.cli.run_request import read_request
+from training.data.image_set import DataError
+from training.data.opening import classes_of
 from training.errors import RunError
 from training.evaluation.features import FeatureError
-from training.presets import PresetError
-from training.recipe import RecipeError
+from training.recipes.presets import PresetError
+from training.recipes.recipe import RecipeError
 
 FAILURES = (
     PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,
@@ -36,7 +37,7 @@ FAILURES = (
     "config_file",
     heading="Where the recipe comes from (later ones win)",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A TOML file with the same keys as the flags below, and those of the networks.",
+    help="A TOML file with the keys of the flags below and of both networks.",
 )
 @option(
     "--size",
@@ -53,8 +54,8 @@ FAILURES = (
 @option(
     "--init",
     heading="Networks",
-    help="Start from this checkpoint (folder or name); it gives the networks. Classes it does not "
-    "know start fresh.",
+    help="Start from the networks and weights of this checkpoint (folder or name). Classes that it "
+    "does not have start with random embeddings.",
 )
 @config_options
 @option(
@@ -63,8 +64,8 @@ FAILURES = (
     heading="The run",
     metavar="FEATURES",
     help="Measure FID, precision and recall of each snapshot with these features, and keep the "
-    "one of the lowest FID: what `sagan "
-    "evaluate --features` takes, such as picturebook-64 or inception.",
+    "snapshot with the lowest FID. Takes what `sagan evaluate --features` takes, such as "
+    "picturebook-64 or inception.",
 )
 @option(
     "--device",
@@ -79,19 +80,19 @@ FAILURES = (
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data"),
     show_default=True,
-    help="Where pictures that are not prepared yet are prepared.",
+    help="Folder for pictures that this command has to prepare first.",
 )
 @option(
     "--metrics-port",
     heading="This machine",
     type=click.IntRange(1, 65535),
-    help="Show the run to Prometheus on this port of every address.",
+    help="Serve metrics for Prometheus on this port, on every address of this machine.",
 )
 @option(
     "--dry-run",
     heading="This machine",
     is_flag=True,
-    help="Say what the run would be and cost, after timing a few steps; write nothing.",
+    help="Time a few steps and print what the run would cost; write nothing.",
 )
 def train_command(
     run: Path,
@@ -107,11 +108,12 @@ def train_command(
 ) -> None:
     """Train a SAGAN in the folder RUN.
 
-    Ctrl-C saves and stops; the same command goes on from there, and so does `sagan train RUN`
-    alone, by the recipe that RUN has recorded. At each snapshot samples appear in RUN/samples, what
-    they attend to in RUN/attention, and the newest checkpoint in RUN/checkpoint, which `sagan serve
-    --model RUN` serves; with --fid the best one is in RUN/best. The log is RUN/log.jsonl, and
-    `tensorboard --logdir RUN` shows it.
+    Ctrl-C saves a snapshot and stops. The same command resumes the run, and so does `sagan train
+    RUN` alone, with the recipe recorded in RUN.
+
+    Each snapshot writes samples to RUN/samples, attention maps to RUN/attention and the newest
+    checkpoint to RUN/checkpoint, which `sagan serve --model RUN` serves. With --fid the best
+    checkpoint is in RUN/best. The log is RUN/log.jsonl; `tensorboard --logdir RUN` shows it.
 
     \b
     sagan train runs/first --total-images 100000
@@ -120,14 +122,14 @@ def train_command(
     torchrun --nproc-per-node 2 -m sagan train runs/first
     """
     chosen = _device(device)
-    ask = partial(asked_run, run, preset_name, config_file, init, flags)
+    read = partial(read_request, run, preset_name, config_file, init, flags)
     try:
         if dry_run:
-            config = ask().config
+            config = read().config
             num_classes = len(classes_of(config.data, config.num_pictures))
             print_dry_run(config.with_classes(num_classes), chosen)
         else:
-            launch(run, ask, chosen, data_dir, features, metrics_port)
+            launch(run, read, chosen, data_dir, features, metrics_port)
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 

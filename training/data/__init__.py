@@ -1,7 +1,4 @@
-"""Pictures for training: where they come from, prepared folders, and the order they are seen in."""
+"""Pictures for training: where they come from, prepared folders, and the order they are seen in.
 
-from training.data.image_set import DataError, ImageSet
-from training.data.opening import classes_of, open_data, open_picturebook
-from training.data.order import batch_indices
-
-__all__ = ["DataError", "ImageSet", "batch_indices", "classes_of", "open_data", "open_picturebook"]
+Nothing is imported here, so that the processes that decode pictures start without torch.
+"""

@@ -1,9 +1,9 @@
-"""CIFAR-10 and CIFAR-100 in their python version: the archive, or the folder it unpacks to.
+"""CIFAR-10 and CIFAR-100 in their python version: the archive, or the folder that it unpacks to.
 
-Its files are pickles, and a pickle may run any code. So only the shapes that CIFAR is made of are
-let through: plain values, and NumPy arrays, which become inert stand-ins here and are checked
-before their bytes are looked at. Any other name in a file ends the reading. (There is a binary
-version without pickles, but the python one is what people have on their disks.)
+The files are pickles, and a pickle can run any code. So the reader accepts only what CIFAR's files
+contain: plain values and NumPy arrays. Arrays become inert objects, which are checked before their
+bytes are used. Any other name in a file ends the reading. (CIFAR also comes in a binary version
+without pickles, but most people have the python version.)
 """
 
 import pickle
@@ -15,14 +15,14 @@ import numpy as np
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError
+from training.data.pictures import Pixels, RawPicture
 from training.data.source import Source, digest_of
-from training.pictures import Pixels, RawPicture
 
 SIDE = 32
 
 
 class _Layout(NamedTuple):
-    """Where an edition keeps what."""
+    """The names of the files and keys of an edition."""
 
     archive: str
     folder: str
@@ -45,12 +45,12 @@ LAYOUTS = (
 
 
 def is_cifar(path: Path) -> bool:
-    """Whether `path` is an archive or a folder named as CIFAR's are, or holds such a folder."""
+    """Whether `path` is an archive or a folder of CIFAR by its names, or contains such a folder."""
     return _layout_of(path) is not None
 
 
 def cifar_source(path: Path) -> Source:
-    """The training pictures of CIFAR-10 or CIFAR-100; raises DataError for damaged files."""
+    """Reads the training pictures of CIFAR-10 or CIFAR-100; raises DataError for damaged files."""
     layout = _layout_of(path)
     if layout is None:
         raise DataError(f"{path}: neither CIFAR-10 nor CIFAR-100, python version")
@@ -84,7 +84,7 @@ def _layout_of(path: Path) -> _Layout | None:
 
 
 def _read_files(path: Path, layout: _Layout) -> dict[str, dict[bytes, Any]]:
-    """The content of each file of the layout, by its name."""
+    """Reads each file of the layout; returns the contents by file name."""
     names = (layout.meta, *layout.batches)
     try:
         if path.is_file():
@@ -118,23 +118,26 @@ def _unpickled(file: IO[bytes] | None) -> dict[bytes, Any]:
 
 
 class _Dtype:
-    """What a pickled NumPy type leaves: its code."""
+    """Stands for a pickled NumPy type and keeps its code."""
 
     def __init__(self, code: bytes | str = b"", *_: object) -> None:
         self.code = code if isinstance(code, str) else code.decode("latin1")
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and the like: nothing that matters to bytes."""
+        """Ignores byte order and the like, which mean nothing for single bytes."""
 
 
 class _Array:
-    """What a pickled NumPy array leaves: shape, type and bytes, not looked at yet."""
+    """Stands for a pickled NumPy array and keeps its shape, type and bytes, unchecked."""
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], _Dtype, bool, bytes]) -> None:
         _, self.shape, self.dtype, self.fortran, self.content = state
 
     def pixels(self) -> Pixels:
-        """(N, 32, 32, 3); raises ValueError where that is not what it holds."""
+        """Returns (N, 32, 32, 3) pictures.
+
+        Raises ValueError where the array holds something else.
+        """
         if (self.dtype.code, self.shape[1:], self.fortran) != ("u1", (3 * SIDE**2,), False):
             raise ValueError(f"pictures of shape {self.shape} and type {self.dtype.code}")
         flat = np.frombuffer(self.content, np.uint8).reshape(self.shape)
@@ -142,7 +145,7 @@ class _Array:
 
 
 class _CifarUnpickler(pickle.Unpickler):
-    """Knows the few names that CIFAR's files use, each as something harmless."""
+    """Maps the few names that CIFAR's files use to harmless objects, and refuses all others."""
 
     def find_class(self, module: str, name: str) -> object:
         known: dict[tuple[str, str], object] = {

@@ -1,4 +1,4 @@
-"""Folders of pictures: a folder a class (ImageNet's layout), or one flat folder."""
+"""Folders of pictures: one folder for each class (ImageNet's layout), or one flat folder."""
 
 import os
 from collections import Counter
@@ -10,22 +10,22 @@ import numpy as np
 from model.checkpoint import ClassInfo
 from model.importers.classes import imagenet_classes
 from training.data.image_set import DataError
+from training.data.pictures import FilePicture
 from training.data.source import Source, digest_of
-from training.pictures import FilePicture
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 SPLITS = frozenset({"dev", "test", "train", "training", "val", "valid", "validation"})
-MAX_NAMED = 5  # folders that a remark lists
+MAX_NAMED = 5  # folders that a message lists
 
 
 def folder_source(root: Path) -> Source:
-    """The pictures of `root`/CLASS/**, or of a flat `root` as one class named after it.
+    """Finds the pictures of `root`/CLASS/**, or those right in `root`, as one class with its name.
 
-    Folders named by WordNet ids are called what ImageNet calls them. Hidden files and folders are
-    passed over. Raises DataError where there are no pictures, and where the class folders are the
-    parts of a data set (`train`, `val`).
+    A folder named by a WordNet id gets ImageNet's name for that class. Hidden files and folders are
+    ignored. Raises DataError where there are no pictures, and where the folders are the splits of a
+    data set (`train`, `val`).
     """
     others: Counter[str] = Counter()
     by_class = {folder.name: _pictures(folder, others) for folder in _subfolders(root)}
@@ -52,7 +52,7 @@ def folder_source(root: Path) -> Source:
 
 
 def _identity(file: Path, root: Path) -> bytes:
-    """What changes where a picture is replaced, without reading it: its name, size and time."""
+    """Identifies a file without reading it: its name, size and time of modification."""
     status = file.stat()
     return f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}".encode()
 
@@ -66,9 +66,9 @@ def _visible_files(folder: Path) -> list[Path]:
 
 
 def _pictures(folder: Path, others: Counter[str]) -> list[Path]:
-    """The pictures anywhere under `folder`, in an order of their names alone.
+    """Finds the pictures anywhere under `folder`, in the order of their names.
 
-    Other files are counted in `others` by their suffix.
+    Other files are counted in `others` by suffix.
     """
     found = []
     for place, folders, files in os.walk(folder):
@@ -92,7 +92,10 @@ def _classes_of(folders: Iterable[str]) -> tuple[ClassInfo, ...]:
 
 
 def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:
-    """`train` is a class of vehicles only where its pictures lie right in it, beside others."""
+    """Raises DataError where folders look like splits: `train` can also be a class of vehicles.
+
+    It is taken for a class where its pictures lie right in it and other classes are beside it.
+    """
     parts = [name for name in filled if name.lower() in SPLITS]
     if not parts:
         return

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's `datasets` library: by name, or as saved by `save_to_disk`."""
+"""Data sets of Hugging Face's `datasets` library, by name or from a folder of `save_to_disk`."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError
+from training.data.pictures import EncodedPicture, FilePicture, Picture
 from training.data.source import Source, digest_of
-from training.pictures import EncodedPicture, FilePicture, Picture
 
 PREFIX = "hf:"
-SAVED = ("dataset_dict.json", "state.json")  # what save_to_disk leaves
+SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes
 LABELS = ("label", "labels", "fine_label")
 
 
@@ -22,10 +22,11 @@ def is_huggingface(source: str) -> bool:
 
 
 def huggingface_source(source: str) -> Source:
-    """The pictures of a data set's `train` part; raises DataError where there are none.
+    """Loads the `train` split of a data set; raises DataError where it has no pictures.
 
-    The picture column is the first of type Image, the class column the first ClassLabel, else one
-    called `label`, `labels` or `fine_label`; without one all pictures are of one class.
+    The pictures are the first column of type Image. The labels are the first column of type
+    ClassLabel, else a column called `label`, `labels` or `fine_label`. Without such a column all
+    pictures belong to one class.
     """
     try:
         import datasets
@@ -99,7 +100,7 @@ def _labels_of(source: str, rows: Any) -> tuple[NDArray[np.int64], tuple[ClassIn
 
 
 def _class_of(text: str) -> ClassInfo:
-    """ "great white shark, white shark" -> great_white_shark with the others as aliases."""
+    """Makes "great white shark, white shark" a class great_white_shark with the rest as aliases."""
     first, *others = text.split(", ")
     name = first.replace(" ", "_")
     return ClassInfo(name=name, aliases=((first,) if first != name else ()) + tuple(others))

@@ -1,14 +1,17 @@
-"""Finding out what `--data` means, and opening it for a run."""
+"""Finds the source that `--data` names, and opens it for a run."""
 
 import re
 from pathlib import Path
 
+import numpy as np
+
 from model.checkpoint import ClassInfo
+from training import picturebook
 from training.data.cifar import cifar_source, is_cifar
-from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
 from training.data.huggingface import huggingface_source, is_huggingface
 from training.data.image_set import DataError, ImageSet
+from training.data.pictures import DrawnPicture
 from training.data.prepared import is_prepared, open_prepared, read_description
 from training.data.preparing import prepare
 from training.data.source import Source
@@ -17,9 +20,10 @@ PICTUREBOOK = "picturebook"
 
 
 def find_source(text: str, num_pictures: int) -> Source:
-    """What `text` names: the picturebook, hf:NAME, a CIFAR archive or a folder of pictures.
+    """Finds the source that `text` names: picturebook, hf:NAME, a CIFAR archive or a folder.
 
-    `num_pictures` is the picturebook's. Raises DataError where there is no such thing.
+    `num_pictures` is the number of pictures of the picturebook. Raises DataError where `text` names
+    no source.
     """
     if text == PICTUREBOOK:
         return picturebook_source(num_pictures)
@@ -38,16 +42,19 @@ def find_source(text: str, num_pictures: int) -> Source:
 
 
 def classes_of(text: str, num_pictures: int) -> tuple[ClassInfo, ...]:
-    """The classes of what `text` names, without preparing anything; raises DataError."""
+    """Returns the classes of the source that `text` names, without preparing it.
+
+    Raises DataError.
+    """
     if is_prepared(Path(text)):
         return read_description(Path(text)).classes
     return find_source(text, num_pictures).classes
 
 
 def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
-    """The pictures that `text` names, at `size` px.
+    """Opens the pictures that `text` names, at `size` px.
 
-    A prepared folder is opened as it is; anything else is prepared once, into a folder of `cache`.
+    A prepared folder is opened as it is. Any other source is prepared once, in a folder of `cache`.
     Raises DataError as `find_source`, `prepare` and `open_prepared` do.
     """
     if is_prepared(Path(text)):
@@ -60,5 +67,18 @@ def open_data(text: str, cache: Path, size: int, num_pictures: int) -> ImageSet:
 
 
 def open_picturebook(cache: Path, size: int, num_pictures: int) -> ImageSet:
-    """The first `num_pictures` pictures of the picturebook, drawn once into `cache`."""
+    """Opens the first `num_pictures` pictures of the picturebook, which are drawn once."""
     return open_data(PICTUREBOOK, cache, size, num_pictures)
+
+
+def picturebook_source(num_pictures: int) -> Source:
+    """The first `num_pictures` pictures of the picturebook, drawn when they are prepared."""
+    return Source(
+        name="picturebook",
+        digest=f"edition{picturebook.EDITION}-{num_pictures}",
+        classes=tuple(
+            ClassInfo(name=c.name, wnid=c.wnid, aliases=c.aliases) for c in picturebook.CLASSES
+        ),
+        labels=np.array([picturebook.label_of(i) for i in range(num_pictures)], np.int64),
+        picture=DrawnPicture,
+    )

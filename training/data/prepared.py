@@ -1,9 +1,11 @@
-"""A prepared folder: pictures of one size as a memory-mapped array, and what is known of them.
+"""Prepared folders: pictures of one size as a memory-mapped array, with labels and a description.
 
-`images.npy` is the uint8 array of rows (size, size, 3), `labels.npy` the (N,) labels of its first N
-rows (unreadable pictures leave some unused ones at the end), `data.json` the classes with their
-counts, where the pictures came from, and the format's version. A folder is put in its place by one
-rename when it is whole, so whatever has a `data.json` is complete.
+- `images.npy` is a uint8 array with rows of (size, size, 3).
+- `labels.npy` has the (N,) labels of the first N rows. Where pictures were unreadable, the
+  array has unused rows at its end.
+- `data.json` has the classes with their counts, the source, and the version of the format.
+
+A finished folder is put in place by one rename, so a folder with a `data.json` is complete.
 """
 
 import json
@@ -20,7 +22,7 @@ DESCRIPTION, IMAGES, LABELS, UNREADABLE = "data.json", "images.npy", "labels.npy
 
 
 class PreparedClass(ClassInfo):
-    """What a label depicts, and how many pictures have it."""
+    """The class of a label, with its number of pictures."""
 
     count: int
 
@@ -40,12 +42,12 @@ class PreparedDescription(BaseModel):
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether `folder` is a prepared one."""
+    """Whether `folder` is a prepared folder."""
     return (folder / DESCRIPTION).is_file()
 
 
 def read_description(folder: Path) -> PreparedDescription:
-    """What a prepared folder holds; raises DataError naming the file and what is wrong."""
+    """Reads `data.json`; raises DataError naming the file and what is wrong."""
     file = folder / DESCRIPTION
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
@@ -60,9 +62,9 @@ def read_description(folder: Path) -> PreparedDescription:
 
 
 def open_prepared(folder: Path, size: int) -> ImageSet:
-    """The pictures of a prepared folder; they stay on the disk and are read as they are used.
+    """Opens a prepared folder; its pictures stay on the disk and are read when they are used.
 
-    Raises DataError where it is of another size, or damaged.
+    Raises DataError where they have another size or the folder is damaged.
     """
     about = read_description(folder)
     if about.size != size:

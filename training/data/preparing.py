@@ -1,10 +1,16 @@
-"""From a source to a prepared folder, on all cores, through any number of stops."""
+"""Preparing: decodes a source into a prepared folder on all cores, and resumes after any stop."""
 
+import fcntl
 import io
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.data.decoding import CHUNK, ArrayFile, Chunk, DecodedChunk, Unreadable, decode_all
 from training.data.image_set import DataError
-from training.data.journal import FILE as JOURNAL
-from training.data.journal import Journal, open_journal
 from training.data.prepared import (
     DESCRIPTION,
     IMAGES,
@@ -32,16 +37,68 @@ from training.data.prepared import (
     read_description,
 )
 from training.data.source import Source
-from training.decoding import CHUNK, ArrayFile, Chunk, Unreadable, decode_all
+
+JOURNAL = "journal.jsonl"
+
+
+class Journal:
+    """The open journal of a preparation: a line of JSON for the task, then one for each chunk.
+
+    A chunk's line is written once its pictures are on the disk, so that the same command resumes
+    after a kill or a power cut. `done` maps the start of each chunk to its unreadable pictures.
+    """
+
+    def __init__(self, file: IO[str], task: dict[str, object]) -> None:
+        self._file = file
+        self.done: dict[int, tuple[Unreadable, ...]] = {}
+        lines = [line for line in file if line.endswith("\n")]  # the last may be cut off
+        file.truncate(sum(len(line.encode()) for line in lines))
+        try:
+            recorded, *chunks = (json.loads(line) for line in lines or [json.dumps(task)])
+            for chunk in chunks:
+                self.done[chunk["start"]] = tuple(Unreadable(**u) for u in chunk["unreadable"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{file.name}: damaged; delete its folder to begin anew") from error
+        if recorded != task:
+            raise DataError(
+                f"{file.name} is of a preparation from other pictures or at another size; "
+                "delete its folder"
+            )
+        if not lines:
+            self._append(task)
+
+    def add(self, chunk: DecodedChunk) -> None:
+        """Records a chunk that is on the disk."""
+        self.done[chunk.start] = chunk.unreadable
+        record = {"start": chunk.start, "unreadable": [asdict(u) for u in chunk.unreadable]}
+        self._append(record)
+
+    def _append(self, record: dict[str, object]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+@contextmanager
+def open_journal(folder: Path, task: dict[str, object]) -> Iterator[Journal]:
+    """Opens the journal of `folder`, or creates it for `task`.
+
+    Waits while another process has it open. Raises DataError where it belongs to another task.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / JOURNAL).open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # the system releases it even after a SIGKILL
+        file.seek(0)
+        yield Journal(file, task)
 
 
 def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
-    """Make `out` a prepared folder of the source's pictures at `size` px.
+    """Makes `out` a prepared folder with the pictures of `source` at `size` px.
 
-    Works in `.NAME.partial` beside it and renames that when it is whole; after a stop the same call
-    goes on, and where `out` is already made of these pictures nothing is done. Unreadable pictures
-    are left out and listed in `unreadable.txt`. Raises DataError where `out` holds something else,
-    where no picture is readable or the disk too small.
+    The work happens in `.NAME.partial` beside `out`, which is renamed once it is complete. After a
+    stop the same call resumes. If `out` already holds these pictures, nothing is done. Unreadable
+    pictures are left out and listed in `unreadable.txt`. Raises DataError where `out` holds
+    something else, where no picture is readable, and where the disk is too small.
     """
     if not len(source):
         raise DataError(f"{source.name}: no pictures")
@@ -55,7 +112,7 @@ def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
         "chunk": CHUNK,
     }  # fmt: skip
     with open_journal(partial, task) as journal:
-        if is_prepared(out):  # another process was quicker
+        if is_prepared(out):  # another process has finished it meanwhile
             shutil.rmtree(partial, ignore_errors=True)  # it took this one for `out`
             return _require_same(out, source, size)
         array = _array_file(partial / IMAGES, len(source), size)
@@ -77,7 +134,7 @@ def _require_same(out: Path, source: Source, size: int) -> PreparedDescription:
 
 
 def _array_file(path: Path, num_pictures: int, size: int) -> ArrayFile:
-    """The file of the whole array, as a header and as yet no content."""
+    """Creates the file of the whole array, with a header and empty content."""
     shape = (num_pictures, size, size, 3)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
@@ -109,8 +166,8 @@ def _decode_missing(source: Source, array: ArrayFile, journal: Journal) -> None:
                 progress.update(bar, advance=chunk.count, left_out=left_out)
         except BrokenProcessPool as error:
             raise DataError(
-                f"{source.name}: a decoding process died, of too little memory or of a picture; "
-                "the same command goes on from there"
+                f"{source.name}: a decoding process died, from lack of memory or from a damaged "
+                "picture; the same command resumes from there"
             ) from error
 
 
@@ -134,7 +191,7 @@ def _progress_bar() -> Progress:
 def _finish(
     partial: Path, source: Source, array: ArrayFile, journal: Journal
 ) -> PreparedDescription:
-    """Close the gaps and write what goes beside the array; may be done again after a kill."""
+    """Closes the gaps and writes labels and description; can be repeated after a kill."""
     unreadable = [u for start in sorted(journal.done) for u in journal.done[start]]
     if len(unreadable) == len(source):
         raise DataError(f"{source.name}: no picture is readable; {_line(unreadable[0])}")
@@ -161,9 +218,9 @@ def _finish(
 
 
 def _close_gaps(array: ArrayFile, count: int, gaps: list[int]) -> NDArray[np.int64]:
-    """Move the last pictures into the gaps; returns which picture each row now holds.
+    """Copies the last pictures into the gaps; returns the number of the picture in each row.
 
-    The moved rows stay where they were, beyond the end, so that doing it again does the same.
+    The copied rows also stay beyond the end, so that repeating this after a kill does the same.
     """
     kept = count - len(gaps)
     rows = np.arange(kept)

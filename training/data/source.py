@@ -1,4 +1,4 @@
-"""What pictures are prepared from: labelled pictures somewhere, not decoded yet."""
+"""Source: labelled pictures that have not been decoded yet."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
-from training.pictures import Picture
+from training.data.pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """(N,) labels, what they depict, and how to come by picture number `index`.
+    """N pictures with (N,) labels; `picture(index)` opens one of them.
 
-    `name` says what it is; `digest` is the same for the same pictures in the same order, so that
-    preparing can go on after a stop; `remarks` are what was odd about the place.
+    `name` is shown to the user. `digest` is equal for equal pictures in the same order, so that an
+    interrupted preparation can resume. `remarks` describe what was odd about the source.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Source:
 
 
 def digest_of(parts: Iterable[bytes]) -> str:
-    """12 hex digits that tell one list of contents from another."""
+    """Returns 12 hex digits of a hash over `parts`."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part + b"\n")

@@ -1,13 +1,10 @@
-"""The project's own classifier: small, trained on any data set, a source of features and logits.
+"""Classifier: a small network that can be trained on any data set and gives features and logits.
 
 On disk it is a folder: `config.json` (what the network is, class names, how it was trained) and
 `classifier.safetensors`.
 """
 
 import hashlib
-import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,25 +12,29 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.checkpoint import ClassInfo
-from model.folders import replace_folder
+from model.checkpoint import (
+    CONFIG_FILE,
+    FORMAT,
+    CheckpointError,
+    ClassInfo,
+    load_tensors,
+    read_description,
+    require_replaceable,
+    save_folder,
+)
 from training.evaluation.features import FeatureError
 
-FORMAT = 1
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "classifier.safetensors"
 
 Positive = Annotated[int, Field(gt=0)]
 
 
 class ClassifierConfig(BaseModel):
-    """The side of the pictures that it sees, in pixels, and the width of each stage."""
+    """The side of the pictures in pixels, the number of classes, and the width of each block."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,18 +44,18 @@ class ClassifierConfig(BaseModel):
 
 
 class Classifier(nn.Module):
-    """A convolutional network of stages that each halve the resolution.
+    """A convolutional network of blocks that each halve the resolution.
 
-    Its features are the means of every stage's maps, one after another, and its logits a linear map
-    of them: so colour and sharpness, which the first stages see, count in a distance of features
-    beside what is depicted.
+    The features are the means of the maps of every block, and the logits a linear map of them. The
+    first blocks see colour and sharpness, so a distance of features measures these beside what is
+    depicted.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
         self.stages = nn.ModuleList(
-            _stage(w_in, w_out) for w_in, w_out in pairwise((3, *config.widths))
+            _block(w_in, w_out) for w_in, w_out in pairwise((3, *config.widths))
         )
         self.linear = nn.Linear(sum(config.widths), config.num_classes)
 
@@ -75,7 +76,7 @@ class Classifier(nn.Module):
         return F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _stage(in_channels: int, out_channels: int) -> nn.Sequential:
+def _block(in_channels: int, out_channels: int) -> nn.Sequential:
     """(N, C, H, W) -> (N, C', H/2, W/2)."""
     layers: list[nn.Module] = []
     for channels, stride in ((in_channels, 2), (out_channels, 1)):
@@ -97,7 +98,7 @@ class _Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """A classifier in eval mode, what its labels depict and how it was trained."""
+    """A classifier in eval mode, with the class of each label and facts on its training."""
 
     network: Classifier
     classes: Sequence[ClassInfo]
@@ -105,7 +106,7 @@ class TrainedClassifier:
 
     @property
     def key(self) -> str:
-        """What names its network and weights: the beginning of a sha256."""
+        """Identifies the network and its weights: the first digits of a sha256."""
         digest = hashlib.sha256(self.network.config.model_dump_json().encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
@@ -113,52 +114,30 @@ class TrainedClassifier:
         return digest.hexdigest()[:12]
 
     def save(self, path: Path) -> Path:
-        """Write the folder `path`; an older classifier there is replaced once this one is whole.
+        """Writes the folder `path` and replaces an older classifier there once this one is whole.
 
         Raises FeatureError where `path` holds something else.
         """
-        if path.exists() and not {f.name for f in path.iterdir()} <= {CONFIG_FILE, WEIGHTS_FILE}:
-            raise FeatureError(f"{path}: there is something else than a classifier; not touched")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        try:
-            self._write(partial)
-            partial.chmod(0o755)
-            replace_folder(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return path
-
-    def _write(self, folder: Path) -> None:
-        tensors = {name: t.cpu().contiguous() for name, t in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS_FILE)
         description = _Description(
             format=FORMAT,
             classifier=self.network.config,
             classes=tuple(self.classes),
             facts=dict(self.facts),
         )
-        text = json.dumps(description.model_dump(mode="json"), indent=2, ensure_ascii=False)
-        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-        for file in folder.iterdir():
-            file.chmod(0o644)
+        try:
+            require_replaceable(path, "classifier", {CONFIG_FILE, WEIGHTS_FILE})
+        except CheckpointError as error:
+            raise FeatureError(str(error)) from error
+        save_folder(path, description, {WEIGHTS_FILE: self.network}, {})
+        return path
 
 
 def load_classifier(folder: Path) -> TrainedClassifier:
-    """The classifier of a folder, on the CPU. Raises FeatureError naming the file that is wrong."""
-    file = folder / CONFIG_FILE
+    """Loads a classifier, on the CPU; raises FeatureError naming the file and its fault."""
     try:
-        description = _Description.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise FeatureError(f"{file}: not a classifier's: {place}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatureError(f"{file}: not readable: {error}") from error
-    network = Classifier(description.classifier)
-    try:
-        network.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise FeatureError(f"{folder / WEIGHTS_FILE}: not this classifier's: {reason}") from error
+        description = read_description(folder, _Description)
+        network = Classifier(description.classifier)
+        load_tensors(network, folder / WEIGHTS_FILE)
+    except CheckpointError as error:
+        raise FeatureError(f"not a classifier: {error}") from error
     return TrainedClassifier(network.eval(), description.classes, description.facts)

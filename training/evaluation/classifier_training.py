@@ -1,4 +1,4 @@
-"""Training the classifier on any data set, with every fifth picture of each class held out."""
+"""Trains the classifier on any data set; every fifth picture of each class is held out."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.classifier import Classifier, ClassifierConfig, TrainedClassifier
 
 HELD_OUT_EVERY = 5
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 def train_classifier(
     data: ImageSet, resolution: int, num_epochs: int, seed: int, device: torch.device
 ) -> TrainedClassifier:
-    """A classifier of `data`'s classes; its facts state its accuracy on the held-out pictures.
+    """Trains a classifier of `data`; its facts have the accuracy on the held-out pictures.
 
-    AdamW under a one-cycle schedule (Smith & Topin 2018), on pictures shifted
-    at random, half of them at half their size. Raises
-    DataError where a class has too few pictures to hold one out.
+    The optimiser is AdamW with a one-cycle schedule (Smith & Topin 2018). Pictures are shifted at
+    random, and half of the batches are halved in size. Raises DataError where a class has too few
+    pictures to hold one out.
     """
     learnt, held_out = split(data)
     torch.manual_seed(seed)
@@ -51,11 +51,11 @@ def train_classifier(
 
 
 def split(data: ImageSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which pictures to learn from, and which to hold out: every fifth of each class.
+    """Splits the pictures into those to learn from and those held out: every fifth of each class.
 
     Raises DataError naming a class with fewer than five pictures.
     """
-    rank = np.empty(len(data), np.int64)  # a picture's number within its class
+    number = np.empty(len(data), np.int64)  # of each picture within its class
     for label, info in enumerate(data.classes):
         members = np.flatnonzero(data.labels == label)
         if len(members) < HELD_OUT_EVERY:
@@ -63,14 +63,14 @@ def split(data: ImageSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
                 f"{info.name} has {len(members)} pictures: a classifier takes at least "
                 f"{HELD_OUT_EVERY} of each class"
             )
-        rank[members] = np.arange(len(members))
-    held_out = rank % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        number[members] = np.arange(len(members))
+    held_out = number % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 @torch.inference_mode()
 def accuracy_on(network: Classifier, data: ImageSet, indices: NDArray[np.int64]) -> float:
-    """The share of these pictures that get their own label."""
+    """The share of these pictures that the network classifies correctly."""
     right = 0
     for start in range(0, len(indices), BATCH_SIZE):
         images, labels = _batch(network, data, indices[start : start + BATCH_SIZE])
@@ -100,7 +100,10 @@ def _fit(
 def _batches(
     learnt: NDArray[np.int64], num_epochs: int, random: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Indices in a new order every epoch, in parts of nearly equal size: batch norm needs two."""
+    """Yields indices in a new order every epoch.
+
+    Sizes are nearly equal, as batch norm needs two.
+    """
     for _ in range(num_epochs):
         yield from np.array_split(random.permutation(learnt), -(-len(learnt) // BATCH_SIZE))
 
@@ -108,17 +111,17 @@ def _batches(
 def _batch(
     network: Classifier, data: ImageSet, indices: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
-    """(N, 3, H, W) uint8 and (N,), on the network's device."""
+    """Returns (N, 3, H, W) uint8 pictures and (N,) labels, on the network's device."""
     device = network.linear.weight.device
     pixels = torch.from_numpy(data.images[indices]).to(device)
     return pixels.permute(0, 3, 1, 2), torch.from_numpy(data.labels[indices]).to(device)
 
 
 def _varied(images: Tensor, random: np.random.Generator) -> Tensor:
-    """The pictures moved by one random offset, what leaves at an edge mirrored there.
+    """Shifts the pictures by one random offset, with mirrored edges.
 
-    Half of the batches are halved in size, so that the network, which enlarges small pictures,
-    knows soft ones too.
+    Half of the batches are also halved in size, so that the network, which enlarges small pictures,
+    learns soft ones, too.
     """
     reach = images.shape[2] // MAX_SHIFT
     x, y = (int(offset) for offset in random.integers(0, 2 * reach + 1, 2))

@@ -1,4 +1,4 @@
-"""From a generator and a data set to the metrics that compare them."""
+"""Evaluates a generator: draws samples and compares them with a data set by several metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,17 +6,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import DataError, ImageSet
-from training.evaluation.data_statistics import DataStatistics
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.inception_score import SPLITS, InceptionScore
-from training.evaluation.kernel_distance import kernel_distance
-from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.precision_recall import NEIGHBOURS, precision_recall
-from training.evaluation.statistics import BATCH_SIZE, Advance, Statistics, collect
+from training.evaluation.metrics import (
+    NEIGHBOURS,
+    SPLITS,
+    InceptionScore,
+    Moments,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
+from training.evaluation.statistics import BATCH_SIZE, Advance, DataStatistics, Statistics, collect
 
 METRICS = ("fid", "kid", "is", "intra-fid", "pr")
-# Of the data and of the samples; intra-FID of each class.
+# The least number of pictures, and of samples; for intra-FID in each class.
 MIN_PICTURES = {"fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1}
 
 # (B,) labels and (B,) seeds -> (B, H, W, 3) pictures
@@ -25,9 +29,9 @@ Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class DrawnPictures:
-    """Samples of a generator: `counts` of each label of the data, of the seeds 0, 1, …
+    """Samples of a generator, from the seeds 0, 1, …: `counts` has their number for each label.
 
-    `labels` has the generator's own label for each of the data's.
+    `labels` maps each label of the data to the generator's label.
     """
 
     draw: Draw
@@ -35,7 +39,7 @@ class DrawnPictures:
     labels: Sequence[int]
 
     def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        """The samples of `label`, drawn now."""
+        """Draws the samples of `label`."""
         start = sum(self.counts[:label])
         stop = start + self.counts[label]
         for seed in range(start, stop, BATCH_SIZE):
@@ -45,7 +49,7 @@ class DrawnPictures:
 
 @dataclass
 class Evaluation:
-    """The value of each metric, and with intra-FID that of each of the data's labels."""
+    """The value of each metric, and with intra-FID the FID of each label of the data."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     fid_by_label: dict[int, float] = field(default_factory=dict)
@@ -58,11 +62,11 @@ def evaluate(
     metrics: Sequence[str],
     advance: Advance | None = None,
 ) -> Evaluation:
-    """Draw the samples and compare them with the data, both through `extractor`.
+    """Draws the samples and compares their features with those of the data.
 
-    `metrics` are among `METRICS`; intra-FID takes statistics by class. Raises ValueError where a
-    metric takes more pictures than there are, FeatureError where it takes logits that there are
-    not.
+    `metrics` are some of `METRICS`; intra-FID needs statistics by class. Raises ValueError where a
+    metric needs more pictures than there are, and FeatureError where it needs probabilities that
+    the extractor does not return.
     """
     found = Evaluation()
 
@@ -81,7 +85,7 @@ def evaluate(
 
 
 def class_counts(data: ImageSet, num_samples: int) -> list[int]:
-    """`num_samples` shared among the classes as the data are, by largest remainder."""
+    """Divides `num_samples` among the classes in the data's proportions, by largest remainder."""
     shares = np.bincount(data.labels, minlength=len(data.classes)) * (num_samples / len(data))
     counts = np.floor(shares).astype(int)
     left = num_samples - counts.sum()
@@ -91,7 +95,7 @@ def class_counts(data: ImageSet, num_samples: int) -> list[int]:
 
 
 def require_enough(data: ImageSet, counts: Sequence[int], metrics: Sequence[str]) -> None:
-    """Raises DataError where a metric takes more pictures, or more samples, than there are."""
+    """Raises DataError where a metric needs more pictures, or more samples, than there are."""
     for metric in metrics:
         least = MIN_PICTURES[metric]
         if min(len(data), sum(counts)) < least:

@@ -1,4 +1,4 @@
-"""A feature extractor: pictures in, features and class probabilities out."""
+"""FeatureExtractor: turns pictures into features and class probabilities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ Forward = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
 class FeatureError(ValueError):
-    """A feature network that is not there, not readable, or does not give what it should."""
+    """A feature network is missing, not readable, or returns something else than it should."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureExtractor:
-    """A network that turns pictures into D features, and perhaps into class probabilities.
+    """A network that turns a picture into D features, and perhaps into class probabilities.
 
-    `name` is what reports call the features; `key` names the network's weights for good. Distances
-    of features compare only where both are the same.
+    Reports call the features by `name`; `key` is a hash of the weights. Two distances can only be
+    compared where name and key are the same.
     """
 
     name: str
@@ -33,7 +33,10 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(N, D) of (N, H, W, 3) pictures. Raises FeatureError where the network gives no such."""
+        """Computes (N, D) features of (N, H, W, 3) pictures.
+
+        Raises FeatureError where the network returns something else.
+        """
         values, _ = self._run(pixels, classify=False)
         return values
 
@@ -41,9 +44,9 @@ class FeatureExtractor:
     def features_and_probabilities(
         self, pixels: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(N, D) and (N, classes) of (N, H, W, 3) pictures.
+        """Computes (N, D) features and (N, classes) probabilities of (N, H, W, 3) pictures.
 
-        Raises FeatureError where the network gives no such.
+        Raises FeatureError where the network does not return both.
         """
         values, probabilities = self._run(pixels, classify=True)
         if probabilities is None:
@@ -55,7 +58,9 @@ class FeatureExtractor:
     def _run(
         self, pixels: NDArray[np.uint8], *, classify: bool
     ) -> tuple[NDArray[np.float32], Tensor | None]:
-        images = torch.from_numpy(np.array(pixels)).to(self.device)  # a copy: a map is read-only
+        images = torch.from_numpy(np.array(pixels)).to(
+            self.device
+        )  # copied, since a memory map is read-only
         with exact_kernels():
             values, probabilities = self.forward(images.permute(0, 3, 1, 2).contiguous(), classify)
         if values.shape[0] != len(pixels) or values.dim() < 2:

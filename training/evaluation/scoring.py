@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
-from training.data import ImageSet
-from training.evaluation.data_statistics import data_statistics
+from training.data.image_set import ImageSet
 from training.evaluation.evaluating import DrawnPictures, class_counts, evaluate
 from training.evaluation.features import FeatureExtractor
+from training.evaluation.statistics import data_statistics
 
 Score = Callable[[Generator], Mapping[str, float]]
 
@@ -21,12 +21,11 @@ Score = Callable[[Generator], Mapping[str, float]]
 def snapshot_score(
     data: ImageSet, extractor: FeatureExtractor, cache: Path, num_samples: int = 2_000
 ) -> Score:
-    """Returns what measures a generator in eval mode against `data`, always on the same seeds.
+    """Makes a function that measures a generator in eval mode against `data`, on fixed seeds.
 
-    It gives the FID first, under a name with the features in it (`fid_picturebook-64`), then
-    precision and recall: a generator that leaves modes out may have a good FID and precision, and
-    shows it in its recall alone. The data's statistics are computed now, or read from the folder
-    `cache`.
+    The function returns the FID first, under a name with the features in it (`fid_picturebook-64`),
+    then precision and recall: a generator that leaves modes out may have a good FID and precision,
+    and a low recall. The data's statistics are computed now, or read from the folder `cache`.
     """
     real = data_statistics(data, extractor, cache)
     counts = class_counts(data, num_samples)
@@ -43,7 +42,7 @@ def snapshot_score(
 def _draw_from(
     generator: Generator,
 ) -> Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]:
-    """The generator itself, where it is: unlike the sampler it is neither copied nor warmed up."""
+    """Draws with the generator itself, which needs neither a copy nor a warm-up."""
     device = generator.linear.weight.device
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ from model.folders import models_folder
 from model.importers import describe
 from model.importers.cli import import_command
 from model.importers.download import sha256
-from model.sampler import Sampler
+from model.sampling.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import write_discriminator, write_generator
 

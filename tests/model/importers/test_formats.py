@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.folding import FoldedGenerator
 from model.importers import Imported, Overrides, import_files
 from model.latents import latents
-from model.sampler import Sampler
+from model.sampling.folding import FoldedGenerator
+from model.sampling.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import Layout, write_discriminator, write_generator
 from tests.model.importers.reference import draw, judge

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.folding import FoldedGenerator
 from model.importers import import_files
+from model.sampling.folding import FoldedGenerator
 
 ROOT = Path(os.environ.get("SAGAN_PEER_CHECKPOINTS", ""))
 FOLDERS = [f.parent for f in sorted(ROOT.glob("*/expected.npz"))] if ROOT.name else []

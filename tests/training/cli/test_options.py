@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 import sagan
 from training.cli.options import HEADINGS
-from training.config import TrainConfig
+from training.recipes.config import TrainConfig
 
 
 def test_every_field_of_a_run_is_a_described_flag_or_comes_from_elsewhere() -> None:

@@ -10,9 +10,9 @@ from PIL import Image
 
 import sagan
 from tests.training.evaluation.networks import Colours, script
-from training.config import TrainConfig
-from training.run_folder import claim_run_folder
-from training.snapshots import images_of, snapshots
+from training.recipes.config import TrainConfig
+from training.saving.run_folder import claim_run_folder
+from training.saving.snapshots import images_of, snapshots
 
 
 def train(*args: object) -> Result:
@@ -157,7 +157,9 @@ def test_each_snapshot_is_scored_and_the_best_is_kept(
     assert facts["scores"]["fid_Colours"] == pytest.approx(scores[12], abs=1e-4)
     assert "scored" not in caplog.text
     assert train(run, "--data-dir", tmp_path / "data", "--total-images", 16).exit_code == 0
-    assert "were scored before (fid_Colours) and are not now: add --fid" in caplog.text
+    assert (
+        "snapshots have scores (fid_Colours), later ones will have none: add --fid" in caplog.text
+    )
     assert images_of(snapshots(run)[-1]) == 16
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data import DataError
 from training.data.cifar import cifar_source, is_cifar
+from training.data.image_set import DataError
 
 NAMES = [b"airplane", b"automobile", b"bird"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from training.data import DataError
 from training.data.folders import folder_source
+from training.data.image_set import DataError
 
 
 def picture(path: Path) -> Path:

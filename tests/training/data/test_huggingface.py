@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import DataError
 from training.data.huggingface import huggingface_source, is_huggingface
+from training.data.image_set import DataError
 from training.data.prepared import open_prepared
 from training.data.preparing import prepare
 

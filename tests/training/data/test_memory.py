@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.drawn import picturebook_source
+from training.data.opening import picturebook_source
 from training.data.prepared import read_description
 from training.data.preparing import prepare
 
@@ -18,10 +18,10 @@ TRAIN = """
 import sys
 from pathlib import Path
 import torch
-from training.data import open_data
-from training.loop import train
-from training.presets import preset
-from training.recipe import config_of
+from training.data.opening import open_data
+from training.run.loop import train
+from training.recipes.presets import preset
+from training.recipes.recipe import config_of
 
 folder, run = map(Path, sys.argv[1:])
 data = open_data(str(folder), folder, 64, 1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import DataError
-from training.data.drawn import picturebook_source
+from training.data.image_set import DataError
+from training.data.opening import picturebook_source
 from training.data.prepared import open_prepared
 from training.data.preparing import prepare
 

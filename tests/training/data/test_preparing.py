@@ -14,9 +14,9 @@ from PIL import Image
 
 from model.checkpoint import ClassInfo
 from training import picturebook
-from training.data import DataError, open_data, open_picturebook
-from training.data.drawn import picturebook_source
 from training.data.folders import folder_source
+from training.data.image_set import DataError
+from training.data.opening import open_data, open_picturebook, picturebook_source
 from training.data.prepared import UNREADABLE, open_prepared, read_description
 from training.data.preparing import prepare
 
@@ -156,12 +156,12 @@ def test_going_on_decodes_only_what_is_missing(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal says which chunks are in the array."""
-    monkeypatch.setattr("training.decoding._num_cores", lambda: 1)
+    monkeypatch.setattr("training.data.decoding._num_cores", lambda: 1)
     monkeypatch.setattr("training.data.preparing._finish", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder_source(pictures), tmp_path / "out", 32)
     monkeypatch.undo()
-    monkeypatch.setattr("training.decoding.decode", stop)
+    monkeypatch.setattr("training.data.decoding.decode", stop)
     prepare(folder_source(pictures), tmp_path / "out", 32)
     assert len(open_prepared(tmp_path / "out", 32)) == 500
 
@@ -223,7 +223,7 @@ def test_what_a_run_names_is_prepared_once(
     drawn = open_picturebook(cache, 32, 10)
     assert [c.name for c in drawn.classes] == [c.name for c in picturebook.CLASSES]
     assert drawn.labels.tolist() == [picturebook.label_of(i) for i in range(10)]
-    monkeypatch.setattr("training.decoding.decode", stop)
+    monkeypatch.setattr("training.data.decoding.decode", stop)
     assert np.array_equal(open_data(str(pictures), cache, 32, 10).images, data.images)
     assert np.array_equal(open_picturebook(cache, 32, 10).images, drawn.images)
     folder = next(cache.glob("pictures-*"))

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.training.evaluation.networks import Colours, script
-from training.data import ImageSet, open_picturebook
+from training.data.image_set import ImageSet
+from training.data.opening import open_picturebook
+from training.evaluation.feature_networks import open_torchscript
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.torchscript import open_torchscript
 
 
 @pytest.fixture(scope="session")

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import ClassInfo
+from model.checkpoint import CONFIG_FILE, ClassInfo
 from training import picturebook
 from training.evaluation.classifier import (
-    CONFIG_FILE,
     WEIGHTS_FILE,
     Classifier,
     ClassifierConfig,
     TrainedClassifier,
     load_classifier,
 )
+from training.evaluation.feature_networks import SHIPPED, open_features
 from training.evaluation.features import FeatureError
-from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.opening import SHIPPED, open_features
+from training.evaluation.metrics import Moments, frechet_distance
 
 CPU = torch.device("cpu")
 CLASSES = (ClassInfo(name="a"), ClassInfo(name="b", wnid="n01"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from model.checkpoint import ClassInfo
-from training.data import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.classifier_training import split, train_classifier
 
 CPU = torch.device("cpu")

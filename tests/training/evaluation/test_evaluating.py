@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
-from training.data import DataError, ImageSet
-from training.evaluation.data_statistics import data_statistics
+from training.data.image_set import DataError, ImageSet
 from training.evaluation.evaluating import (
     METRICS,
     DrawnPictures,
@@ -20,7 +19,8 @@ from training.evaluation.evaluating import (
     require_enough,
 )
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.moments import Moments, frechet_distance
+from training.evaluation.metrics import Moments, frechet_distance
+from training.evaluation.statistics import data_statistics
 
 
 def labelled(counts: Sequence[int]) -> ImageSet:

@@ -10,10 +10,9 @@ from model.config import GeneratorConfig
 from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
-from training.data import ImageSet
+from training.data.image_set import ImageSet
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.moments import Moments, frechet_distance
-from training.evaluation.precision_recall import precision_recall
+from training.evaluation.metrics import Moments, frechet_distance, precision_recall
 from training.evaluation.scoring import snapshot_score
 
 

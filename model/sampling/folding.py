@@ -1,0 +1,357 @@
+"""Folding: replaces a trained generator by an equal network without norms, σ or upsampling.
+
+The stages of a folded generator are convolutions, affines and attention with constant weights. Each
+is built from the part of the generator that it replaces and computes the same, by exact algebra:
+
+- σ is divided out of its weight.
+- Batch norm's statistics and the class's gain and bias become one affine for each class.
+- Nearest-neighbour upsampling and the 3×3 convolution after it become one 4×4 transposed
+  convolution of stride 2 (four 2×2 convolutions, instead of reading each input four times).
+- γ moves into attention's output.
+- What the latent adds to the affines is linear in it; `LatentAffines` computes it for all blocks.
+
+The folding runs in float64, also where the result is float32. In float64 the pictures agree to
+1e-10.
+"""
+
+import copy
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.attention import SelfAttention, fused_attention
+from model.config import START_RESOLUTION
+from model.generator import Generator
+from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock
+from model.resampling import summed_shifts, upsample
+from model.residual import ResidualBlock
+
+Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
+
+
+class Condition(NamedTuple):
+    """What a stage gets beside the features.
+
+    `classes` are (B,) class indices or (B, num_classes) class weights. `affines` are the (B, N) of
+    `LatentAffines`, with N = 0 for a network whose norms do not depend on the latent.
+    """
+
+    classes: Tensor
+    affines: Tensor
+
+
+class Stage(nn.Module):
+    """A part of the folded network, called with (B, …) features and a `Condition` of the same B."""
+
+    def __call__(self, x: Tensor, condition: Condition) -> Tensor:
+        """Returns the features for the next stage, of the same B."""
+        out: Tensor = super().__call__(x, condition)
+        return out
+
+
+class LatentAffines(nn.Module):
+    """Computes from (B, z_dim) latents what they add to all gains and biases of conditional norms.
+
+    It is one matrix product for the whole network, with a (B, N) result. For each of `norms`
+    `columns` has the places where its gains begin, where its biases begin and where they end. N is
+    0 if no norm depends on the latent.
+    """
+
+    weight: Tensor
+
+    def __init__(self, norms: Sequence[ConditionalBatchNorm2d], z_dim: int) -> None:
+        super().__init__()
+        pairs = [_latent_rows(norm) for norm in norms]
+        rows = [matrix for pair in pairs if pair is not None for matrix in pair]
+        empty = torch.empty(0, z_dim, dtype=norms[0].gain.weight.dtype)
+        self.register_buffer("weight", torch.cat([empty, *rows]))
+        ends = [0, *accumulate(len(matrix) for matrix in rows)]
+        self.columns = list(zip(ends[:-2:2], ends[1:-1:2], ends[2::2], strict=True))
+
+    def forward(self, z: Tensor) -> Tensor:  # (B, z_dim) -> (B, N)
+        return F.linear(z.to(self.weight), self.weight)
+
+
+class FoldedStart(Stage):
+    """The first linear layer, with its rows in the order of a channels-last feature map."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, linear: Linear) -> None:
+        super().__init__()
+        weight, area = linear.normalized_weight(), START_RESOLUTION**2
+        self.register_buffer(
+            "weight", weight.unflatten(0, (-1, area)).transpose(0, 1).flatten(0, 1)
+        )
+        self.register_buffer("bias", linear.bias.unflatten(0, (-1, area)).T.flatten())
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, z_dim) -> (B, C, 4, 4)
+        side = START_RESOLUTION
+        features: Tensor = F.linear(x.to(self.weight), self.weight, self.bias)
+        return features.reshape(-1, side, side, features.shape[1] // side**2).permute(0, 3, 1, 2)
+
+
+class FoldedUpBlock(Stage):
+    """An up block: affine-ReLU-up·conv-affine-ReLU-conv, beside a 1×1 convolution and up.
+
+    `after` is a gain and a bias that follow the block and are folded into its last convolutions.
+    """
+
+    upsampling: Literal["nearest", "bilinear"]
+
+    def __init__(self, block: UpBlock, after: Affine | None) -> None:
+        super().__init__()
+        self.upsampling = block.upsampling
+        self.affine1 = ClassAffine(block.norm1)
+        self.affine2 = ClassAffine(block.norm2)
+        gain, offset = after if after is not None else (None, None)
+        weight1 = block.conv1.normalized_weight()
+        if self.upsampling == "nearest":
+            weight1 = summed_shifts(weight1.flip(2, 3)).transpose(0, 1)
+        weight2, bias2 = _scaled(block.conv2, gain)
+        skip_weight, skip_bias = _scaled(block.shortcut, gain)
+        # Both biases in one addition: a constant is the same before and after upsampling.
+        bias2 = bias2 + skip_bias if offset is None else bias2 + skip_bias + offset
+        self.conv1 = Weights(weight1, block.conv1.bias)
+        self.conv2 = Weights(weight2, bias2)
+        self.shortcut = Weights(skip_weight)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
+        h = self.affine1(x, condition).relu_()
+        if self.upsampling == "nearest":
+            h = F.conv_transpose2d(h, self.conv1.weight, self.conv1.bias, stride=2, padding=1)
+        else:
+            h = F.conv2d(upsample(h, "bilinear"), self.conv1.weight, self.conv1.bias, padding=1)
+        h = self.affine2(h, condition).relu_()
+        h = F.conv2d(h, self.conv2.weight, self.conv2.bias, padding=1)
+        skip = F.conv2d(x, self.shortcut.weight)
+        if self.upsampling == "bilinear":
+            return h.add_(upsample(skip, "bilinear"))
+        quads = h.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, C', H, 2, W, 2), a view
+        quads += skip[:, :, :, None, :, None]  # each value of the skip onto its four pixels
+        return h
+
+
+class FoldedAttention(Stage):
+    """Self-attention with γ in its output and one convolution for query, key and value."""
+
+    def __init__(self, attention: SelfAttention) -> None:
+        super().__init__()
+        query, key, value = (
+            conv.normalized_weight() for conv in (attention.query, attention.key, attention.value)
+        )
+        self.widths = [len(query), len(key) + len(value)]
+        self.pooled = attention.pooled
+        self.project = Weights(torch.cat([query, key, value]))
+        self.out = Weights(attention.out.normalized_weight() * attention.gamma)
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        query, key, value = self._projected(x)
+        mixed = fused_attention(query.flatten(2).mT, key.flatten(2).mT, value.flatten(2).mT)
+        return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
+
+    def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
+        """The attention weights of query positions, as `SelfAttention.weights`: (B, Q, h, w)."""
+        query, key, _ = self._projected(x)
+        rows = query.flatten(2) if positions is None else query.flatten(2)[:, :, positions]
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        weights: Tensor = (rows.mT.to(dtype) @ key.flatten(2).to(dtype)).softmax(-1)
+        return weights.view(*weights.shape[:2], *key.shape[2:])
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query (B, C/8, H, W), key (B, C/8, h, w) and value (B, C/2, h, w)."""
+        query, rest = F.conv2d(x, self.project.weight).split(self.widths, 1)
+        rest = F.max_pool2d(rest, 2) if self.pooled else rest
+        key, value = rest.split([self.widths[0], self.widths[1] - self.widths[0]], 1)
+        return query, key, value
+
+
+class FoldedResidual(Stage):
+    """The residual block that can replace attention."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.narrow = Weights(*_scaled(block.narrow, None))
+        self.mix = Weights(*_scaled(block.mix, None))
+        self.widen = Weights(*_scaled(block.widen, None))
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        h = F.conv2d(F.relu(x), self.narrow.weight, self.narrow.bias).relu_()
+        h = F.conv2d(h, self.mix.weight, self.mix.bias, padding=1).relu_()
+        return F.conv2d(h, self.widen.weight, self.widen.bias).add_(x)
+
+
+class FoldedOutput(Stage):
+    """ReLU, the convolution to RGB and tanh, the last in float32 or better.
+
+    `before` is the last batch norm, where it could not be folded into the previous stage.
+    """
+
+    gain: Tensor | None
+    offset: Tensor | None
+
+    def __init__(self, to_rgb: Conv2d, before: Affine | None) -> None:
+        super().__init__()
+        gain, offset = before if before is not None else (None, None)
+        self.register_buffer("gain", gain)
+        self.register_buffer("offset", offset)
+        self.conv = Weights(*_scaled(to_rgb, None))
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, 3, H, W)
+        if self.gain is not None and self.offset is not None:
+            x = torch.addcmul(self.offset[:, None, None], x, self.gain[:, None, None])
+        x = F.conv2d(F.relu(x), self.conv.weight, self.conv.bias, padding=1)
+        return x.to(torch.promote_types(x.dtype, torch.float32)).tanh()
+
+
+class ClassAffine(nn.Module):
+    """A conditional batch norm in eval mode: a gain and a bias a channel, from the class's row.
+
+    For a mix of classes the rows are mixed in the same proportions, which must sum to 1. Where the
+    norm depends on the latent, `columns` are the places of its gains and biases in
+    `Condition.affines`.
+    """
+
+    gains: Tensor
+    biases: Tensor
+
+    def __init__(self, norm: ConditionalBatchNorm2d) -> None:
+        super().__init__()
+        gain, bias = affine_of(norm.norm)
+        gains = norm.gain.normalized_weight() + norm.gain_offset
+        self.register_buffer("gains", gains * gain)
+        self.register_buffer("biases", norm.bias.normalized_weight() + gains * bias)
+        self.columns: tuple[int, int, int] | None = None
+
+    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> the same, new
+        gain, bias = (self._row(table, condition.classes) for table in (self.gains, self.biases))
+        if self.columns is not None:
+            start, middle, end = self.columns
+            gain = gain + condition.affines[:, start:middle]
+            bias = bias + condition.affines[:, middle:end]
+        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
+
+    def _row(self, table: Tensor, classes: Tensor) -> Tensor:
+        return table[classes] if classes.dim() == 1 else classes.to(table) @ table
+
+
+class Weights(nn.Module):
+    """The constants of one convolution."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+
+def affine_of(norm: nn.BatchNorm2d) -> Affine:
+    """Gain and bias of a batch norm in eval mode."""
+    mean, var = norm.running_mean, norm.running_var
+    if mean is None or var is None:
+        raise ValueError("a batch norm without running statistics cannot be folded")
+    gain = (var + norm.eps).rsqrt()
+    if norm.affine:
+        gain = gain * norm.weight
+        return gain, norm.bias - mean * gain
+    return gain, -mean * gain
+
+
+def _latent_rows(norm: ConditionalBatchNorm2d) -> Affine | None:
+    """The two (C, z_dim) matrices whose products with z are added to the folded gain and bias."""
+    if norm.latent_gain is None or norm.latent_bias is None:
+        return None
+    gain, bias = affine_of(norm.norm)
+    gains = norm.latent_gain.normalized_weight()
+    return gains * gain[:, None], norm.latent_bias.normalized_weight() + gains * bias[:, None]
+
+
+def _scaled(conv: Conv2d, gain: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias, with σ and a gain for each output folded in."""
+    weight, bias = conv.normalized_weight(), conv.bias
+    if bias is None:
+        raise ValueError("a convolution without a bias cannot be folded here")
+    return (weight, bias) if gain is None else (weight * gain[:, None, None, None], bias * gain)
+
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class FoldedGenerator(nn.Module):
+    """A generator for inference: `stages` that run one after the other, from latents to pictures.
+
+    It has the dtype and the device of `generator`, which stays unchanged. It computes what
+    `generator` does in eval mode, and may be cast to bfloat16.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.config = generator.config
+        dtype = generator.linear.weight.dtype
+        source = copy.deepcopy(generator).requires_grad_(False).double()
+        stages: list[Stage] = [FoldedStart(source.linear)]
+        last = affine_of(source.norm)
+        places = {*self.config.attention_at, *self.config.residual_at}
+        foldable = (
+            self.config.resolution not in places
+        )  # the last norm can be folded into the last block
+        for resolution, block in zip(self.config.block_resolutions, source.blocks, strict=True):
+            final = resolution == self.config.resolution and foldable
+            stages.append(FoldedUpBlock(_typed(block, UpBlock), after=last if final else None))
+            if str(resolution) in source.attention:
+                attention = source.attention[str(resolution)]
+                stages.append(FoldedAttention(_typed(attention, SelfAttention)))
+            if str(resolution) in source.residual:
+                residual = source.residual[str(resolution)]
+                stages.append(FoldedResidual(_typed(residual, ResidualBlock)))
+        stages.append(FoldedOutput(source.to_rgb, before=None if foldable else last))
+        self.stages = nn.ModuleList(stages).to(dtype)
+        self.latent_affines = _latent_affines(source, stages).to(dtype)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the arithmetic."""
+        return next(self.buffers()).dtype
+
+    def forward(self, z: Tensor, classes: Tensor) -> Tensor:
+        """(B, z_dim) and (B,) or (B, num_classes) -> (B, 3, H, W) float32 or better in [-1, 1]."""
+        x, condition = z, self.condition(z, classes)
+        for stage in self.stages:
+            x = stage(x, condition)
+        return x
+
+    def condition(self, z: Tensor, classes: Tensor) -> Condition:
+        """Makes the condition of (B, z_dim) latents and (B,) or (B, num_classes) classes."""
+        return Condition(classes, self.latent_affines(z))
+
+    def attention_stage(self, layer: int) -> int:
+        """The index of the stage that is attention layer `layer`, which must exist."""
+        places = [i for i, stage in enumerate(self.stages) if isinstance(stage, FoldedAttention)]
+        return places[layer]
+
+
+def _latent_affines(source: Generator, stages: Sequence[Stage]) -> LatentAffines:
+    """Makes the matrix for all norms of `source`; sets the columns of the affines."""
+    blocks = [_typed(block, UpBlock) for block in source.blocks]
+    norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
+    latent_affines = LatentAffines(norms, source.config.z_dim)
+    folded = [stage for stage in stages if isinstance(stage, FoldedUpBlock)]
+    affines = [affine for stage in folded for affine in (stage.affine1, stage.affine2)]
+    for affine, columns in zip(affines, latent_affines.columns, strict=False):
+        affine.columns = columns
+    return latent_affines
+
+
+def _typed(module: nn.Module, kind: type[Module]) -> Module:
+    """Returns `module` with its type, which torch's containers lose."""
+    if not isinstance(module, kind):
+        raise TypeError(f"cannot fold a {type(module).__name__}")
+    return module

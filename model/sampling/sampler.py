@@ -1,0 +1,276 @@
+"""Sampler: draws pictures from labels and seeds, with the same bytes in any batch.
+
+The generator is folded (`model.sampling.folding`) and runs in batches of a few fixed sizes, which
+the warm-up has found to give exactly the same numbers (`model.sampling.batching`).
+"""
+
+import copy
+import logging
+import operator
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.checkpoint import Checkpoint
+from model.devices import computes_bf16, exact_kernels, kernels_of, pick_device
+from model.latents import latents
+from model.levels import to_pixels
+from model.sampling.batching import FixedBatches, batch_rows, plan_batches
+from model.sampling.cuda_graphs import GraphedBatches
+from model.sampling.folding import FoldedGenerator
+
+Precision = Literal["float32", "bf16", "auto"]
+Truncation = Sequence[float | None] | float | None
+
+BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64)}
+MAX_MIXTURE_ERROR = 1e-3
+MIN_BF16_PSNR_DB = 40.0
+RANGE = 2.0  # pictures lie in [-1, 1]
+ARITHMETIC = "folded1"  # part of the renderer's name; changes whenever the arithmetic does
+
+logger = logging.getLogger(__name__)
+
+
+class WholeAttention(NamedTuple):
+    """The attention of every query, quantised to about a byte for each weight.
+
+    `grid` is (H, W, h, w): H×W queries, each with h×w weights. `maxima` (H·W,) float32 has the
+    largest weight of each query, `levels` (H·W, h·w) uint8 the weights with that one at 255.
+    """
+
+    grid: tuple[int, int, int, int]
+    maxima: NDArray[np.float32]
+    levels: NDArray[np.uint8]
+
+
+class Sampler:
+    """Draws pictures from a checkpoint on one device. Only one thread may use it at a time.
+
+    `device` is "auto" or what `torch.device` takes. The precision "auto" chooses bf16 if the device
+    has arithmetic for it and its pictures are within 40 dB PSNR of those in float32. Raises
+    ValueError for an unknown precision or a device that cannot be used. The first call warms up
+    unless `warm_up` was called before.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, device: str = "auto", precision: Precision = "float32"
+    ) -> None:
+        if precision not in ("float32", "bf16", "auto"):
+            raise ValueError(f"precision={precision!r}: must be float32, bf16 or auto")
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.device = pick_device(device)
+        self._requested_precision = precision
+        self._network = FoldedGenerator(checkpoint.generator).to(self.device)
+        if precision == "bf16":
+            self._network.to(torch.bfloat16)
+        self._batches = FixedBatches(self._network, self._sizes())
+        self._graphs: GraphedBatches | None = None
+        self._warm = False
+
+    @property
+    def precision(self) -> Literal["float32", "bf16"]:
+        """The precision of the arithmetic; for "auto" `warm_up` chooses it."""
+        return "bf16" if self._network.dtype == torch.bfloat16 else "float32"
+
+    @property
+    def renderer(self) -> str:
+        """Names everything that a picture's bytes depend on besides the picture itself."""
+        torch_version = torch.__version__.split("+")[0]
+        computed = f"{self.device.type}-{self.precision}-{ARITHMETIC}"
+        return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
+
+    @property
+    def costs_s(self) -> dict[int, float]:
+        """The seconds of a batch, for each size that warm-up has found to give the same bytes."""
+        return dict((self._graphs or self._batches).costs_s)
+
+    def warm_up(self) -> None:
+        """Chooses the precision, finds the batch sizes that give the same bytes, and times them."""
+        count = max(self._sizes())
+        z = torch.from_numpy(latents(range(count), self.config.z_dim)).to(self.device)
+        labels = torch.arange(count, device=self.device) % self.config.num_classes
+        with exact_kernels():
+            if self._requested_precision == "auto" and computes_bf16(self.device):
+                self._network = bf16_if_close_enough(self._network, z, labels)
+                self._batches = FixedBatches(self._network, self._sizes())
+            self._batches.find_exact_batch_sizes(z, labels, self._synchronize)
+            if self.device.type == "cuda":
+                self._graphs = GraphedBatches(self._batches, z, labels)
+        self._warm = True
+
+    def sample(
+        self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
+    ) -> NDArray[np.uint8]:
+        """Draws (B, H, W, 3) uint8 RGB pictures of B `labels` and B `seeds`.
+
+        `truncation` is one for all pictures or one for each, see `latents`. The bytes of a picture
+        do not depend on the other pictures of the call. Raises ValueError for a label, seed or
+        truncation out of range.
+        """
+        if len(labels) != len(seeds):
+            raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
+        z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation)).to(self.device)
+        return self._render(z, self._checked(labels))
+
+    def render(
+        self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
+    ) -> NDArray[np.uint8]:
+        """Draws (B, H, W, 3) uint8 pictures of (B, z_dim) latents and (B, num_classes) weights.
+
+        A row of class weights with a single 1 is a class; two halves are a mix of two classes.
+        Raises ValueError for shapes that do not fit.
+        """
+        rows = torch.from_numpy(np.ascontiguousarray(z, np.float32)).to(self.device)
+        weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32)).to(self.device)
+        self.checkpoint.generator.check(rows, weights)
+        _require_mixtures(weights)
+        return self._render(rows, weights)
+
+    def attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> NDArray[np.float32]:
+        """The attention weights of the pixels `queries` of a picture: (Q, h, w) float32.
+
+        Each query (x, y) is a pixel of the picture, floored to the layer's grid; each (h, w) sums
+        to 1. `layer` counts attention layers from the input; -1 is the last, as in the paper's
+        figures. Raises ValueError for a query outside the picture or a layer that is not there.
+        """
+        positions = self._positions(queries, layer)
+        _, weights = self._attend(label, seed, truncation, layer, positions, picture=False)
+        return _as_array(weights[0])
+
+    def sample_with_attention(
+        self,
+        label: int,
+        seed: int,
+        queries: Sequence[tuple[int, int]],
+        truncation: float | None = None,
+        layer: int = -1,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Draws the (H, W, 3) picture of `sample` and its `attention`, in one pass."""
+        positions = self._positions(queries, layer)
+        image, weights = self._attend(label, seed, truncation, layer, positions, picture=True)
+        if image is None:
+            raise RuntimeError("the pass ended before the picture")
+        return to_pixels(image)[0], _as_array(weights[0])
+
+    def whole_attention(
+        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+    ) -> WholeAttention:
+        """The attention weights of every pixel, for pages that show them at the pointer."""
+        side = self._side(layer)
+        _, weights = self._attend(label, seed, truncation, layer, None, picture=False)
+        maxima = weights[0].amax((1, 2))
+        levels = (weights[0] / maxima[:, None, None] * 255).round().to(torch.uint8)
+        return WholeAttention(
+            (side, side, *self.config.key_grid(layer)),
+            _as_array(maxima),
+            np.asarray(levels.flatten(1).cpu().numpy()),
+        )
+
+    def _attend(
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None,
+        layer: int,
+        positions: Tensor | None,
+        *,
+        picture: bool,
+    ) -> tuple[Tensor | None, Tensor]:
+        self._warm_up_once()
+        z = torch.from_numpy(latents([seed], self.config.z_dim, truncation)).to(self.device)
+        classes = self._checked([label])
+        with exact_kernels():
+            return self._batches.run_with_attention(z, classes, layer, positions, picture=picture)
+
+    def _render(self, z: Tensor, classes: Tensor) -> NDArray[np.uint8]:
+        self._warm_up_once()
+        sizes = plan_batches(len(z), tuple(self.costs_s.items()))
+        with exact_kernels():
+            if self._graphs is not None and classes.dim() == 1:
+                return self._graphs.render(z, classes, sizes)
+            pixels = np.empty((len(z), *[self.config.resolution] * 2, 3), np.uint8)
+            for rows, size in batch_rows(len(z), sizes):
+                pixels[rows] = to_pixels(self._batches.run(z[rows], classes[rows], size))
+            return pixels
+
+    def _warm_up_once(self) -> None:
+        if not self._warm:
+            self.warm_up()
+
+    def _sizes(self) -> tuple[int, ...]:
+        return BATCH_SIZES.get(self.device.type, BATCH_SIZES["cpu"])
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _checked(self, labels: Sequence[int]) -> Tensor:
+        for label in labels:
+            if not 0 <= label < self.config.num_classes:
+                last = self.config.num_classes - 1
+                raise ValueError(f"label={label}: must be from 0 to {last}")
+        indices = [operator.index(label) for label in labels]
+        return torch.tensor(indices, dtype=torch.int64, device=self.device)
+
+    def _positions(self, queries: Sequence[tuple[int, int]], layer: int) -> Tensor:
+        side, size = self._side(layer), self.config.resolution
+        positions = []
+        for x, y in queries:
+            if not (0 <= x < size and 0 <= y < size):
+                raise ValueError(f"query ({x}, {y}) is outside the {size}×{size} picture")
+            positions.append(y * side // size * side + x * side // size)
+        return torch.tensor(positions, dtype=torch.int64, device=self.device)
+
+    def _side(self, layer: int) -> int:
+        """The side of an attention layer's grid of queries."""
+        layers = self.config.attention_layers
+        if not -len(layers) <= layer < len(layers):
+            raise ValueError(f"layer={layer}: this generator has {len(layers)} attention layers")
+        return layers[layer]
+
+
+def _require_mixtures(class_weights: Tensor) -> None:
+    for i, total in enumerate(class_weights.sum(1).tolist()):
+        if abs(total - 1) > MAX_MIXTURE_ERROR:
+            raise ValueError(f"class_weights[{i}] sums to {total:g}: a mix of classes sums to 1")
+
+
+def _as_array(weights: Tensor) -> NDArray[np.float32]:
+    return np.asarray(weights.float().cpu().numpy())
+
+
+@torch.inference_mode()
+def bf16_if_close_enough(network: FoldedGenerator, z: Tensor, classes: Tensor) -> FoldedGenerator:
+    """Returns `network` in bfloat16 if its pictures are within 40 dB PSNR, else unchanged.
+
+    It compares the pictures of (B, z_dim) latents and (B,) classes, and logs the choice.
+    """
+    rounded = copy.deepcopy(network).to(torch.bfloat16)
+    psnr_db = psnr(rounded(z, classes), network(z, classes))
+    close = psnr_db >= MIN_BF16_PSNR_DB
+    chosen = "bf16" if close else "float32"
+    logger.info(
+        "precision %s: bf16 gives %.1f dB PSNR, %.0f are required",
+        chosen,
+        psnr_db,
+        MIN_BF16_PSNR_DB,
+    )
+    return rounded if close else network
+
+
+def psnr(images: Tensor, reference: Tensor) -> float:
+    """The peak signal-to-noise ratio of pictures in [-1, 1], in dB; 120 for equal pictures."""
+    error = float((images.double() - reference.double()).square().mean())
+    return 10 * float(torch.log10(torch.tensor(RANGE**2 / max(error, RANGE**2 * 1e-12))))

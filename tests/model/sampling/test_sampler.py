@@ -1,0 +1,209 @@
+"""The sampler: the same bytes in whatever company, and attention maps that are real."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import Checkpoint, load_checkpoint
+from model.config import GeneratorConfig
+from model.generator import Generator
+from model.latents import latents
+from model.sampling.sampler import Sampler
+
+
+def tiny(**switches: object) -> Checkpoint:
+    """A small random generator whose attention and class gains do something."""
+    torch.manual_seed(0)
+    config = GeneratorConfig.model_validate(
+        {"resolution": 32, "base_channels": 8, "num_classes": 3} | switches
+    )
+    generator = Generator(config)
+    for name, parameter in generator.named_parameters():
+        if name.endswith(("gain.weight", "bias.weight")):
+            torch.nn.init.normal_(parameter, 0.5, 0.3)
+        if name.endswith("gamma"):
+            torch.nn.init.constant_(parameter, 0.8)
+    return Checkpoint(generator)
+
+
+@pytest.fixture(scope="module")
+def sampler() -> Sampler:
+    sampler = Sampler(tiny(), "cpu")
+    sampler.warm_up()
+    return sampler
+
+
+def test_a_picture_is_the_generators_output_as_bytes(sampler: Sampler) -> None:
+    """uint8 RGB, rows of pixels, [-1, 1] onto 0…255, nothing else in between."""
+    z = torch.from_numpy(latents([5], 128))
+    with torch.no_grad():
+        image = sampler.checkpoint.generator(z, torch.tensor([2]))[0]
+    expected = ((image + 1) * 127.5).permute(1, 2, 0).numpy()
+    pixels = sampler.sample([2], [5])[0]
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_seed_gives_the_same_bytes_at_every_batch_size_and_position(precision: str) -> None:
+    """All batch sizes to 33, each picture at its place, against each picture alone."""
+    sampler = Sampler(tiny(), "cpu", precision)  # type: ignore[arg-type]
+    seeds, labels = list(range(33)), [i % 3 for i in range(33)]
+    alone = np.stack([sampler.sample([y], [s])[0] for y, s in zip(labels, seeds, strict=True)])
+    for size in range(1, 34):
+        assert np.array_equal(sampler.sample(labels[:size], seeds[:size]), alone[:size]), size
+    assert np.array_equal(sampler.sample(labels[::-1], seeds[::-1]), alone[::-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_seed_is_the_same_at_every_position_of_every_batch_size(precision: str) -> None:
+    """Exhaustive: 200 seeds, batch sizes 1 to 64, each seed at each position of each."""
+    sampler = Sampler(tiny(base_channels=2, z_dim=8), "cpu", precision)  # type: ignore[arg-type]
+    seeds = np.arange(200)
+    alone = np.concatenate([sampler.sample([s % 3], [s]) for s in range(len(seeds))])
+    for size in range(1, 65):
+        for first in range(len(seeds)):
+            chosen = (first + np.arange(size)) % len(seeds)
+            pixels = sampler.sample(list(chosen % 3), list(chosen))
+            assert np.array_equal(pixels, alone[chosen]), (size, first)
+
+
+def test_a_batch_size_that_rounds_otherwise_is_not_used(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warm-up compares every size's pictures with the largest one's, to the last bit."""
+    broken = Sampler(tiny(), "cpu")
+    honest = broken._batches.run
+
+    def rounds_otherwise(z: torch.Tensor, classes: torch.Tensor, size: int) -> torch.Tensor:
+        images = honest(z, classes, size)
+        return torch.nextafter(images, images + 1) if size == 4 else images
+
+    monkeypatch.setattr(broken._batches, "run", rounds_otherwise)
+    broken.warm_up()
+    assert set(broken.costs_s) == set(sampler.costs_s) - {4}
+
+
+def test_precision_auto_settles_at_warm_up(sampler: Sampler) -> None:
+    """It becomes bf16 or float32, and the renderer says which."""
+    auto = Sampler(tiny(), "cpu", "auto")
+    auto.warm_up()
+    assert auto.precision in ("float32", "bf16")
+    assert f"-{auto.precision}-" in auto.renderer
+    assert "-float32-" in sampler.renderer
+
+
+def test_a_sampler_leaves_the_checkpoints_network_as_it_was() -> None:
+    """It draws with a copy: the trained module gives the same numbers before and after."""
+    checkpoint = tiny()
+    z, labels = torch.from_numpy(latents([1, 2], 128)), torch.tensor([0, 1])
+    before = checkpoint.generator(z, labels)
+    Sampler(checkpoint, "cpu", "bf16").sample([0], [0])
+    assert torch.equal(checkpoint.generator(z, labels), before)
+
+
+def test_class_weights_draw_classes_and_mixtures_of_them(sampler: Sampler) -> None:
+    """A row with a single 1 is that class to the byte; halves are neither of two."""
+    z = latents([4, 4], 128)
+    weights = np.array([[0, 1, 0], [0.5, 0, 0.5]], np.float32)
+    pure, mixed = sampler.render(z, weights)
+    assert np.array_equal(pure, sampler.sample([1], [4])[0])
+    assert not np.array_equal(mixed, sampler.sample([0], [4])[0])
+    with pytest.raises(ValueError, match="labels has shape"):
+        sampler.render(z, weights[:, :2])
+    with pytest.raises(ValueError, match=r"class_weights\[1\] sums to 0.5"):
+        sampler.render(z, weights * np.array([[1], [0.5]], np.float32))
+
+
+def test_the_renderer_tells_what_rounding_depends_on(sampler: Sampler) -> None:
+    """Device, precision, torch, instructions and threads: another of these, other bytes."""
+    assert sampler.renderer.startswith(
+        f"cpu-float32-folded1-torch{torch.__version__.split('+')[0]}-"
+    )
+    assert sampler.renderer.endswith(f"-{torch.get_num_threads()}threads")
+
+
+def test_truncation_may_differ_picture_by_picture(sampler: Sampler) -> None:
+    """A batch mixes requests; each keeps its own truncation."""
+    mixed = sampler.sample([0, 0], [9, 9], [None, 0.5])
+    assert np.array_equal(mixed[1], sampler.sample([0], [9], 0.5)[0])
+    assert not np.array_equal(mixed[0], mixed[1])
+
+
+def test_attention_maps_sum_to_one_and_differ_between_queries(sampler: Sampler) -> None:
+    """One map a query over the layer's pooled grid."""
+    weights = sampler.attention(1, 3, [(0, 0), (31, 31), (16, 8)])
+    assert weights.shape == (3, 8, 8)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights.sum((1, 2)), 1.0, rtol=1e-5)
+    assert not np.allclose(weights[0], weights[1])
+
+
+def test_a_query_belongs_to_the_grid_cell_that_its_pixel_lies_in(sampler: Sampler) -> None:
+    """x and y floor to the layer's grid: pixels of one 2×2 cell share their map, x is not y."""
+    same = sampler.attention(1, 3, [(6, 10), (7, 11)])
+    assert np.array_equal(same[0], same[1])
+    z = torch.from_numpy(latents([3], 128))
+    everything = sampler.checkpoint.generator.attention_weights(z, torch.tensor([1]))
+    expected = everything[0, 5 * 16 + 3].detach().numpy()
+    np.testing.assert_allclose(same[0], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_picture_with_its_attention_is_the_picture_and_the_attention(sampler: Sampler) -> None:
+    """One pass for both: the picture's bytes are `sample`'s, the weights `attention`'s."""
+    queries = [(0, 0), (30, 9)]
+    pixels, weights = sampler.sample_with_attention(2, 11, queries, truncation=0.7)
+    assert np.array_equal(pixels, sampler.sample([2], [11], 0.7)[0])
+    assert np.array_equal(weights, sampler.attention(2, 11, queries, truncation=0.7))
+
+
+def test_whole_attention_has_every_querys_map_in_a_byte_a_weight(sampler: Sampler) -> None:
+    """levels × maximum / 255 is the map of `attention`, within half a level."""
+    whole = sampler.whole_attention(1, 3)
+    assert whole.grid == (16, 16, 8, 8)
+    assert whole.levels.shape == (256, 64)
+    assert (whole.levels.max(1) == 255).all()
+    exact = sampler.attention(1, 3, [(2 * x, 2 * y) for y in range(16) for x in range(16)])
+    maps = whole.levels * (whole.maxima[:, None] / 255)
+    assert (np.abs(maps - exact.reshape(256, 64)) <= whole.maxima[:, None] / 509).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: s.sample([3], [0]), "label=3"),
+        (lambda s: s.sample([0, 1], [0]), "2 labels for 1 seeds"),
+        (lambda s: s.sample([0], [2**32]), "seed=4294967296"),
+        (lambda s: s.attention(0, 0, [(32, 0)]), r"\(32, 0\) is outside the 32×32"),
+        (lambda s: s.attention(0, 0, [(0, 0)], layer=1), "layer=1"),
+        (
+            lambda s: Sampler(s.checkpoint, "cpu", "fp8"),  # type: ignore[arg-type]
+            "precision='fp8'",
+        ),
+        (lambda s: Sampler(s.checkpoint, "warp"), "device 'warp'"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_named(call: object, message: str, sampler: Sampler) -> None:
+    """Each refusal says which value and what would do."""
+    assert callable(call)
+    with pytest.raises(ValueError, match=message):
+        call(sampler)
+
+
+def test_the_shipped_checkpoint_draws_different_classes_and_seeds_differently() -> None:
+    """A quick look at the real thing: sixteen dogs differ from one another, and from the cats."""
+    checkpoint = load_checkpoint()
+    sampler = Sampler(checkpoint, "cpu")
+    names = [c.name for c in checkpoint.classes]
+    seeds = range(16)
+    dogs, cats = (
+        sampler.sample([names.index(name)] * 16, seeds).astype(float)
+        for name in ("golden_retriever", "tabby")
+    )
+    between_dogs = np.abs(dogs[:, None] - dogs[None]).mean((2, 3, 4))
+    assert between_dogs[~np.eye(16, dtype=bool)].min() > 1
+    assert between_dogs.mean() > 10
+    assert np.abs(dogs - cats).mean() > 10
+    assert dogs.std() > 20

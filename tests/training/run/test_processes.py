@@ -1,0 +1,110 @@
+"""Two processes train as one does: the same losses and the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.run.processes import Processes
+
+ROOT = Path(__file__).parents[3]
+
+
+State = dict[str, torch.Tensor]
+
+
+def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
+    """The folder of a run of three steps, by that many real processes."""
+    launcher = (
+        ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "sagan"]
+        if processes > 1
+        else ["sagan"]
+    )
+    command = [
+        sys.executable, "-m", *launcher, "train", name, "--base-channels", "8",
+        "--batch-size", "8", "--num-pictures", "20", "--data-dir", "data", "--device", "cpu",
+        "--precision", "float32", "--total-images", "24", "--flip", *options,
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert b"deprecated" not in done.stderr
+    return folder / name
+
+
+def weights(run: Path, network: str) -> State:
+    """The last snapshot's weights and statistics, but for what has no effect.
+
+    A constant before batch norm is subtracted again, so such biases have gradients of rounding
+    noise, which Adam scales up to its full rate; the running means that follow contain them.
+    """
+    loaded = torch.load(run / "snapshot-000000000024.pt", weights_only=True)
+    state: State = loaded[network]
+    if network == "discriminator":
+        # The head's bias is in no difference of two logits, so pairs leave it to the noise too.
+        state.pop("linear.bias")
+        return state
+    idle = ("linear.bias", "conv1.bias", "conv2.bias", "shortcut.bias", "running_mean")
+    return {name: tensor for name, tensor in state.items() if not name.endswith(idle)}
+
+
+def losses(run: Path) -> list[float]:
+    """The run's mean losses over its three steps."""
+    record = json.loads((run / "log.jsonl").read_text().splitlines()[0])
+    return [record["discriminator_loss"], record["generator_loss"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "recipe",
+    [["--preset", "laptop-32-paper"], ["--preset", "laptop-32", "--penalty-interval", "2"]],
+    ids=["paper", "relativistic"],
+)
+def test_two_processes_equal_one(recipe: list[str], tmp_path: Path) -> None:
+    """Three steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4.
+
+    Two of the three relativistic ones compute the gradient penalty.
+    """
+    one = trained(tmp_path, "one", *recipe)
+    two = trained(tmp_path, "two", *recipe, processes=2)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+    for network in ("generator", "discriminator", "average"):
+        ours, theirs = weights(one, network), weights(two, network)
+        for name, tensor in ours.items():
+            torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_what_ends_the_first_process_is_said_once(tmp_path: Path) -> None:
+    """A batch that does not divide into two: one line, before any picture is prepared."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "sagan", "train", "run", "--batch-size", "7", "--device", "cpu",
+    ]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=100)
+    ours, _, _ = done.stderr.decode().partition("torch/distributed")  # then torchrun has its say
+    assert ours.count("Error: batch_size=7 does not divide into 2 processes") == 1
+    assert "Traceback" not in ours
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shares_are_whole_and_apart() -> None:
+    """Each process takes its own rows; together they are the batch."""
+    batch = torch.arange(12).view(6, 2)
+    shares = [Processes(rank=rank, count=3).shard(batch) for rank in range(3)]
+    assert torch.equal(torch.cat(shares), batch)
+
+
+@pytest.mark.parametrize("content", [b"", b"collapsed"])
+def test_one_process_agrees_with_itself(content: bytes) -> None:
+    """Alone nothing is sent: what it has is what it gets."""
+    alone = Processes()
+    assert alone.from_rank0(content) == content
+    assert alone.any(True)
+    assert not alone.any(False)
+    assert float(alone.mean(torch.tensor(2.0))) == 2.0

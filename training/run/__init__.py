@@ -1,0 +1,1 @@
+"""Trains: the loop, its steps and everything that takes part in them."""
