@@ -172,7 +172,8 @@ def test_another_recipe_is_refused_before_any_picture_is_prepared(
     config = TrainConfig.model_validate({"generator": shape, "discriminator": shape})
     Path("run").mkdir()
     claim_run_folder(Path("run"), config)
-    result = train("run", "--base-channels", 8, "--batch-size", 8)
+    asked = ("--preset", "laptop-64-paper", "--base-channels", 8, "--batch-size", 8)
+    result = train("run", *asked)
     assert result.exit_code == 1
     assert "run was started with batch_size=16, asked is 8: leave the recipe out" in result.output
     assert "(sagan train run)" in result.output
