@@ -69,14 +69,7 @@ def train(
         report = None
         if processes.is_rank0:
             report = Report(folder, config.total_images, state.num_images, metrics)
-        with stop_on_signals() as stopping, report or nullcontext():
-            writer = None
-            if report is not None:
-                writer = SnapshotWriter(folder, config, data, report, score, command)
-            try:
-                _Loop(trainer, folder, writer).run(stopping)
-            finally:
-                trainer.loader.close()
+        _run_loop(trainer, data, folder, report, score, command)
     return state, state.num_images >= config.total_images
 
 
@@ -110,6 +103,25 @@ def _initialize(
         "starting from checkpoint %s and %s discriminator; classes that start fresh: %s",
         init.fingerprint[:12], discriminator, ", ".join(fresh) or "none",
     )  # fmt: skip
+
+
+def _run_loop(
+    trainer: Trainer,
+    data: ImageSet,
+    folder: Path,
+    report: Report | None,
+    score: Score | None,
+    command: str,
+) -> None:
+    """Runs the loop until it is finished or a signal stops it; rank 0 has a `report`."""
+    with stop_on_signals() as stopping, report or nullcontext():
+        writer = None
+        if report is not None:
+            writer = SnapshotWriter(folder, trainer.config, data, report, score, command)
+        try:
+            _Loop(trainer, folder, writer).run(stopping)
+        finally:
+            trainer.loader.close()
 
 
 class _Loop:

@@ -52,14 +52,10 @@ def discriminator_step(
     parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
     for i, (real, fake, classes) in enumerate(parts):
         both, both_classes = torch.cat([real, fake]), torch.cat([classes, classes])
-        part_penalty = both.new_zeros(())
         with _without_averaging(discriminator, i < len(parts) - 1):
-            if penalty is None:
-                with autocast:
-                    outputs = discriminator(both, both_classes)
-            else:
-                outputs, gradients = outputs_and_gradients(discriminator, both, both_classes)
-                part_penalty = penalty.of(*gradients.chunk(2))
+            outputs, part_penalty = _outputs_and_penalty(
+                discriminator, both, both_classes, penalty, autocast
+            )
             on_real, on_fake = outputs.chunk(2)
             part_loss = discriminator_loss(loss, on_real, on_fake, classes)
             ((part_loss + part_penalty) / len(parts)).backward()
@@ -68,6 +64,21 @@ def discriminator_step(
         logits.append(realness(outputs.detach()).view(2, -1))
     optimizer.step()
     return _measurements(losses, penalties, torch.cat(logits, 1))
+
+
+def _outputs_and_penalty(
+    discriminator: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    penalty: GradientPenalty | None,
+    autocast: torch.autocast,
+) -> tuple[Tensor, Tensor]:
+    """Returns the outputs on real images, then as many fakes, and the penalty, 0 without one."""
+    if penalty is None:
+        with autocast:
+            return discriminator(images, labels), images.new_zeros(())
+    outputs, gradients = outputs_and_gradients(discriminator, images, labels)
+    return outputs, penalty.of(*gradients.chunk(2))
 
 
 def generator_step(
