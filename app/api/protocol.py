@@ -9,6 +9,7 @@ from struct import Struct
 from termios import TIOCOUTQ
 from typing import Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.problems import problem_response
@@ -25,13 +26,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Uvicorn's own protocol would wait for the rest of a head for ever and keep all of it. Clients
     that do not read their responses are disconnected (GatheringTransport).
+
+    No offer to change the protocol is accepted (RFC 9110, section 7.8). httptools ends a message
+    at such an offer: the body would be lost, and its bytes would be read as the next request. So
+    the head is parsed once more without the offer, and the body has the length that the head says.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the timer for the first head."""
         self._gathering = GatheringTransport(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, self._gathering))
-        self._in_head = self._head_began = False
+        self._in_head = self._head_began = self._offered = False
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._wait_for_head()
@@ -45,20 +50,40 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head = self._head_began = True
+        self._offered = False
         self._head_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Adds a header; fields behind a chunked body are none (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete; one with an offer to change the protocol is parsed once more."""
+        if self.parser.get_method() == b"CONNECT":
+            raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
+        if self.parser.should_upgrade():
+            self._offered = True
+            return
         self._in_head = False
         if self._waiting is not None:
             self._stop_waiting()
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """The request is complete, unless httptools has ended it at an offer."""
+        if not self._offered:
+            super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
         """Parses data; a head that arrives in one piece needs no timer."""
         self._head_began = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError as error:
+            self._refuse(_as_refusal(error))
         if not self._in_head or self.transport.is_closing():
             return
         self._head_bytes += (
@@ -76,9 +101,25 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.more_body and self._waiting is None and not self.transport.is_closing():
             self._wait_for_head()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answers bytes that are not HTTP with a problem, as all errors."""
-        self._refuse(MalformedRequestError("the request is not valid HTTP/1.1 (RFC 9112)"))
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+                head = self._head_without_offer()
+                self.parser = HttpRequestParser(self)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        """The head that has just been parsed, without its Upgrade headers."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _wait_for_head(self) -> None:
         self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._on_timeout)
@@ -185,6 +226,14 @@ class GatheringTransport:
         with suppress(OSError):  # macOS does not support it
             kept += NUMBER.unpack(ioctl(connection.fileno(), TIOCOUTQ, bytes(NUMBER.size)))[0]
         return kept
+
+
+def _as_refusal(error: HttpParserError) -> AppError:
+    """What an error of the parser, or one that a callback of it raised, tells the client."""
+    cause = error.__context__
+    if isinstance(cause, AppError):
+        return cause
+    return MalformedRequestError("the request is not valid HTTP/1.1 (RFC 9112)")
 
 
 def _as_bytes(error: AppError) -> bytes:

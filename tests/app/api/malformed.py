@@ -43,7 +43,7 @@ HEADERS = (
     (b"Expect", (b"100-continue", b"200-ok")),
     (b"Host", (b"", b"a:b:c", b"\xe9", b"x" * 300)),
     (b"Range", (b"bytes=0-", b"bytes=9-1,-")),
-    (b"Upgrade", (b"websocket", b"h2c")),
+    (b"Upgrade", (b"websocket", b"h2c", b"h2c\r\nConnection: Upgrade")),
     (b"X-Long", (b"y" * 30000,)),
 )
 BROKEN = (
