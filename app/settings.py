@@ -78,6 +78,10 @@ class Settings(BaseSettings):
         "", description="networks whose X-Forwarded-For is trusted, with commas"
     )
 
+    max_connections: int = Field(1000, ge=1, description="of clients; beyond it 503")
+    max_unsent_bytes: int = Field(
+        128 * 1024 * 1024, ge=1_000_000, description="of responses that clients have not read"
+    )
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
 
@@ -24,6 +25,7 @@ from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
+from app.api.unsent import UnsentBytes
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -81,6 +83,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         },  # app.telemetry has its own
     )
     app.state.draining = False
+    app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
     for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
@@ -100,7 +103,7 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     if settings.trusted_proxies:
         proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
-    app.add_middleware(Requests, metrics=metrics)
+    app.add_middleware(Requests, metrics=metrics, unsent=app.state.unsent)
 
 
 class DrainingServer(uvicorn.Server):
@@ -114,7 +117,11 @@ class DrainingServer(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
-                http=BoundedProtocol,
+                http=partial(  # type: ignore[arg-type]
+                    BoundedProtocol,
+                    unsent=app.state.unsent,
+                    max_connections=settings.max_connections,
+                ),
                 server_header=False,
                 proxy_headers=False,  # the application has a setting for trusted proxies
                 ws="none",

@@ -47,6 +47,17 @@ MAX_OUTAGE_S = 30
 RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)
 
 
+OVERLOADED = "overloaded"  # the key of a connection's state when there are too many connections
+
+
+class OverloadedError(AppError):
+    """Too many connections, or too many bytes of responses that clients have not read."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "overloaded"
+    title = "The server has no room for the response"
+
+
 class MethodNotAllowedError(AppError):
     """The path exists, but not with this method."""
 

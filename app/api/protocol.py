@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from fcntl import ioctl
+from socket import IPPROTO_TCP
 from struct import Struct
 from termios import TIOCOUTQ
 from typing import Any, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from app.api.problems import problem_response
+from app.api.problems import OVERLOADED, problem_response
+from app.api.unsent import UnsentBytes
 from app.errors import AppError, HeadTooLargeError, MalformedRequestError, RequestTimeoutError
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 UNREAD_TIMEOUT_S = 30.0  # how long a client may read nothing of its response
+NUM_SURPLUS = 100  # connections beyond the bound that are told so; those beyond them are closed
+# Bytes that the kernel may hold unsent for one client, beside what is under way to it: it would
+# take megabytes. What it does not take stays in this process, where it is counted.
+MAX_KERNEL_BYTES = 128 * 1024
+TCP_NOTSENT_LOWAT = 25 if sys.platform == "linux" else 0x201  # socket has no name for it
 NUMBER = Struct("i")  # the result of ioctl
 
 
@@ -32,14 +42,31 @@ class BoundedProtocol(HttpToolsProtocol):
     the head is parsed once more without the offer, and the body has the length that the head says.
     """
 
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        unsent: UnsentBytes,
+        max_connections: int,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._unsent = unsent
+        self._max_connections = max_connections
+        self._surplus = False  # whether this connection is one too many
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the timer for the first head."""
-        self._gathering = GatheringTransport(transport, self.loop)
+        self._gathering = GatheringTransport(transport, self.loop, self._unsent)
         super().connection_made(cast(asyncio.Transport, self._gathering))
         self._in_head = self._head_began = self._offered = False
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._wait_for_head()
+        if len(self.connections) > self._max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops all timers."""
@@ -70,6 +97,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waiting is not None:
             self._stop_waiting()
         super().on_headers_complete()
+        if self._surplus:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The request is complete, unless httptools has ended it at an offer."""
@@ -121,6 +150,24 @@ class BoundedProtocol(HttpToolsProtocol):
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join([*lines, b"", b""])
 
+    def _make_room(self) -> None:
+        """Closes an idle connection; if none is, this one is a surplus that gets 503."""
+        others = (one for one in self.connections if isinstance(one, BoundedProtocol))
+        idle = next((one for one in others if one.is_idle()), None)
+        if idle is not None:
+            self.connections.discard(idle)
+            idle.transport.close()
+        elif len(self.connections) > self._max_connections + NUM_SURPLUS:
+            self.transport.abort()
+        else:
+            self._surplus = True
+            self.app_state = {**self.app_state, OVERLOADED: True}
+
+    def is_idle(self) -> bool:
+        """Whether the connection has had its responses and waits for another request."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and not (self.pipeline or self._in_head or self._gathering.num_unsent())
+
     def _wait_for_head(self) -> None:
         self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._on_timeout)
 
@@ -164,12 +211,18 @@ class GatheringTransport:
     segments. It would also keep what a client never reads, and the connection, for ever.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, unsent: UnsentBytes
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._unsent = unsent
         self._parts: list[bytes] = []
         self._unread_bytes = 0  # at the last check, and what was added since
         self._watching: asyncio.TimerHandle | None = None
+        connection = transport.get_extra_info("socket")
+        with suppress(AttributeError, OSError):  # neither on all systems, nor on unix sockets
+            connection.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, MAX_KERNEL_BYTES)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -186,19 +239,28 @@ class GatheringTransport:
         self._transport.close()
 
     def stop_watching(self) -> None:
-        """Stops the timer."""
+        """Stops the timer; the connection is lost, and with it what was not sent."""
+        self._unsent.discard(self)
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+
+    def num_unsent(self) -> int:
+        """Bytes that wait in this process."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._parts))
 
     def _flush(self) -> None:
         if not self._parts:
             return
         parts, self._parts = self._parts, []
         self._transport.writelines(parts)
+        if not (waiting_bytes := self._transport.get_write_buffer_size()):
+            return
+        added_bytes = sum(map(len, parts))
+        self._unsent.add(self, min(waiting_bytes, added_bytes))
         if self._watching is not None:
-            self._unread_bytes += sum(map(len, parts))
-        elif self._transport.get_write_buffer_size():
+            self._unread_bytes += added_bytes
+        else:
             self._watch(self._num_unread())
 
     def _watch(self, unread_bytes: int) -> None:
