@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?)?$",
+        description="address under which clients know the API; empty: that of the request",
+    )
     data_dir: Path | None = Field(None, description="where the private Redis stores its data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

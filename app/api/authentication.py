@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.addresses import address_of
 from app.api.middleware import header
 from app.api.problems import problem_response
 from app.api_keys import KnownKey, digest_of, parse_api_keys
@@ -154,11 +154,9 @@ def client_of(request: Request) -> str:
     if name is not None:
         return f"key:{name}"
     host = request.client.host if request.client else ""
-    with suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.version == 6 and address.ipv4_mapped:
-            host = str(address.ipv4_mapped)
-        elif address.version == 6:
+    if (address := address_of(host)) is not None:
+        host = str(address)
+        if address.version == 6:
             host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 

@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
 from types import FrameType
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.documentation import complete_openapi
 from app.api.endpoints import attention, classes, generate, health, interpolate, openai
@@ -100,10 +101,22 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     app.add_middleware(SizeLimits)
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
-    if settings.trusted_proxies:
-        proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
+    refuse_own_prefix(app, settings.public_url)
     app.add_middleware(Requests, metrics=metrics, unsent=app.state.unsent)
+    app.add_middleware(
+        Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
+    )
+
+
+def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
+    """Raises SettingsError if the public URL's path begins as one of the application's own."""
+    first = urlsplit(public_url).path.strip("/").partition("/")[0]
+    own = {getattr(route, "path", "").strip("/").partition("/")[0] for route in app.routes}
+    if first and first in own:
+        raise SettingsError(
+            f"SAGAN_PUBLIC_URL={public_url!r} is not valid: the API has paths under /{first} "
+            "itself, so give it another prefix"
+        )
 
 
 class DrainingServer(uvicorn.Server):

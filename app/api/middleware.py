@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.addresses import with_prefix
 from app.api.problems import (
     OPENAI_FOLDER,
     OVERLOADED,
@@ -266,7 +267,7 @@ class DirectRoutes:
         """Serves one request."""
         route = self.routes.get((scope.get("method", ""), scope.get("path", "")))
         if route is None:
-            await self.app(scope, receive, send)
+            await self.app(with_prefix(scope), receive, send)
             return
         scope["route"] = route  # the metrics read it
         request = Request(scope, receive, send)

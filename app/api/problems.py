@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api.addresses import prefix_of
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,
@@ -138,7 +139,9 @@ async def _on_http_exception(request: Request, raised: Exception) -> Response:
         response.headers["Allow"] = allowed
         return response
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(NotFoundError(f"there is nothing at {path}; see /docs"))
+        return problem_response(
+            NotFoundError(f"there is nothing at {path}; see {prefix_of(request)}/docs")
+        )
     logger.error("unexpected status %s", error.status_code)
     return crash_response()
 
