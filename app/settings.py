@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(None, description="where the private Redis stores its data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    access_log: bool = Field(False, description="a line for each request")
     otlp_endpoint: str | None = Field(
         None, pattern="^https?://", description="of a collector, such as http://localhost:4318"
     )

@@ -20,6 +20,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
+from app.api.connection_bound import ConnectionBound, connections_within_files
 from app.api.documentation import complete_openapi
 from app.api.endpoints import attention, classes, generate, health, interpolate, openai
 from app.api.middleware import DirectRoutes, Requests, SizeLimits
@@ -50,7 +51,8 @@ def main(settings: Settings | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return CONFIGURATION_EXIT
     configure_logging(settings.log_level)
-    server = DrainingServer(app, settings)
+    max_connections = connections_within_files(settings.max_connections)
+    server = DrainingServer(app, settings, max_connections)
     gc.collect()
     gc.freeze()  # no collection visits what stays for good, which would show in the p99
     with server.stopped_by_signals():
@@ -102,7 +104,9 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
     refuse_own_prefix(app, settings.public_url)
-    app.add_middleware(Requests, metrics=metrics, unsent=app.state.unsent)
+    app.add_middleware(
+        Requests, metrics=metrics, unsent=app.state.unsent, access_log=settings.access_log
+    )
     app.add_middleware(
         Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
     )
@@ -122,7 +126,9 @@ def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it is unready at once, accepts no connections and finishes its requests."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, max_connections: int | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -133,7 +139,7 @@ class DrainingServer(uvicorn.Server):
                 http=partial(  # type: ignore[arg-type]
                     BoundedProtocol,
                     unsent=app.state.unsent,
-                    max_connections=settings.max_connections,
+                    bound=ConnectionBound(max_connections or settings.max_connections),
                 ),
                 server_header=False,
                 proxy_headers=False,  # the application has a setting for trusted proxies

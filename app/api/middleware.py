@@ -32,6 +32,8 @@ from app.queue.messages import new_id
 from app.telemetry import ApiMetrics, request_id
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("app.access")
+MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
@@ -57,10 +59,13 @@ class Requests:
     too many bytes that nobody reads, the answer is 503; only the probes are answered as ever.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ApiMetrics, unsent: UnsentBytes) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: ApiMetrics, unsent: UnsentBytes, *, access_log: bool = False
+    ) -> None:
         self.app = app
         self.metrics = metrics
         self.unsent = unsent
+        self.access_log = access_log
         self._seconds: dict[tuple[str, int], Histogram] = {}  # by route and status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,14 +73,12 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started_s = time.perf_counter()
+        started_s, method = time.perf_counter(), scope["method"]
         current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
         openai = scope["path"].startswith(OPENAI_FOLDER)
         shape = openai_asked.set(True) if openai else None
-        answer = ResponseSender(
-            send, current_id, self.unsent, headers_only=scope["method"] == "HEAD"
-        )
+        answer = ResponseSender(send, current_id, self.unsent, headers_only=method == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
         try:
@@ -83,7 +86,10 @@ class Requests:
         finally:
             answer.finish()
             route = getattr(scope.get("route"), "path", UNMATCHED)
-            self._observe(route, answer.status, time.perf_counter() - started_s)
+            seconds = time.perf_counter() - started_s
+            self._observe(route, answer.status, seconds)
+            if self.access_log:
+                log_access(scope, method, answer.status, seconds)
             request_id.reset(token)
             if shape is not None:
                 openai_asked.reset(shape)
@@ -119,6 +125,24 @@ class Requests:
         if scope.get("state", {}).get(OVERLOADED):
             return OverloadedError("the server has too many connections: close idle ones")
         return None if self.unsent.has_room(USUAL_BYTES) else unread_error(self.unsent)
+
+
+def log_access(scope: Scope, method: str, status: int, seconds: float) -> None:
+    """Logs a request that was answered; neither its query nor a key, and 0 if nobody waited."""
+    path = scope["path"][:MAX_LOGGED_PATH]
+    access_logger.info(
+        "%s %s %d",
+        method,
+        path,
+        status,
+        extra={
+            "client": (scope.get("client") or ("",))[0],
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(1000 * seconds, 2),
+        },
+    )
 
 
 def unread_error(unsent: UnsentBytes) -> OverloadedError:

@@ -16,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.api.connection_bound import NUM_SURPLUS, ConnectionBound
 from app.api.problems import OVERLOADED, problem_response
 from app.api.unsent import UnsentBytes
 from app.errors import AppError, HeadTooLargeError, MalformedRequestError, RequestTimeoutError
@@ -23,7 +24,6 @@ from app.errors import AppError, HeadTooLargeError, MalformedRequestError, Reque
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 UNREAD_TIMEOUT_S = 30.0  # how long a client may read nothing of its response
-NUM_SURPLUS = 100  # connections beyond the bound that are told so; those beyond them are closed
 # Bytes that the kernel may hold unsent for one client, beside what is under way to it: it would
 # take megabytes. What it does not take stays in this process, where it is counted.
 MAX_KERNEL_BYTES = 128 * 1024
@@ -50,11 +50,11 @@ class BoundedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         unsent: UnsentBytes,
-        max_connections: int,
+        bound: ConnectionBound,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._unsent = unsent
-        self._max_connections = max_connections
+        self._bound = bound
         self._surplus = False  # whether this connection is one too many
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -65,14 +65,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._wait_for_head()
-        if len(self.connections) > self._max_connections:
+        if len(self.connections) > self._bound.max_connections:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops all timers."""
         self._stop_waiting()
         super().connection_lost(exc)
-        self._gathering.stop_watching()
+        self._gathering.lose()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -157,7 +157,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if idle is not None:
             self.connections.discard(idle)
             idle.transport.close()
-        elif len(self.connections) > self._max_connections + NUM_SURPLUS:
+            return
+        self._bound.log_refusal()
+        if len(self.connections) > self._bound.max_connections + NUM_SURPLUS:
             self.transport.abort()
         else:
             self._surplus = True
@@ -218,6 +220,7 @@ class GatheringTransport:
         self._loop = loop
         self._unsent = unsent
         self._parts: list[bytes] = []
+        self._lost = False
         self._unread_bytes = 0  # at the last check, and what was added since
         self._watching: asyncio.TimerHandle | None = None
         connection = transport.get_extra_info("socket")
@@ -228,7 +231,9 @@ class GatheringTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes `data` at the end of this turn."""
+        """Writes `data` at the end of this turn; nothing can be written to a lost connection."""
+        if self._lost:
+            return
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
@@ -238,8 +243,10 @@ class GatheringTransport:
         self._flush()
         self._transport.close()
 
-    def stop_watching(self) -> None:
-        """Stops the timer; the connection is lost, and with it what was not sent."""
+    def lose(self) -> None:
+        """Drops what was not sent and stops the timer: the connection is lost."""
+        self._lost = True
+        self._parts.clear()
         self._unsent.discard(self)
         if self._watching is not None:
             self._watching.cancel()
@@ -247,7 +254,7 @@ class GatheringTransport:
 
     def num_unsent(self) -> int:
         """Bytes that wait in this process."""
-        return self._transport.get_write_buffer_size() + sum(map(len, self._parts))
+        return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def _flush(self) -> None:
         if not self._parts:

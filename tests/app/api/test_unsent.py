@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from app.api.connection_bound import NUM_SURPLUS
 from app.api.main import create_app
-from app.api.protocol import NUM_SURPLUS
 from app.api.unsent import SMALL_BYTES, UnsentBytes
 from app.settings import Settings, load_settings
 from tests.app.api import fake_worker
