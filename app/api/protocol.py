@@ -90,6 +90,11 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is complete; one with an offer to change the protocol is parsed once more."""
         if self.parser.get_method() == b"CONNECT":
             raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
+        num_hosts = sum(name == b"host" for name, _ in self.headers)
+        if num_hosts > 1 or (not num_hosts and self.parser.get_http_version() != "1.0"):
+            raise MalformedRequestError(
+                f"the request has {num_hosts} Host headers: send one (RFC 9112, section 3.2)"
+            )
         if self.parser.should_upgrade():
             self._offered = True
             return

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 
 from app.api.requests import (
     MAX_ACCEPT_LENGTH,
+    RequestFields,
     _best_offer,
     accepted_media_type,
     checked,
@@ -22,7 +23,13 @@ from app.api.requests import (
     thousandths,
     whole_number,
 )
-from app.api.schemas import AttentionFields, GenerateFields
+from app.api.schemas import (
+    AttentionFields,
+    ClassesFields,
+    GenerateFields,
+    InterpolateFields,
+    OpenAIFields,
+)
 from app.errors import InvalidValueError, NotAcceptableError
 
 JSON = st.recursive(
@@ -42,12 +49,55 @@ def test_every_truncation_survives_its_spellings(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", ".5", "1.", "1e-1", "+1", " 1", "0", "4.0001", "0.0001", "5", "٣", True, None, []]
+    "raw",
+    [
+        "",
+        ".",
+        ".0",
+        "..5",
+        "1.2.",
+        "1e-1",
+        "+1",
+        " 1",
+        "0",
+        "4.0001",
+        "0.0001",
+        "5",
+        "٣",
+        True,
+        None,
+        [],
+    ],
 )
 def test_what_is_no_truncation_is_refused(raw: object) -> None:
     """Only plain decimal spelling, within the range."""
     with pytest.raises(ValueError, match=r"within 0\.001 and 4"):
         thousandths(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [(".5", 500), ("1.", 1000), (".001", 1), (".5000", 500), ("0.5", 500), ("04", 4000)],
+)
+def test_a_truncation_may_leave_out_its_zeros(raw: str, number: int) -> None:
+    """As calculators write it."""
+    assert thousandths(raw) == number
+
+
+@pytest.mark.parametrize(
+    "model", [GenerateFields, InterpolateFields, AttentionFields, OpenAIFields, ClassesFields]
+)
+def test_null_is_a_field_that_is_not_given(model: type[RequestFields]) -> None:
+    """Whatever the field; and it contradicts nothing in the query."""
+    empty = checked(model, dict.fromkeys(model.field_names))
+    assert empty == model()
+    assert not empty.model_fields_set
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_body_may_begin_with_a_byte_order_mark(mark: bytes) -> None:
+    """Editors and PowerShell write one."""
+    assert read_object(mark + b'{"seed": 7}') == {"seed": 7}
 
 
 @pytest.mark.parametrize(
