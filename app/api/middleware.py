@@ -85,7 +85,8 @@ class Requests:
             await self._serve(scope, receive, answer)
         finally:
             answer.finish()
-            route = getattr(scope.get("route"), "path", UNMATCHED)
+            found = scope.get("route")  # its path as the document has it, without converters
+            route = getattr(found, "path_format", getattr(found, "path", UNMATCHED))
             seconds = time.perf_counter() - started_s
             self._observe(route, answer.status, seconds)
             if self.access_log:

@@ -101,7 +101,7 @@ async def models(request: Request) -> Response:
 
 
 @router.get(
-    "/models/{model}",
+    "/models/{model:path}",
     summary="Get a served checkpoint",
     response_model=OpenAIModel,
     responses=openai_errors(
@@ -114,7 +114,7 @@ async def models(request: Request) -> Response:
 async def one_model(request: Request, model: str) -> Response:
     """Returns the model with this name or fingerprint."""
     query_fields(request, NoFields)
-    return JSONResponse(_model(services_of(request).cards.named(model)))
+    return JSONResponse(_model(services_of(request).card_named(model)))
 
 
 def refuse_other_size(card: ModelCard, size: str | None) -> None:
