@@ -20,7 +20,7 @@ from app.api.addresses import prefix_of
 from app.api.authentication import client_of
 from app.api.combined_files import MAKER, NamedFile
 from app.api.problems import RETRY_LATER, set_retry_after
-from app.api.requests import client_has, while_connected
+from app.api.requests import accept_decides, client_has, while_connected
 from app.api.services import EncodedFile, Services
 from app.errors import (
     DeadlineExceededError,
@@ -204,8 +204,9 @@ def image_headers(
         "X-Model": _quoted(card.name, PLAIN),
         "ETag": etag,
         "Cache-Control": cache_control,
-        "Vary": "Accept",
     }
+    if accept_decides(request):
+        headers["Vary"] = "Accept"
     if job.kind == "sample":
         headers["Content-Location"] = f"{prefix_of(request)}/images/{image_id}.{job.output}"
     return headers

@@ -271,6 +271,12 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
     return 0.0
 
 
+def accept_decides(request: Request) -> bool:
+    """Whether Accept decides on the type of the response: not where the address names it."""
+    named = "format" in request.query_params or "." in request.url.path.rpartition("/")[2]
+    return not named
+
+
 def client_has(if_none_match: str, etag: str) -> bool:
     """Whether If-None-Match lists this tag, compared weakly, or is `*` (section 13.1.2)."""
     return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from app.api.requests import (
     MAX_ACCEPT_LENGTH,
     RequestFields,
     _best_offer,
+    accept_decides,
     accepted_media_type,
     checked,
     client_has,
@@ -92,6 +94,24 @@ def test_null_is_a_field_that_is_not_given(model: type[RequestFields]) -> None:
     empty = checked(model, dict.fromkeys(model.field_names))
     assert empty == model()
     assert not empty.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "decides"),
+    [
+        ("/images/0123456789ab-0-7-n", b"", True),
+        ("/images/0123456789ab-0-7-n.png", b"", False),
+        ("/images/0123456789ab-0-7-n.jpg", b"", False),
+        ("/attention-map", b"x=1&y=1", True),
+        ("/attention-map", b"x=1&y=1&format=json", False),
+        ("/generate", b"format=webp", False),
+    ],
+)
+def test_accept_decides_where_the_address_does_not(path: str, query: bytes, decides: bool) -> None:
+    """Caches keep one copy where it does not: there is no Vary."""
+    scope = {"type": "http", "path": path, "query_string": query, "headers": [(b"host", b"a")]}
+    scope |= {"scheme": "http", "server": ("a", 80), "root_path": ""}
+    assert accept_decides(Request(scope)) is decides
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
