@@ -53,9 +53,15 @@ class Settings(BaseSettings):
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?)?$",
+        description="address under which clients know the API; empty: that of the request",
+    )
     data_dir: Path | None = Field(None, description="where the private Redis stores its data")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    access_log: bool = Field(False, description="a line for each request")
     otlp_endpoint: str | None = Field(
         None, pattern="^https?://", description="of a collector, such as http://localhost:4318"
     )
@@ -78,6 +84,10 @@ class Settings(BaseSettings):
         "", description="networks whose X-Forwarded-For is trusted, with commas"
     )
 
+    max_connections: int = Field(1000, ge=1, description="of clients; beyond it 503")
+    max_unsent_bytes: int = Field(
+        128 * 1024 * 1024, ge=1_000_000, description="of responses that clients have not read"
+    )
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
     max_batch_images: int = Field(16, ge=1, le=1024)

@@ -38,6 +38,7 @@ TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
+    "color_message",  # uvicorn's message with escape codes
     "taskName",
 }
 if TYPE_CHECKING:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from contextlib import suppress
+from collections.abc import Iterable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.addresses import address_of
 from app.api.middleware import header
 from app.api.problems import problem_response
 from app.api_keys import KnownKey, digest_of, parse_api_keys
@@ -25,6 +27,7 @@ OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
 OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/")
+CREDENTIALS = (b"authorization", b"x-api-key")  # the headers that may have a key
 IPV6_CLIENT_BITS = 64  # the network of one household or host
 _Signature = tuple[int, int, int]
 
@@ -85,7 +88,10 @@ class KeyRing:
 
 
 class Authentication:
-    """Refuses requests without a valid key; puts the key's name into the request's state."""
+    """Refuses requests without a valid key; puts the key's name into the request's state.
+
+    What only a key gets is for no shared cache, which would give it to everybody, uncounted.
+    """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self.app = app
@@ -101,7 +107,33 @@ class Authentication:
                 return
             # In place: the router puts the route into this scope, where the metrics read it.
             scope.setdefault("state", {})["key_name"] = name
+            send = partial(_send_private, send)
         await self.app(scope, receive, send)
+
+
+async def _send_private(send: Send, message: Message) -> None:
+    """Sends a message; a response is `private` and varies with the key (RFC 9111, section 3.5)."""
+    if message["type"] == "http.response.start":
+        message = {**message, "headers": private_headers(message.get("headers", ()))}
+    await send(message)
+
+
+def private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of a response, which only its client may store, and for the same key only."""
+    others, directives, varying = [], [], []
+    for name, value in headers:
+        if name.lower() == b"cache-control":
+            directives += [one.strip() for one in value.split(b",")]
+        elif name.lower() == b"vary":
+            varying += [one.strip() for one in value.split(b",")]
+        else:
+            others.append((name, value))
+    if not {b"no-store", b"private"} & set(directives):
+        directives = [b"private", *(one for one in directives if one != b"public")]
+    if b"*" not in varying:
+        varying += CREDENTIALS
+    control = (b"cache-control", b", ".join(directives))
+    return [*others, control, (b"vary", b", ".join(varying))]
 
 
 def presented_key(scope: Scope) -> str:
@@ -122,11 +154,9 @@ def client_of(request: Request) -> str:
     if name is not None:
         return f"key:{name}"
     host = request.client.host if request.client else ""
-    with suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        if address.version == 6 and address.ipv4_mapped:
-            host = str(address.ipv4_mapped)
-        elif address.version == 6:
+    if (address := address_of(host)) is not None:
+        host = str(address)
+        if address.version == 6:
             host = str(ipaddress.ip_network((address, IPV6_CLIENT_BITS), strict=False))
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 

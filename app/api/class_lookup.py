@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from heapq import nlargest
 
+from app.api.names import MAX_NAME_LENGTH, normalized, words
 from app.errors import UnknownClassError
 from app.queue.messages import ModelCard, ModelClass
 
 MAX_SUGGESTIONS = 3
-MAX_NAME_LENGTH = 100  # of a misspelt name for which suggestions are made
+MAX_MISSPELT_LENGTH = 64  # of a name for which suggestions are made
 MIN_LIKENESS = 0.6
 MIN_WORD_LENGTH = 4
-MAX_CANDIDATES = 12
+MAX_CANDIDATES = 6  # compared letter by letter
+MAX_COMPARED = 48  # compared by their pairs of letters
+MAX_LOOKS = 1500
 MAX_LOOKUPS = 16
-_SEPARATORS = re.compile(r"[\s_-]+")
-
-
-def normalized(name: str) -> str:
-    """The name without case, spaces, underscores and hyphens."""
-    return _SEPARATORS.sub("", name.casefold())
 
 
 def bigrams(text: str) -> frozenset[str]:
@@ -39,17 +36,23 @@ def _spellings(one: ModelClass) -> Iterator[str]:
 
 def _words(name: str) -> Iterator[str]:
     """The words of a name that are long enough to recognize the name."""
-    for word in _SEPARATORS.split(name.casefold()):
+    for word in words(name):
         if len(word) >= MIN_WORD_LENGTH:
             yield word
 
 
 class ClassLookup:
-    """The classes of one model; a name of several classes means the first of them."""
+    """The classes of one model; a name of several classes means the first of them.
+
+    A name that is spelt exactly as a class's comes before those that are equal in `normalized`.
+    """
 
     def __init__(self, classes: Sequence[ModelClass]) -> None:
         self.classes = tuple(classes)
         self._spellings = [tuple(_spellings(one)) for one in self.classes]
+        self._exact: dict[str, int] = {}
+        for label, one in enumerate(self.classes):
+            self._exact.setdefault(one.name, label)
         self._labels: dict[str, int] = {}
         for label, one in enumerate(self.classes):  # names come before the aliases of other classes
             self._labels.setdefault(normalized(one.name), label)
@@ -61,13 +64,19 @@ class ClassLookup:
             for hint in dict.fromkeys((*self._spellings[label], *_words(one.name))):
                 self._hints.setdefault(hint, []).append(label)
         self._bigrams = {hint: bigrams(hint) for hint in self._hints}
+        self._sharing: dict[str, list[str]] = {}  # hints by each of their bigrams
+        for hint, pairs in self._bigrams.items():
+            for pair in pairs:
+                self._sharing.setdefault(pair, []).append(hint)
 
     def label(self, key: str, field: str = "class") -> int:
         """The label of a class by name, alias, WordNet id or index.
 
         `field` is the field of the request that gave it. Raises UnknownClassError.
         """
-        label = self._labels.get(normalized(key))
+        label = self._exact.get(key)
+        if label is None and len(key) <= MAX_NAME_LENGTH:
+            label = self._labels.get(normalized(key))
         if label is not None:
             return label
         if key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < len(self.classes):
@@ -76,10 +85,15 @@ class ClassLookup:
 
     def suggestions(self, key: str) -> list[str]:
         """The names of the classes that are most similar to `key`, the most similar first."""
-        wanted = normalized(key)
-        if not wanted or wanted.isdigit() or len(wanted) > MAX_NAME_LENGTH:
+        wanted = normalized(key[: MAX_MISSPELT_LENGTH + 1])
+        if not wanted or wanted.isdigit() or len(key) > MAX_MISSPELT_LENGTH:
             return []
-        likeness = {h: SequenceMatcher(None, wanted, h).ratio() for h in self._candidates(wanted)}
+        matcher = SequenceMatcher(None, "", wanted)  # which prepares its second text only once
+        likeness: dict[str, float] = {}
+        for hint in self._candidates(wanted):
+            matcher.set_seq1(hint)
+            if wanted in hint or matcher.real_quick_ratio() >= MIN_LIKENESS:
+                likeness[hint] = matcher.ratio()
         likest = sorted(
             (hint for hint in likeness if likeness[hint] >= MIN_LIKENESS or wanted in hint),
             key=lambda hint: -likeness[hint],
@@ -97,13 +111,25 @@ class ClassLookup:
         ]
 
     def _candidates(self, wanted: str) -> list[str]:
-        """The hints that share most pairs of letters with `wanted`: a cheap first filter."""
+        """The hints that share most pairs of letters with `wanted`: a cheap first filter.
+
+        The rarest pairs are looked at first, and no more than MAX_LOOKS hints: that keeps the event
+        loop free, however many classes there are.
+        """
         pairs = bigrams(wanted)
+        shared: Counter[str] = Counter()
+        looks = 0
+        for hints in sorted((self._sharing.get(pair, []) for pair in pairs), key=len):
+            if looks and looks + len(hints) > MAX_LOOKS:
+                break
+            looks += len(hints)
+            shared.update(hints[:MAX_LOOKS])
+        likely = nlargest(MAX_COMPARED, shared, key=shared.__getitem__)
         dice = {
-            hint: 2 * len(pairs & theirs) / (len(pairs) + len(theirs))
-            for hint, theirs in self._bigrams.items()
+            hint: len(pairs & self._bigrams[hint]) / (len(pairs) + len(self._bigrams[hint]))
+            for hint in likely
         }
-        return sorted(dice, key=lambda hint: -dice[hint])[:MAX_CANDIDATES]
+        return nlargest(MAX_CANDIDATES, dice, key=dice.__getitem__)
 
 
 class ClassLookups:

@@ -41,13 +41,14 @@ class NamedFile:
 class Bundle(NamedTuple):
     """Several images of a class as a grid, a zip or a JSON document, and the format of the images.
 
-    `model` and `class_name` are members of the JSON document.
+    `model` and `class_name` are members of the JSON document; `prefix` begins the paths in it.
     """
 
     layout: Layout
     file_format: FileFormat
     model: str = ""
     class_name: str = ""
+    prefix: str = ""
 
     @property
     def kind(self) -> str:
@@ -70,7 +71,7 @@ class Bundle(NamedTuple):
             return grid([image.body for image in images], self.file_format)
         if self.layout == "zip":
             return archive(images, self.file_format)
-        return document(images, self.file_format, self.model, self.class_name)
+        return document(images, self.file_format, self)
 
 
 def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
@@ -96,21 +97,19 @@ def archive(images: Sequence[NamedFile], file_format: FileFormat) -> bytes:
     return buffer.getvalue()
 
 
-def document(
-    images: Sequence[NamedFile], file_format: FileFormat, model: str, class_name: str
-) -> bytes:
+def document(images: Sequence[NamedFile], file_format: FileFormat, bundle: Bundle) -> bytes:
     """A JSON document, see GeneratedOut."""
     members = (
         {
             "image_id": image.image_id,
             "seed": image.seed,
-            "url": f"/images/{image.image_id}.{file_format}",
+            "url": f"{bundle.prefix}/images/{image.image_id}.{file_format}",
             "media_type": MEDIA_TYPES[file_format],
             "data": b64encode(image.body).decode(),
         }
         for image in images
     )
-    return json_with({"model": model, "class": class_name}, "images", members)
+    return json_with({"model": bundle.model, "class": bundle.class_name}, "images", members)
 
 
 def json_with(

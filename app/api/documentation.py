@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
-from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError
+from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError, OverloadedError
 from app.api.requests import RequestFields
 from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
@@ -21,6 +21,7 @@ EVERYWHERE: tuple[type[AppError], ...] = (
     MethodNotAllowedError,
     PayloadTooLargeError,
     QueryTooLongError,
+    OverloadedError,
     AppError,
 )
 JSON_SCHEMA_NAMES = {"ge": "minimum", "le": "maximum"}  # pydantic leaves these behind a validator

@@ -9,21 +9,25 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
+from app.api.connection_bound import ConnectionBound, connections_within_files
 from app.api.documentation import complete_openapi
 from app.api.endpoints import attention, classes, generate, health, interpolate, openai
 from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
 from app.api.services import Services, open_services
+from app.api.unsent import UnsentBytes
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -47,7 +51,8 @@ def main(settings: Settings | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return CONFIGURATION_EXIT
     configure_logging(settings.log_level)
-    server = DrainingServer(app, settings)
+    max_connections = connections_within_files(settings.max_connections)
+    server = DrainingServer(app, settings, max_connections)
     gc.collect()
     gc.freeze()  # no collection visits what stays for good, which would show in the p99
     with server.stopped_by_signals():
@@ -81,6 +86,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         },  # app.telemetry has its own
     )
     app.state.draining = False
+    app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
     for module in (generate, interpolate, attention, classes, health, openai):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
@@ -97,16 +103,32 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     app.add_middleware(SizeLimits)
     if has_keys(settings):
         app.add_middleware(Authentication, keys=KeyRing(settings))
-    if settings.trusted_proxies:
-        proxies = [one.strip() for one in settings.trusted_proxies.split(",")]
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
-    app.add_middleware(Requests, metrics=metrics)
+    refuse_own_prefix(app, settings.public_url)
+    app.add_middleware(
+        Requests, metrics=metrics, unsent=app.state.unsent, access_log=settings.access_log
+    )
+    app.add_middleware(
+        Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
+    )
+
+
+def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
+    """Raises SettingsError if the public URL's path begins as one of the application's own."""
+    first = urlsplit(public_url).path.strip("/").partition("/")[0]
+    own = {getattr(route, "path", "").strip("/").partition("/")[0] for route in app.routes}
+    if first and first in own:
+        raise SettingsError(
+            f"SAGAN_PUBLIC_URL={public_url!r} is not valid: the API has paths under /{first} "
+            "itself, so give it another prefix"
+        )
 
 
 class DrainingServer(uvicorn.Server):
     """On SIGTERM it is unready at once, accepts no connections and finishes its requests."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(
+        self, app: FastAPI, settings: Settings, max_connections: int | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -114,7 +136,11 @@ class DrainingServer(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
-                http=BoundedProtocol,
+                http=partial(  # type: ignore[arg-type]
+                    BoundedProtocol,
+                    unsent=app.state.unsent,
+                    bound=ConnectionBound(max_connections or settings.max_connections),
+                ),
                 server_header=False,
                 proxy_headers=False,  # the application has a setting for trusted proxies
                 ws="none",

@@ -16,20 +16,27 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.addresses import with_prefix
 from app.api.problems import (
     OPENAI_FOLDER,
+    OVERLOADED,
+    OverloadedError,
     crash_response,
     error_response,
     openai_asked,
     problem_response,
 )
+from app.api.unsent import SMALL_BYTES, USUAL_BYTES, UnsentBytes
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.queue.messages import new_id
 from app.telemetry import ApiMetrics, request_id
 
 logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("app.access")
+MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
+PROBES = ("/livez", "/readyz", "/metrics")
 UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
@@ -48,12 +55,17 @@ def header(scope: Scope, name: bytes) -> str:
 class Requests:
     """The outermost middleware: sets the request id, measures, turns a crash into a problem.
 
-    A HEAD request is answered like a GET without the body.
+    A HEAD request is answered like a GET without the body. When there are too many connections, or
+    too many bytes that nobody reads, the answer is 503; only the probes are answered as ever.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: ApiMetrics, unsent: UnsentBytes, *, access_log: bool = False
+    ) -> None:
         self.app = app
         self.metrics = metrics
+        self.unsent = unsent
+        self.access_log = access_log
         self._seconds: dict[tuple[str, int], Histogram] = {}  # by route and status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,19 +73,24 @@ class Requests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started_s = time.perf_counter()
+        started_s, method = time.perf_counter(), scope["method"]
         current_id = usable_request_id(header(scope, b"x-request-id"))
         token = request_id.set(current_id)
         openai = scope["path"].startswith(OPENAI_FOLDER)
         shape = openai_asked.set(True) if openai else None
-        answer = ResponseSender(send, current_id, headers_only=scope["method"] == "HEAD")
+        answer = ResponseSender(send, current_id, self.unsent, headers_only=method == "HEAD")
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
         try:
             await self._serve(scope, receive, answer)
         finally:
-            route = getattr(scope.get("route"), "path", UNMATCHED)
-            self._observe(route, answer.status, time.perf_counter() - started_s)
+            answer.finish()
+            found = scope.get("route")  # its path as the document has it, without converters
+            route = getattr(found, "path_format", getattr(found, "path", UNMATCHED))
+            seconds = time.perf_counter() - started_s
+            self._observe(route, answer.status, seconds)
+            if self.access_log:
+                log_access(scope, method, answer.status, seconds)
             request_id.reset(token)
             if shape is not None:
                 openai_asked.reset(shape)
@@ -87,7 +104,12 @@ class Requests:
 
     async def _serve(self, scope: Scope, receive: Receive, answer: ResponseSender) -> None:
         try:
-            await self.app(scope, receive, answer)
+            if (refusal := self._refusal(scope)) is None:
+                await self.app(scope, receive, answer)
+            if refusal is not None or answer.refused:
+                self.metrics.refused.labels(OverloadedError.slug).inc()
+                answer.refused = False
+                await problem_response(refusal or unread_error(self.unsent))(scope, receive, answer)
         except asyncio.CancelledError:  # the time to drain has passed
             if answer.status:
                 raise
@@ -98,15 +120,54 @@ class Requests:
             logger.exception("unexpected error", extra={"path": scope["path"]})
             await crash_response()(scope, receive, answer)
 
+    def _refusal(self, scope: Scope) -> OverloadedError | None:
+        if scope["path"] in PROBES:
+            return None
+        if scope.get("state", {}).get(OVERLOADED):
+            return OverloadedError("the server has too many connections: close idle ones")
+        return None if self.unsent.has_room(USUAL_BYTES) else unread_error(self.unsent)
+
+
+def log_access(scope: Scope, method: str, status: int, seconds: float) -> None:
+    """Logs a request that was answered; neither its query nor a key, and 0 if nobody waited."""
+    path = scope["path"][:MAX_LOGGED_PATH]
+    access_logger.info(
+        "%s %s %d",
+        method,
+        path,
+        status,
+        extra={
+            "client": (scope.get("client") or ("",))[0],
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(1000 * seconds, 2),
+        },
+    )
+
+
+def unread_error(unsent: UnsentBytes) -> OverloadedError:
+    """The error when clients leave too much unread."""
+    return OverloadedError(
+        f"clients have not read {unsent.max_bytes} bytes of their responses, the most that the "
+        "server keeps: try again when they have"
+    )
+
 
 class ResponseSender:
     """Sends one response: notes its status and adds the request id.
 
-    `status` is 0 until the response starts.
+    `status` is 0 until the response starts. A response for which there is no room is not sent:
+    `refused` is true then.
     """
 
-    def __init__(self, send: Send, current_id: str, *, headers_only: bool) -> None:
+    def __init__(
+        self, send: Send, current_id: str, unsent: UnsentBytes, *, headers_only: bool
+    ) -> None:
         self.send = send
+        self.unsent = unsent
+        self.refused = False
+        self._held_bytes = 0
         self.header = (b"x-request-id", current_id.encode())
         self.headers_only = headers_only
         self.status = 0
@@ -114,11 +175,33 @@ class ResponseSender:
     async def __call__(self, message: Message) -> None:
         """Sends a message."""
         if message["type"] == "http.response.start":
+            self._hold(message)
+            if self.refused:
+                return
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], self.header]}
         elif self.headers_only and message["type"] == "http.response.body":
             message = {**message, "body": b""}
-        await self.send(message)
+        if not self.refused:
+            await self.send(message)
+
+    def num_unsent(self) -> int:
+        """Bytes of the response that wait for those before them."""
+        return self._held_bytes
+
+    def finish(self) -> None:
+        """The response is with the connection now."""
+        self.unsent.discard(self)
+
+    def _hold(self, start: Message) -> None:
+        lengths = [value for name, value in start["headers"] if name == b"content-length"]
+        if self.headers_only or not lengths:
+            return
+        num_bytes = int(lengths[0])
+        self.refused = not self.unsent.has_room(num_bytes)
+        if num_bytes > SMALL_BYTES and not self.refused:
+            self._held_bytes = num_bytes
+            self.unsent.add(self, num_bytes)
 
 
 class SizeLimits:
@@ -209,7 +292,7 @@ class DirectRoutes:
         """Serves one request."""
         route = self.routes.get((scope.get("method", ""), scope.get("path", "")))
         if route is None:
-            await self.app(scope, receive, send)
+            await self.app(with_prefix(scope), receive, send)
             return
         scope["route"] = route  # the metrics read it
         request = Request(scope, receive, send)

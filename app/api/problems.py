@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api.addresses import prefix_of
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,
@@ -45,6 +46,17 @@ OPENAI_CODES = {"unauthenticated": "invalid_api_key", "rate-limited": "rate_limi
 LOOK_TIMEOUT_S = 1.0
 MAX_OUTAGE_S = 30
 RETRY_LATER = (DeadlineExceededError, RateLimitedError, NotReadyError)
+
+
+OVERLOADED = "overloaded"  # the key of a connection's state when there are too many connections
+
+
+class OverloadedError(AppError):
+    """Too many connections, or too many bytes of responses that clients have not read."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "overloaded"
+    title = "The server has no room for the response"
 
 
 class MethodNotAllowedError(AppError):
@@ -127,7 +139,9 @@ async def _on_http_exception(request: Request, raised: Exception) -> Response:
         response.headers["Allow"] = allowed
         return response
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(NotFoundError(f"there is nothing at {path}; see /docs"))
+        return problem_response(
+            NotFoundError(f"there is nothing at {path}; see {prefix_of(request)}/docs")
+        )
     logger.error("unexpected status %s", error.status_code)
     return crash_response()
 

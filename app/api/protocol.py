@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from fcntl import ioctl
+from socket import IPPROTO_TCP
 from struct import Struct
 from termios import TIOCOUTQ
 from typing import Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from app.api.problems import problem_response
+from app.api.connection_bound import NUM_SURPLUS, ConnectionBound
+from app.api.problems import OVERLOADED, problem_response
+from app.api.unsent import UnsentBytes
 from app.errors import AppError, HeadTooLargeError, MalformedRequestError, RequestTimeoutError
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 UNREAD_TIMEOUT_S = 30.0  # how long a client may read nothing of its response
+# Bytes that the kernel may hold unsent for one client, beside what is under way to it: it would
+# take megabytes. What it does not take stays in this process, where it is counted.
+MAX_KERNEL_BYTES = 128 * 1024
+TCP_NOTSENT_LOWAT = 25 if sys.platform == "linux" else 0x201  # socket has no name for it
 NUMBER = Struct("i")  # the result of ioctl
 
 
@@ -25,40 +36,88 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Uvicorn's own protocol would wait for the rest of a head for ever and keep all of it. Clients
     that do not read their responses are disconnected (GatheringTransport).
+
+    No offer to change the protocol is accepted (RFC 9110, section 7.8). httptools ends a message
+    at such an offer: the body would be lost, and its bytes would be read as the next request. So
+    the head is parsed once more without the offer, and the body has the length that the head says.
     """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        unsent: UnsentBytes,
+        bound: ConnectionBound,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._unsent = unsent
+        self._bound = bound
+        self._surplus = False  # whether this connection is one too many
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the timer for the first head."""
-        self._gathering = GatheringTransport(transport, self.loop)
+        self._gathering = GatheringTransport(transport, self.loop, self._unsent)
         super().connection_made(cast(asyncio.Transport, self._gathering))
-        self._in_head = self._head_began = False
+        self._in_head = self._head_began = self._offered = False
         self._head_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
         self._wait_for_head()
+        if len(self.connections) > self._bound.max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops all timers."""
         self._stop_waiting()
         super().connection_lost(exc)
-        self._gathering.stop_watching()
+        self._gathering.lose()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head = self._head_began = True
+        self._offered = False
         self._head_bytes = 0
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Adds a header; fields behind a chunked body are none (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete; one with an offer to change the protocol is parsed once more."""
+        if self.parser.get_method() == b"CONNECT":
+            raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
+        num_hosts = sum(name == b"host" for name, _ in self.headers)
+        if num_hosts > 1 or (not num_hosts and self.parser.get_http_version() != "1.0"):
+            raise MalformedRequestError(
+                f"the request has {num_hosts} Host headers: send one (RFC 9112, section 3.2)"
+            )
+        if self.parser.should_upgrade():
+            self._offered = True
+            return
         self._in_head = False
         if self._waiting is not None:
             self._stop_waiting()
         super().on_headers_complete()
+        if self._surplus:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """The request is complete, unless httptools has ended it at an offer."""
+        if not self._offered:
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Parses data; a head that arrives in one piece needs no timer."""
         self._head_began = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except HttpParserError as error:
+            self._refuse(_as_refusal(error))
         if not self._in_head or self.transport.is_closing():
             return
         self._head_bytes += (
@@ -76,9 +135,45 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle.more_body and self._waiting is None and not self.transport.is_closing():
             self._wait_for_head()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answers bytes that are not HTTP with a problem, as all errors."""
-        self._refuse(MalformedRequestError("the request is not valid HTTP/1.1 (RFC 9112)"))
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+                head = self._head_without_offer()
+                self.parser = HttpRequestParser(self)
+                self.parser.feed_data(head)
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        """The head that has just been parsed, without its Upgrade headers."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _make_room(self) -> None:
+        """Closes an idle connection; if none is, this one is a surplus that gets 503."""
+        others = (one for one in self.connections if isinstance(one, BoundedProtocol))
+        idle = next((one for one in others if one.is_idle()), None)
+        if idle is not None:
+            self.connections.discard(idle)
+            idle.transport.close()
+            return
+        self._bound.log_refusal()
+        if len(self.connections) > self._bound.max_connections + NUM_SURPLUS:
+            self.transport.abort()
+        else:
+            self._surplus = True
+            self.app_state = {**self.app_state, OVERLOADED: True}
+
+    def is_idle(self) -> bool:
+        """Whether the connection has had its responses and waits for another request."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        return answered and not (self.pipeline or self._in_head or self._gathering.num_unsent())
 
     def _wait_for_head(self) -> None:
         self._waiting = self.loop.call_later(HEAD_TIMEOUT_S, self._on_timeout)
@@ -123,18 +218,27 @@ class GatheringTransport:
     segments. It would also keep what a client never reads, and the connection, for ever.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, unsent: UnsentBytes
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._unsent = unsent
         self._parts: list[bytes] = []
+        self._lost = False
         self._unread_bytes = 0  # at the last check, and what was added since
         self._watching: asyncio.TimerHandle | None = None
+        connection = transport.get_extra_info("socket")
+        with suppress(AttributeError, OSError):  # neither on all systems, nor on unix sockets
+            connection.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, MAX_KERNEL_BYTES)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Writes `data` at the end of this turn."""
+        """Writes `data` at the end of this turn; nothing can be written to a lost connection."""
+        if self._lost:
+            return
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
@@ -144,20 +248,31 @@ class GatheringTransport:
         self._flush()
         self._transport.close()
 
-    def stop_watching(self) -> None:
-        """Stops the timer."""
+    def lose(self) -> None:
+        """Drops what was not sent and stops the timer: the connection is lost."""
+        self._lost = True
+        self._parts.clear()
+        self._unsent.discard(self)
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+
+    def num_unsent(self) -> int:
+        """Bytes that wait in this process."""
+        return 0 if self._lost else self._transport.get_write_buffer_size()
 
     def _flush(self) -> None:
         if not self._parts:
             return
         parts, self._parts = self._parts, []
         self._transport.writelines(parts)
+        if not (waiting_bytes := self._transport.get_write_buffer_size()):
+            return
+        added_bytes = sum(map(len, parts))
+        self._unsent.add(self, min(waiting_bytes, added_bytes))
         if self._watching is not None:
-            self._unread_bytes += sum(map(len, parts))
-        elif self._transport.get_write_buffer_size():
+            self._unread_bytes += added_bytes
+        else:
             self._watch(self._num_unread())
 
     def _watch(self, unread_bytes: int) -> None:
@@ -185,6 +300,14 @@ class GatheringTransport:
         with suppress(OSError):  # macOS does not support it
             kept += NUMBER.unpack(ioctl(connection.fileno(), TIOCOUTQ, bytes(NUMBER.size)))[0]
         return kept
+
+
+def _as_refusal(error: HttpParserError) -> AppError:
+    """What an error of the parser, or one that a callback of it raised, tells the client."""
+    cause = error.__context__
+    if isinstance(cause, AppError):
+        return cause
+    return MalformedRequestError("the request is not valid HTTP/1.1 (RFC 9112)")
 
 
 def _as_bytes(error: AppError) -> bytes:

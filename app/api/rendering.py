@@ -16,10 +16,11 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api.addresses import prefix_of
 from app.api.authentication import client_of
 from app.api.combined_files import MAKER, NamedFile
 from app.api.problems import RETRY_LATER, set_retry_after
-from app.api.requests import client_has, while_connected
+from app.api.requests import accept_decides, client_has, while_connected
 from app.api.services import EncodedFile, Services
 from app.errors import (
     DeadlineExceededError,
@@ -91,9 +92,9 @@ async def respond(
     """
     held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
     if held and client_has(held, etag := entity_tag(job, card.renderer)):
-        return Response(None, 304, image_headers(card, job, etag, cache_control))
+        return Response(None, 304, image_headers(request, card, job, etag, cache_control))
     [rendered], limit_headers = await render(request, services, card, [job], timeout_ms)
-    headers = image_headers(card, job, rendered.etag, cache_control)
+    headers = image_headers(request, card, job, rendered.etag, cache_control)
     headers["Server-Timing"] = server_timing(rendered.timings, cached=rendered.cached)
     headers |= limit_headers
     if job.kind == "attention-all":
@@ -192,7 +193,9 @@ def entity_tag(job: Job, renderer: str) -> str:
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 
 
-def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> dict[str, str]:
+def image_headers(
+    request: Request, card: ModelCard, job: Job, etag: str, cache_control: str
+) -> dict[str, str]:
     """The headers that an image's response and its 304 have in common."""
     image_id = job.image_id
     headers = {
@@ -201,10 +204,11 @@ def image_headers(card: ModelCard, job: Job, etag: str, cache_control: str) -> d
         "X-Model": _quoted(card.name, PLAIN),
         "ETag": etag,
         "Cache-Control": cache_control,
-        "Vary": "Accept",
     }
+    if accept_decides(request):
+        headers["Vary"] = "Accept"
     if job.kind == "sample":
-        headers["Content-Location"] = f"/images/{image_id}.{job.output}"
+        headers["Content-Location"] = f"{prefix_of(request)}/images/{image_id}.{job.output}"
     return headers
 
 
@@ -256,7 +260,7 @@ async def respond_combined(
     ]
     body = await combine(services, partial(combined.make, files), deadline_s)
     etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
-    headers = image_headers(card, jobs[0], etag, cache_control)
+    headers = image_headers(request, card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
     headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
     headers["Server-Timing"] = server_timing(

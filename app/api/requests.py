@@ -27,7 +27,7 @@ SHOWN = 80  # characters of an invalid value that an error repeats
 MAX_MESSAGES = 5
 BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-_DECIMAL = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,3})0*)?", re.ASCII)
+_DECIMAL = re.compile(r"(?=\.?[0-9])([0-9]{0,4})(?:\.([0-9]{0,3})0*)?", re.ASCII)
 MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
@@ -75,6 +75,12 @@ async def all_fields(request: Request, model: type[F]) -> F:
     body = await whole_body(request) if has_body(request) else b""
     if not body:
         return fields
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", ""):
+        raise UnsupportedMediaTypeError(
+            f"a body must not be encoded as {coding[:SHOWN]!r}: send it without Content-Encoding",
+            headers={"Accept-Encoding": "identity"},
+        )
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaTypeError(
@@ -121,7 +127,7 @@ def read_object(body: bytes) -> dict[str, object]:
     """The JSON object in a body; raises InvalidValueError for anything else."""
     try:
         found = json.loads(
-            body.decode(),
+            body.decode("utf-8-sig"),  # with or without a byte order mark
             object_pairs_hook=_object_without_repeats,
             parse_constant=_refuse_constant,
         )
@@ -135,12 +141,16 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def checked(model: type[F], values: Mapping[str, object]) -> F:
-    """The fields with these values; raises InvalidValueError that names all invalid ones."""
+    """The fields with these values; raises InvalidValueError that names all invalid ones.
+
+    JSON's null is a field that is not given.
+    """
     for name in values:
         if name not in model.field_names:
             _refuse_unknown(name, model.field_names)
+    given = {name: value for name, value in values.items() if value is not None}
     try:
-        return model.model_validate(values)
+        return model.model_validate(given)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)[:MAX_MESSAGES]
         names = list(dict.fromkeys(str(problem["loc"][0]) for problem in errors))
@@ -165,7 +175,7 @@ def thousandths(raw: object) -> int:
     Raises ValueError for less than 1 or more than `MAX_TRUNCATION_THOUSANDTHS`.
     """
     match = _DECIMAL.fullmatch(raw if isinstance(raw, str) else repr(raw))
-    number = int(match[1]) * 1000 + int((match[2] or "").ljust(3, "0")) if match else 0
+    number = int(match[1] or 0) * 1000 + int((match[2] or "").ljust(3, "0")) if match else 0
     if not 1 <= number <= MAX_TRUNCATION_THOUSANDTHS:
         largest = MAX_TRUNCATION_THOUSANDTHS / 1000
         raise ValueError(f"should be within 0.001 and {largest:g}, with at most three decimals")
@@ -259,6 +269,12 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
         if found:
             return max(found)
     return 0.0
+
+
+def accept_decides(request: Request) -> bool:
+    """Whether Accept decides on the type of the response: not where the address names it."""
+    named = "format" in request.query_params or "." in request.url.path.rpartition("/")[2]
+    return not named
 
 
 def client_has(if_none_match: str, etag: str) -> bool:

@@ -12,6 +12,7 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
+from app.api.names import MAX_NAME_LENGTH, compatible
 from app.errors import InvalidValueError, NotFoundError
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
@@ -92,12 +93,26 @@ class Services:
         Raises InvalidValueError, NotReadyError, RetiredCheckpointError.
         """
         try:
-            return self.cards.named(name)
+            return self.card_named(name)
         except NotFoundError as error:
             names = [card.name for card in self.cards.current()]
             raise InvalidValueError(
                 error.detail, extra={"fields": ["model"], "models": names}
             ) from None
+
+    def card_named(self, name: str | None) -> ModelCard:
+        """The same; raises NotFoundError for a name that no model has.
+
+        A name that is spelt exactly comes before one that is equal in Unicode's form NFKC.
+        """
+        try:
+            return self.cards.named(name)
+        except NotFoundError:
+            if name is not None and len(name) <= MAX_NAME_LENGTH:
+                for card in self.cards.current():
+                    if compatible(card.name) == compatible(name):
+                        return card
+            raise
 
     def classes(self, card: ModelCard) -> ClassLookup:
         """The classes of a model."""

@@ -18,6 +18,8 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+METHODS = ("GET", "HEAD")
+ALLOW = ("Allow", "GET, HEAD")
 TURN_S = 2.0  # within which a live event loop must respond
 
 
@@ -35,7 +37,24 @@ class Probes:
         self._metrics = make_wsgi_app(registry)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answers one request."""
+        """Answers one request: GET, and HEAD like GET without the body."""
+        method = environ["REQUEST_METHOD"]
+        if method not in METHODS:
+            detail = f"{method} is not allowed: use GET"
+            return _answer(start_response, HTTPStatus.METHOD_NOT_ALLOWED, detail, ALLOW)
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def begin(status: str, headers: list[tuple[str, str]], *_: object) -> Callable[..., object]:
+            begun.append((status, headers))
+            return begun.append
+
+        page = b"".join(self._page({**environ, "REQUEST_METHOD": "GET"}, begin))
+        [(status, headers)] = begun
+        others = [one for one in headers if one[0].lower() != "content-length"]
+        start_response(status, [*others, ("Content-Length", str(len(page)))])
+        return [] if method == "HEAD" else [page]
+
+    def _page(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
             page: Iterable[bytes] = self._metrics(environ, start_response)
@@ -86,8 +105,10 @@ def answering_probes(probes: Probes, host: str, port: int) -> Iterator[int]:
             server.shutdown()
 
 
-def _answer(start_response: StartResponse, status: HTTPStatus, text: str) -> Iterable[bytes]:
+def _answer(
+    start_response: StartResponse, status: HTTPStatus, text: str, *more: tuple[str, str]
+) -> Iterable[bytes]:
     body = json.dumps({"status": text}).encode()
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *more]
     start_response(f"{status.value} {status.phrase}", headers)
     return [body]

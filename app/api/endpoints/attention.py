@@ -28,11 +28,18 @@ from app.errors import (
     RetiredCheckpointError,
     UnknownClassError,
 )
-from app.queue.messages import MEDIA_TYPES, ImageId, Job, ModelCard, Point, parse_image_id
+from app.queue.messages import MEDIA_TYPES, ImageId, Job, ModelCard, Output, Point, parse_image_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["attention"], route_class=PlainRoute)
 AttentionOutput = Literal["png", "json", "npy"]  # that Accept can ask for
+NUMBERS = "has numbers, not a picture"
+PIXELS = "has the maps of all pixels"
+USELESS: dict[Output, dict[str, str]] = {  # fields that an output has no use for, and why
+    "json": dict.fromkeys(("view", "size"), NUMBERS),
+    "npy": dict.fromkeys(("view", "size"), NUMBERS),
+    "bin": dict.fromkeys(("x", "y", "view", "size"), PIXELS),
+}
 ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_args(AttentionOutput)}
 
 
@@ -63,8 +70,7 @@ async def attention_map(request: Request) -> Response:
     services = services_of(request)
     fields = query_fields(request, AttentionFields)
     output = fields.format or ACCEPTED[negotiated(request.headers, tuple(ACCEPTED))]
-    if output == "bin":
-        refuse_beside_bin(fields)
+    refuse_beside(output, fields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     card, shown = image_of(services, fields)
     job = Job(
@@ -122,11 +128,12 @@ def refuse_beside_image(fields: AttentionFields) -> None:
         )
 
 
-def refuse_beside_bin(fields: AttentionFields) -> None:
-    """Raises InvalidValueError if a field selects a part, which `bin` does not support."""
-    if doubled := sorted(fields.model_fields_set & {"x", "y", "view", "size"}):
+def refuse_beside(output: Output, fields: AttentionFields) -> None:
+    """Raises InvalidValueError if a field says what this output has no use for."""
+    useless = USELESS.get(output, {})
+    if doubled := sorted(fields.model_fields_set & set(useless)):
         raise InvalidValueError(
-            f"format=bin has the maps of all pixels: leave out {', '.join(doubled)}",
+            f"format={output} {useless[doubled[0]]}: leave out {', '.join(doubled)}",
             extra={"fields": doubled},
         )
 

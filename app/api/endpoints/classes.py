@@ -47,7 +47,7 @@ async def classes(request: Request) -> ClassesOut:
 
 
 @router.get(
-    "/classes/{class_key}",
+    "/classes/{class_key:path}",
     summary="Get one class of a model",
     response_model=ClassOut,
     responses=problems(NotFoundError, InvalidValueError, NotReadyError, RetiredCheckpointError),

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.addresses import prefix_of
 from app.api.combined_files import BUNDLE_TYPES, Bundle
 from app.api.documentation import (
     NOT_MODIFIED,
@@ -74,7 +75,9 @@ async def generate(request: Request) -> Response:
     jobs = jobs_of(services, card, key, fields, output)
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
-        bundle = bundle._replace(model=card.name, class_name=card.classes[jobs[0].label].name)
+        bundle = bundle._replace(
+            model=card.name, class_name=card.classes[jobs[0].label].name, prefix=prefix_of(request)
+        )
         return await respond_combined(
             request,
             services,

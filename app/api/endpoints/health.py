@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.addresses import prefix_of
 from app.api.documentation import Responses, problems
 from app.api.problems import problem_response
 from app.api.schemas import HealthOut, WelcomeOut
@@ -26,8 +27,9 @@ Look = Mapping[Priority, QueueStats]
 
 
 @router.get("/", summary="Links into the API", response_model=WelcomeOut, responses=problems())
-async def welcome() -> WelcomeOut:
+async def welcome(request: Request) -> WelcomeOut:
     """Returns the main paths of the API."""
+    prefix = prefix_of(request)
     links = {
         "generate": "/generate?class={class}&seed={seed}",
         "image": "/images/{image_id}.png",
@@ -35,7 +37,10 @@ async def welcome() -> WelcomeOut:
         "classes": "/classes",
         "models": "/models",
     }
-    return WelcomeOut(name="SAGAN", docs="/docs", openapi="/openapi.json", links=links)
+    links = {name: prefix + path for name, path in links.items()}
+    return WelcomeOut(
+        name="SAGAN", docs=f"{prefix}/docs", openapi=f"{prefix}/openapi.json", links=links
+    )
 
 
 @router.get("/livez", summary="Liveness", response_model=HealthOut, responses=problems())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from app.api.addresses import base_address
 from app.api.combined_files import json_with
 from app.api.documentation import json_body, openai_errors
-from app.api.middleware import PlainRoute, header
+from app.api.middleware import PlainRoute
 from app.api.rendering import (
     JOB_ERRORS,
     NO_STORE,
@@ -40,7 +40,6 @@ from app.queue.messages import Job, ModelCard
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"], route_class=PlainRoute)
 OWNER = "sagan"
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
 
 @router.post(
@@ -102,7 +101,7 @@ async def models(request: Request) -> Response:
 
 
 @router.get(
-    "/models/{model}",
+    "/models/{model:path}",
     summary="Get a served checkpoint",
     response_model=OpenAIModel,
     responses=openai_errors(
@@ -115,7 +114,7 @@ async def models(request: Request) -> Response:
 async def one_model(request: Request, model: str) -> Response:
     """Returns the model with this name or fingerprint."""
     query_fields(request, NoFields)
-    return JSONResponse(_model(services_of(request).cards.named(model)))
+    return JSONResponse(_model(services_of(request).card_named(model)))
 
 
 def refuse_other_size(card: ModelCard, size: str | None) -> None:
@@ -136,14 +135,6 @@ def described(
             yield {"b64_json": b64encode(file.file.body).decode()}
         else:
             yield {"url": f"{base}/images/{job.image_id}.{job.output}"}
-
-
-def base_address(request: Request) -> str:
-    """The address of this server by the Host header; raises InvalidValueError."""
-    host = header(request.scope, b"host")
-    if not _HOST.fullmatch(host):
-        raise InvalidValueError(f"Host: {host[:80]!r} is not a host name, so that there is no url")
-    return f"{request.scope['scheme']}://{host}"
 
 
 def _model(card: ModelCard) -> dict[str, str | int]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import httpx
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
 from app.api.main import DrainingServer
-from app.api.protocol import BoundedProtocol
 from app.settings import Settings
 from tests.app.api.started_app import eventually
 
@@ -24,10 +24,11 @@ async def served(app: FastAPI, settings: Settings, *, ready: bool = False) -> As
     """
     config = DrainingServer(app, settings).config
     config.load()
+    make_protocol = cast(Callable[..., asyncio.Protocol], config.http_protocol_class)
     async with app.router.lifespan_context(app) as state:
         known = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: BoundedProtocol(config, known, dict(state or {})), "127.0.0.1", 0
+            lambda: make_protocol(config, known, dict(state or {})), "127.0.0.1", 0
         )
         port = int(server.sockets[0].getsockname()[1])
         try:

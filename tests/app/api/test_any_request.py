@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -83,3 +85,24 @@ async def test_any_request_has_a_documented_answer(redis_url: str, worker: FakeW
                 method, f"{path}?{query}", content=body, headers=headers
             )
             assert response.status_code < 500, (method, path, query, body, headers)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/interpolate", "/v1/images/generations"])
+@pytest.mark.parametrize(
+    ("coding", "status"), [("gzip", 415), ("br, gzip", 415), ("identity", 200)]
+)
+async def test_a_body_with_a_coding_is_refused_as_such(
+    ready_api: httpx.AsyncClient, path: str, coding: str, status: int
+) -> None:
+    """415, whatever is in it; not broken JSON."""
+    asked: dict[str, object] = {"class": 0, "seed": 7, "to_seed": 8, "frames": 2}
+    if path == "/generate":
+        asked = {"class": 0, "n": None, "format": None, "priority": None, "timeout_ms": None}
+    elif path.startswith("/v1/"):
+        asked = {"prompt": "0", "n": None, "size": None}
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    body = json.dumps(asked).encode()
+    answer = await ready_api.post(path, content=body, headers=headers)
+    assert answer.status_code == status
+    if status == 415:
+        assert coding in answer.text

@@ -14,10 +14,11 @@ from app.api.authentication import KeyRing
 from app.api.main import create_app
 from app.api_keys import digest_of, listed, new_key
 from app.settings import Settings, SettingsError, load_settings
-from tests.app.api.fake_worker import FakeWorker
+from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import started, until_ready
 
 KEY = new_key()
+IMAGE = f"{CARD.fingerprint[:12]}-0-7-n"
 DRAW = "/generate?class=0&seed=1"
 
 
@@ -43,6 +44,45 @@ async def test_a_key_lets_in(
     async with started(create_app(guarded)) as client:
         await until_ready(client)
         assert (await client.post(DRAW, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "control"),
+    [
+        ("GET", f"/images/{IMAGE}.png", "private, max-age=31536000, immutable"),
+        ("HEAD", f"/images/{IMAGE}.png", "private, max-age=31536000, immutable"),
+        ("POST", DRAW, "private, no-cache"),
+        ("POST", f"{DRAW}&n=2&layout=zip", "private, no-cache"),
+        ("POST", "/generate?class=0", "no-store"),
+        ("GET", f"/attention-map?image={IMAGE}&x=1&y=1", "private, max-age=31536000, immutable"),
+        ("POST", f"/interpolate?{DRAW[10:]}&to_seed=2&frames=3", "private, no-cache"),
+        ("GET", "/models", "private"),
+        ("GET", "/v1/models", "private"),
+        ("POST", "/generate?class=nothing", "no-store"),
+    ],
+)
+async def test_what_needs_a_key_is_for_no_shared_cache(
+    guarded: Settings, worker: FakeWorker, method: str, path: str, control: str
+) -> None:
+    """It would give the answer to everybody, without a key and past the limits."""
+    async with started(create_app(guarded)) as client:
+        await until_ready(client)
+        answer = await client.request(method, path, headers={"X-API-Key": KEY})
+        assert answer.headers["cache-control"] == control
+        varying = {one.strip() for one in answer.headers["vary"].split(",")}
+        assert varying >= {"authorization", "x-api-key"}
+        tag = {"X-API-Key": KEY, "If-None-Match": answer.headers.get("etag", "none")}
+        again = await client.request(method, path, headers=tag)
+        if again.status_code == 304:
+            assert again.headers["cache-control"] == control
+            assert again.headers["vary"] == answer.headers["vary"]
+
+
+async def test_without_keys_everybody_may_cache_a_picture(ready_api: httpx.AsyncClient) -> None:
+    """It is the same for all."""
+    answer = await ready_api.get(f"/images/{IMAGE}.png")
+    assert answer.headers["cache-control"].startswith("public")
+    assert "authorization" not in answer.headers.get("vary", "").lower()
 
 
 @pytest.mark.parametrize(

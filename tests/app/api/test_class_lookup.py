@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.class_lookup import ClassLookup, ClassLookups, normalized
+from app.api.class_lookup import ClassLookup, ClassLookups
+from app.api.names import normalized
 from app.errors import UnknownClassError
 from app.queue.messages import ModelClass
 from tests.app.api.fake_worker import CARD
@@ -108,3 +111,54 @@ def test_any_text_is_found_or_refused(key: str) -> None:
     assert len(LOOKUP.suggestions(key)) <= 3
     with suppress(UnknownClassError):
         assert 0 <= LOOKUP.label(key) < len(CARD.classes)
+
+
+ODD = ("Café", "AC/DC", "ｶﾅ", "ﬁsh", "Ⅷ", "straße", "Apple", "apple", "e\u0301te\u0301", "été")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("Cafe\u0301", "Café"),
+        ("ＣＡＦÉ", "Café"),
+        ("カナ", "ｶﾅ"),
+        ("fish", "ﬁsh"),
+        ("viii", "Ⅷ"),
+        ("STRASSE", "straße"),
+        ("apple", "apple"),
+        ("Apple", "Apple"),
+        ("APPLE", "Apple"),
+        ("été", "été"),
+        ("e\u0301te\u0301", "e\u0301te\u0301"),
+        ("É T É", "e\u0301te\u0301"),
+        ("ac/dc", "AC/DC"),
+    ],
+)
+def test_the_spellings_that_unicode_has_for_a_name_meet_and_the_exact_one_comes_first(
+    asked: str, name: str
+) -> None:
+    """Composed, decomposed, wide and compatible letters, on both sides."""
+    lookup = ClassLookup([ModelClass(one, None) for one in ODD])
+    assert lookup.classes[lookup.label(asked)].name == name
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["golden_retreiver", "a" * 64, "ab" * 32, "class 17", "zzz", "retriever of the golden kind",
+     "\u0300\u0301" * 30_000, "x" * 60_000],
+)  # fmt: skip
+def test_a_misspelt_class_among_a_thousand_costs_well_under_a_millisecond(asked: str) -> None:
+    """The event loop stands still meanwhile, limits or no limits; the fastest of twenty."""
+    chance = random.Random(0)
+    syllables = ("gol", "den", "re", "trie", "ver", "ter", "ri", "er", "cat", "spa", "niel", "an")
+    names = ["_".join("".join(chance.choices(syllables, k=3)) for _ in "ab") for _ in range(1000)]
+    lookup = ClassLookup(
+        [ModelClass(one, f"n{i:08}", (f"{one} kind", one[::-1])) for i, one in enumerate(names)]
+    )
+    seconds = []
+    for _ in range(20):
+        started_s = time.perf_counter()
+        with suppress(UnknownClassError):
+            lookup.label(asked)
+        seconds.append(time.perf_counter() - started_s)
+    assert min(seconds) < 0.001, min(seconds)

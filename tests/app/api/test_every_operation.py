@@ -99,9 +99,20 @@ NARROWINGS = (
             "view": {},
             "size": {},
             "layer": {"enum": [-2, -1, 0, 1]},
-            "format": {"enum": ["png", "json", "npy"]},
+            "format": {"enum": ["png"]},
         },
-        required=["image", "x", "y"],
+        required=["image", "x", "y", "format"],
+    ),
+    Narrowing(
+        "/attention-map",
+        {
+            "image": {"enum": [IMAGE_ID]},
+            "x": PIXEL,
+            "y": PIXEL,
+            "layer": {"enum": [-2, -1, 0, 1]},
+            "format": {"enum": ["json", "npy"]},
+        },
+        required=["image", "x", "y", "format"],
     ),
     Narrowing(
         "/attention-map",

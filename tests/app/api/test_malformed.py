@@ -20,7 +20,7 @@ from tests.app.api.test_main import api_process, wait_until_ready
 NUM_FAST, NUM_REQUESTS = 400, 50_000
 MAX_SECONDS = 60
 MAX_GROWN_KB = 64 * 1024  # the cache of pictures may fill meanwhile
-OFFERED = (b"GET", b"GET /livez HTTP/1.1\r\n\r\n")
+OFFERED = (b"GET", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 @pytest.fixture

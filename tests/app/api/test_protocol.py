@@ -17,8 +17,8 @@ from app.settings import Settings
 from tests.app.api.served_app import served
 
 NUM_ANSWERS = 200  # more bytes than the kernel keeps for a client that does not read
-DOCUMENT = b"GET /openapi.json HTTP/1.1\r\n\r\n"
-LIVEZ = b"GET /livez HTTP/1.1\r\n\r\n"
+DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.fixture
@@ -59,6 +59,27 @@ async def test_what_is_not_http_is_a_problem_too(port: int) -> None:
     assert (status, document["type"]) == (400, "/problems/malformed-request")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        (b"GET http://a/livez HTTP/1.1\r\n", 400),
+        (b"POST /livez HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", 400),
+        (b"GET /livez HTTP/1.1\r\nhOST:\r\nConnection: close\r\n", 200),
+        (b"GET /livez HTTP/1.0\r\n", 200),
+        (b"GET /livez HTTP/1.0\r\nHost: a\r\n", 200),
+    ],
+)
+async def test_a_request_of_http_1_1_has_one_host(port: int, head: bytes, status: int) -> None:
+    """RFC 9112, section 3.2: else 400, and the connection ends."""
+    answer = await talk(port, head + b"\r\n")
+    assert int(answer.split()[1]) == status
+    assert b"connection: close" in answer
+    if status == 400:
+        assert "Host" in str(problem(answer)[1]["detail"])
+
+
 async def test_what_is_written_in_one_turn_leaves_at_once(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,14 +112,16 @@ async def test_a_head_that_is_too_long_is_refused_while_it_comes(port: int, endl
 async def test_a_head_within_the_bound_may_come_in_pieces(port: int) -> None:
     """And after another request on the same connection."""
     slow = [LIVEZ[at : at + 5] for at in range(0, len(LIVEZ), 5)]
-    long = b"GET /livez HTTP/1.1\r\nConnection: close\r\nX: " + b"y" * 50_000 + b"\r\n\r\n"
+    long = (
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: " + b"y" * 50_000 + b"\r\n\r\n"
+    )
     answer = await talk(port, *slow, long[:30_000], long[30_000:], pause_s=0.01)
     assert answer.count(b"HTTP/1.1 200") == 2
 
 
 async def test_heads_of_many_requests_at_once_are_not_taken_for_one(port: int) -> None:
     """However the packets are cut."""
-    one = b"GET /livez HTTP/1.1\r\nX: " + b"y" * 30_000 + b"\r\n\r\n"
+    one = b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 30_000 + b"\r\n\r\n"
     last = one.replace(b"X:", b"Connection: close\r\nX:")
     assert (await talk(port, one * 9 + last)).count(b"HTTP/1.1 200") == 10
 
@@ -111,7 +134,7 @@ async def test_a_head_that_never_ends_is_waited_for_no_longer(
     status, document = problem(await talk(port, b"GET / HTTP/1.1\r\nA:"))
     assert (status, document["type"]) == (408, "/problems/request-timeout")
     assert await talk(port) == b""
-    unread = b"POST /livez HTTP/1.1\r\nContent-Length: 9\r\n\r\n"
+    unread = b"POST /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
     assert (await talk(port, unread, b"{", b" ", pause_s=0.04)).count(b"HTTP/1.1 405") == 1
     answer = await talk(port, LIVEZ, LIVEZ[:9], pause_s=0.05)
     assert answer.count(b"HTTP/1.1 200") == 1
@@ -130,7 +153,7 @@ async def test_a_whole_request_is_answered_whatever_comes_after_it(
 
 async def test_a_body_that_breaks_off_its_chunks_is_no_request(port: int) -> None:
     """400 at once, not when the time for bodies is up."""
-    head = b"POST /generate HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /generate HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     status, document = problem(await talk(port, head, b"2\r\n{}\r\nzz", pause_s=0.01))
     assert (status, document["type"]) == (400, "/problems/malformed-request")
 

@@ -101,7 +101,7 @@ async def test_a_picture_may_be_a_lossy_file(
     assert by_name.url.path == f"/images/{IDS[0]}.{file_format}"
     for one in (asked, accepted, by_name, by_id):
         assert one.headers["content-type"] == f"image/{file_format}"
-        assert one.headers["vary"] == "Accept"
+        assert ("vary" in one.headers) is (one in (accepted, by_id))
         assert one.headers["etag"] == asked.headers["etag"]
         assert one.content == body_of(worker.drawn[1])
     assert png.headers["etag"] != asked.headers["etag"]

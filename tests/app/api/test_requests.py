@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
+from starlette.requests import Request
 
 from app.api.requests import (
     MAX_ACCEPT_LENGTH,
+    RequestFields,
     _best_offer,
+    accept_decides,
     accepted_media_type,
     checked,
     client_has,
@@ -22,7 +25,13 @@ from app.api.requests import (
     thousandths,
     whole_number,
 )
-from app.api.schemas import AttentionFields, GenerateFields
+from app.api.schemas import (
+    AttentionFields,
+    ClassesFields,
+    GenerateFields,
+    InterpolateFields,
+    OpenAIFields,
+)
 from app.errors import InvalidValueError, NotAcceptableError
 
 JSON = st.recursive(
@@ -42,12 +51,73 @@ def test_every_truncation_survives_its_spellings(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ["", ".5", "1.", "1e-1", "+1", " 1", "0", "4.0001", "0.0001", "5", "٣", True, None, []]
+    "raw",
+    [
+        "",
+        ".",
+        ".0",
+        "..5",
+        "1.2.",
+        "1e-1",
+        "+1",
+        " 1",
+        "0",
+        "4.0001",
+        "0.0001",
+        "5",
+        "٣",
+        True,
+        None,
+        [],
+    ],
 )
 def test_what_is_no_truncation_is_refused(raw: object) -> None:
     """Only plain decimal spelling, within the range."""
     with pytest.raises(ValueError, match=r"within 0\.001 and 4"):
         thousandths(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [(".5", 500), ("1.", 1000), (".001", 1), (".5000", 500), ("0.5", 500), ("04", 4000)],
+)
+def test_a_truncation_may_leave_out_its_zeros(raw: str, number: int) -> None:
+    """As calculators write it."""
+    assert thousandths(raw) == number
+
+
+@pytest.mark.parametrize(
+    "model", [GenerateFields, InterpolateFields, AttentionFields, OpenAIFields, ClassesFields]
+)
+def test_null_is_a_field_that_is_not_given(model: type[RequestFields]) -> None:
+    """Whatever the field; and it contradicts nothing in the query."""
+    empty = checked(model, dict.fromkeys(model.field_names))
+    assert empty == model()
+    assert not empty.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "decides"),
+    [
+        ("/images/0123456789ab-0-7-n", b"", True),
+        ("/images/0123456789ab-0-7-n.png", b"", False),
+        ("/images/0123456789ab-0-7-n.jpg", b"", False),
+        ("/attention-map", b"x=1&y=1", True),
+        ("/attention-map", b"x=1&y=1&format=json", False),
+        ("/generate", b"format=webp", False),
+    ],
+)
+def test_accept_decides_where_the_address_does_not(path: str, query: bytes, decides: bool) -> None:
+    """Caches keep one copy where it does not: there is no Vary."""
+    scope = {"type": "http", "path": path, "query_string": query, "headers": [(b"host", b"a")]}
+    scope |= {"scheme": "http", "server": ("a", 80), "root_path": ""}
+    assert accept_decides(Request(scope)) is decides
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_body_may_begin_with_a_byte_order_mark(mark: bytes) -> None:
+    """Editors and PowerShell write one."""
+    assert read_object(mark + b'{"seed": 7}') == {"seed": 7}
 
 
 @pytest.mark.parametrize(

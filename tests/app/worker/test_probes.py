@@ -35,6 +35,32 @@ async def test_readyz_tells_what_is_wrong_and_livez_does_not_care() -> None:
         assert (await ask(port, "/")).status_code == 404
 
 
+async def raw(port: int, asked: str) -> tuple[bytes, bytes]:
+    """The head and the body of an answer as they are sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{asked} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head, body
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/nowhere"])
+async def test_head_has_no_body_and_other_methods_are_refused(path: str) -> None:
+    """HEAD has the status and the length of GET; 405 says what is allowed."""
+    registry = CollectorRegistry()
+    Counter("pictures", "Pictures", registry=registry)
+    app = Probes(registry, asyncio.get_running_loop(), lambda: "Redis is away")
+    with answering_probes(app, "127.0.0.1", 0) as port:
+        whole, page = await raw(port, f"GET {path}")
+        head, nothing = await raw(port, f"HEAD {path}")
+        assert (head.split()[1], nothing) == (whole.split()[1], b"")
+        assert f"Content-Length: {len(page)}".encode() in head
+        for method in ("POST", "DELETE", "OPTIONS"):
+            refused, _ = await raw(port, f"{method} {path}")
+            assert refused.split()[1] == b"405"
+            assert b"Allow: GET, HEAD" in refused
+
+
 async def test_a_loop_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe runs beside the loop, so that it can tell."""
     monkeypatch.setattr(probes, "TURN_S", 0.1)

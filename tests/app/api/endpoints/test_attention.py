@@ -90,6 +90,8 @@ async def test_a_client_that_has_the_map_is_told_so(
         (f"{IMAGE}", "x is missing; y is missing"),
         (f"{IMAGE}&x=0&y=0&format=bin", "leave out x, y"),
         (f"{IMAGE}&size=64&format=bin", "leave out size"),
+        (f"{IMAGE}&x=0&y=0&view=pair&format=json", "leave out view"),
+        (f"{IMAGE}&x=0&y=0&view=pair&size=64&format=npy", "leave out size, view"),
         (f"{IMAGE}&x=0&x=1&y=0", "give a y for each x"),
         (IMAGE + "&x=0&y=0" * 9, "x="),
         (f"{IMAGE}&x=a&y=0", "x='a' is not valid"),

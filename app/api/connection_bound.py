@@ -1,0 +1,56 @@
+"""ConnectionBound: how many clients may be connected, and how many the process allows."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+
+logger = logging.getLogger(__name__)
+NUM_SURPLUS = 20  # connections beyond the bound that are told so; those beyond them are closed
+SPARE_FILES = 48  # for Redis, logs and pages, and for what comes before a connection is closed
+TELL_AGAIN_S = 60.0
+
+
+class ConnectionBound:
+    """The most connections, and a line in the log, once a minute, when there are more."""
+
+    def __init__(self, max_connections: int) -> None:
+        self.max_connections = max_connections
+        self._told_s = -TELL_AGAIN_S
+
+    def log_refusal(self) -> None:
+        """Logs that connections are refused, unless the log has a recent line of it."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= TELL_AGAIN_S:
+            self._told_s = now_s
+            logger.warning(
+                "refusing connections beyond %d: raise SAGAN_MAX_CONNECTIONS and `ulimit -n`, or "
+                "add replicas",
+                self.max_connections,
+            )
+
+
+def connections_within_files(wanted: int) -> int:
+    """The number of connections for which the process may open files, at most `wanted`.
+
+    Raises the soft limit of open files as far as is needed and allowed, and warns if the hard limit
+    is too low: without files for them, connections would be closed without a word, those to Redis
+    included.
+    """
+    needed = wanted + NUM_SURPLUS + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft in (resource.RLIM_INFINITY, -1) or soft >= needed:
+        return wanted
+    most = needed if hard in (resource.RLIM_INFINITY, -1) else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    allowed = max(1, most - NUM_SURPLUS - SPARE_FILES)
+    if allowed < wanted:
+        logger.warning(
+            "this process may open %d files, so that it takes %d connections instead of "
+            "SAGAN_MAX_CONNECTIONS=%d: raise the hard limit (`ulimit -Hn`)",
+            most,
+            allowed,
+            wanted,
+        )
+    return allowed
