@@ -1,4 +1,4 @@
-"""`python -m app.local.lifeline PARENT_PID COMMAND...`: a command that dies with its parent."""
+"""`python -P -m app.local.lifeline PARENT_PID COMMAND...`: a command that dies with its parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARENT_GONE_EXIT = 143
 
 def tied(parent_pid: int) -> list[str]:
     """The start of a command line whose process gets SIGTERM when `parent_pid` dies."""
-    return [sys.executable, "-m", "app.local.lifeline", str(parent_pid)]
+    return [sys.executable, "-P", "-m", "app.local.lifeline", str(parent_pid)]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from app.local.lifeline import tied
 from app.local.private_redis import PrivateRedis, PrivateRedisError
@@ -99,6 +100,7 @@ def serve(settings: Settings) -> int:
     Returns the exit status: 0 after a clean stop. A second signal kills the remaining processes.
     """
     configure_logging(settings.log_level)
+    os.environ.update(safe_path())
     try:
         port = claim_port(settings.host, settings.port)
         with ExitStack() as stack:
@@ -123,13 +125,13 @@ class Supervisor:
         environment = as_environment(settings) | {"SAGAN_PORT": str(port)}
         if redis is not None:
             environment["SAGAN_REDIS_URL"] = redis.url
-        self.api = Child("API", [sys.executable, "-m", "app.api.main"], environment)
+        self.api = Child("API", [sys.executable, "-P", "-m", "app.api.main"], environment)
         gpus = share_gpus(settings)
         environment |= share_cores(len(gpus))
         self.workers = [
             Child(
                 f"worker {slot}",
-                [sys.executable, "-m", "app.worker.main"],
+                [sys.executable, "-P", "-m", "app.worker.main"],
                 environment | worker_environment(settings, port, slot, gpu),
             )
             for slot, gpu in enumerate(gpus)
@@ -247,6 +249,17 @@ def visible_gpus() -> list[str]:
         lines = [line for line in found.stdout.splitlines() if line.startswith("GPU ")]
         return [str(i) for i in range(len(lines))]
     return []
+
+
+def safe_path() -> dict[str, str]:
+    """Variables with which children import nothing from the working directory.
+
+    `-P` alone would not do: an empty part of PYTHONPATH stands for the working directory too.
+    """
+    here, ours = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [part for part in parts if here == ours or Path(part or ".").resolve() != here]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(kept)}
 
 
 def worker_environment(settings: Settings, port: int, slot: int, gpu: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from app.local.supervisor import (
     Child,
     ConfigurationRefusedError,
     claim_port,
+    safe_path,
     share_cores,
     share_gpus,
     visible_gpus,
@@ -55,6 +56,19 @@ def test_workers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert share_cores(16) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert share_cores(3) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("", ""), (":/lib", "/lib"), (".:/lib", "/lib"), ("HERE:/lib", "/lib"), ("/a:/b", "/a:/b")],
+)
+def test_children_import_nothing_from_the_working_directory(
+    path: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However PYTHONPATH leads there; its other parts stay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", path.replace("HERE", str(tmp_path)))
+    assert safe_path() == {"PYTHONSAFEPATH": "1", "PYTHONPATH": kept}
 
 
 def test_workers_differ_in_slot_and_metrics_port() -> None:
