@@ -55,6 +55,11 @@ REDIS_FLAGS = (
         default="none; `serve` starts a private one",
     ),
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+    _flag(
+        "--unknown-settings",
+        "What a SAGAN_* variable does that is no setting.",
+        type=click.Choice(["refuse", "warn"]),
+    ),
 )
 
 

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from app.local.lifeline import tied
 from app.local.private_redis import PrivateRedis, PrivateRedisError
-from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, as_environment
+from app.settings import (
+    CONFIGURATION_EXIT,
+    Settings,
+    SettingsError,
+    as_environment,
+    unknown_variables,
+)
 from app.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -101,6 +107,8 @@ def serve(settings: Settings) -> int:
     """
     configure_logging(settings.log_level)
     os.environ.update(safe_path())
+    for name in unknown_variables(os.environ):  # we have warned of these, and children would too
+        del os.environ[name]
     try:
         port = claim_port(settings.host, settings.port)
         with ExitStack() as stack:
