@@ -55,7 +55,7 @@ class Service:
                 continue
             if parent == self.process.pid:
                 server = "valkey-server" in words[0] or "redis-server" in words[0]
-                name = next((word for word in words if word.startswith("app.")), words[0])
+                name = ([words[0]] + [word for word in words if word.startswith("app.")])[-1]
                 found["redis" if server else name] = int(folder.name)
         return found
 
