@@ -51,7 +51,7 @@ def _flag(name: str, help: str = "", *, default: str | None = None, **options: A
 REDIS_FLAGS = (
     _flag(
         "--redis-url",
-        "URL of Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
+        "URL of Redis 6.2 or newer, or Valkey: redis://, rediss://, unix://, redis+sentinel://",
         default="none; `serve` starts a private one",
     ),
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),

@@ -10,16 +10,15 @@ from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.api_keys import parse_api_keys
+from app.redis_url import check_redis_url
 
 PREFIX = "SAGAN_"
 CONFIGURATION_EXIT = 2  # the exit status for settings with which a restart would fail again
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MAX_RATE = 1_000_000  # images a period
 logger = logging.getLogger(__name__)
@@ -58,7 +57,9 @@ class Settings(BaseSettings):
     unknown_settings: Literal["refuse", "warn"] = Field(
         "refuse", description="what a SAGAN_* variable does that is no setting"
     )
-    redis_url: SecretStr | None = Field(None, description="redis://, rediss:// or unix:// URL")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
+    )
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
@@ -114,18 +115,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _can_be_connected_to(cls, url: SecretStr | None) -> SecretStr | None:
-        try:
-            parts = urlsplit(url.get_secret_value() if url else "redis:")
-            _ = parts.port
-        except ValueError:  # the original message may contain a part of a password
-            raise ValueError("the port is invalid; in a password, write : / ? # @ as %XX") from None
-        if "sentinel" in parts.scheme:
-            raise ValueError(
-                "a Sentinel cannot be used; give the redis:// address of a proxy, or a name, "
-                "that leads to the master: jobs that a failover loses are admitted again"
-            )
-        if parts.scheme not in REDIS_SCHEMES:
-            raise ValueError("use a redis://, rediss:// or unix:// URL")
+        if url is not None:
+            check_redis_url(url.get_secret_value())
         return url
 
     @field_validator("model")
