@@ -18,6 +18,7 @@ from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
 
 FORGET_WORKER_S = 60.0
+DEFAULT_STAYS_S = 86400.0  # how long a model without workers stays the default
 FORGET_MODEL_S = 7 * 86400.0  # until then its images are answered 410, after it 404
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -89,9 +90,17 @@ class _Snapshot:
         self.cards = cards  # by fingerprint, in no order
         self.workers = workers  # the live ones, by id
         self.live = {f for status in workers.values() for f in status.fingerprints}
-        latest_s = min(unseen_s.values(), default=0.0)
-        # A model retires if others were seen later; without any worker no model retires.
-        self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
+        latest_s: dict[str, float] = {}  # by name, when a checkpoint of that name was last seen
+        for fingerprint, card in cards.items():
+            seen_s = unseen_s.get(fingerprint, 0.0)
+            latest_s[card.name] = min(latest_s.get(card.name, seen_s), seen_s)
+        # A checkpoint retires when another one has had its name for so long: one whose workers are
+        # gone is missing, not retired.
+        self.retired = {
+            fingerprint
+            for fingerprint, card in cards.items()
+            if unseen_s.get(fingerprint, 0.0) - latest_s[card.name] > retire_after_s
+        }
 
         def rank(card: ModelCard) -> tuple[str, bool, float, str]:
             is_live = card.fingerprint in self.live
@@ -100,8 +109,17 @@ class _Snapshot:
 
         served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
         self.current = tuple(sorted(served, key=rank))
-        first = self.current[0] if self.current else None
-        self.default = next((c for c in self.current if c.fingerprint in self.live), first)
+        # The default stays while its workers are gone for a while: a request without a model must
+        # not get another model's image.
+        self.default = next(
+            (
+                card
+                for card in self.current
+                if card.fingerprint in self.live
+                or unseen_s.get(card.fingerprint, 0.0) < DEFAULT_STAYS_S
+            ),
+            self.current[0] if self.current else None,
+        )
 
 
 class ModelCards:
@@ -179,7 +197,8 @@ class ModelCards:
     def named(self, name: str | None = None) -> ModelCard:
         """The card with this name, fingerprint, or first digits of a fingerprint.
 
-        None stands for the first model by name with a live worker, or the first of all.
+        None stands for the first model by name that had a worker within DEFAULT_STAYS_S, or the
+        first of all.
 
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
@@ -219,7 +238,7 @@ class ModelCards:
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(
             cards=self._readable_cards(cards),
-            unseen_s={f: (now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
+            unseen_s={f: max(0, now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
             workers=self._readable_workers(workers, now_ms),
             retire_after_s=self.retire_after_s,
         )
@@ -243,7 +262,8 @@ class ModelCards:
     def _readable_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
         beats = _readable(found, _read_beat)
         alive_ms = self.alive_s * 1000
-        return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}
+        # A heartbeat of the future was sent before Redis's clock was set back.
+        return {n: status for n, (ms, status) in beats.items() if abs(now_ms - ms) < alive_ms}
 
     async def _refresh_soon(self) -> None:
         try:
