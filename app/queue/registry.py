@@ -16,6 +16,7 @@ from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, Reti
 from app.queue.connection import Calls, Script, redis_errors_translated
 from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
+from app.queue.renderers import differences
 
 FORGET_WORKER_S = 60.0
 DEFAULT_STAYS_S = 86400.0  # how long a model without workers stays the default
@@ -27,6 +28,10 @@ FIRST_LOOK_S = 1.0  # how long a replica that starts waits for Redis
 
 class RendererMismatchError(Exception):
     """Other workers serve this model with another renderer, which makes other bytes."""
+
+
+class NameTakenError(RendererMismatchError):
+    """A live worker serves this checkpoint under another name, of which one would be lost."""
 
 
 class Heartbeats:
@@ -44,6 +49,8 @@ class Heartbeats:
 
         Raises RendererMismatchError when another renderer is recorded, and QueueUnavailableError.
         """
+        if self.beaten_s == float("-inf"):
+            await self._refuse_second_names(cards)
         with redis_errors_translated():
             disputed = await self._beat(
                 keys=[WORKERS, CARDS, CARDS_SEEN, *(renderer_key(c.fingerprint) for c in cards)],
@@ -66,14 +73,28 @@ class Heartbeats:
         with redis_errors_translated():
             await self.client.hdel(WORKERS, self.worker_id)
 
+    async def _refuse_second_names(self, cards: Sequence[ModelCard]) -> None:
+        """Raises NameTakenError if a live worker has one of the checkpoints under another name."""
+        registry = ModelCards(self.client)
+        await registry.refresh()
+        named = {card.fingerprint: card.name for card in registry.current()}
+        for card in cards:
+            other = named.get(card.fingerprint, card.name)
+            if other != card.name and registry.others_live(card.fingerprint, self.worker_id):
+                raise NameTakenError(
+                    f"checkpoint {card.fingerprint[:12]} is served as {other!r} by another worker "
+                    f"and as {card.name!r} by this one: a checkpoint has one name, so give both "
+                    "the same, or stop the others before you rename it"
+                )
+
     async def _refuse(self, card: ModelCard) -> None:
         with redis_errors_translated():
             recorded = await self.client.get(renderer_key(card.fingerprint))
         other = recorded.decode() if isinstance(recorded, bytes) else "another one"
         raise RendererMismatchError(
             f"checkpoint {card.fingerprint[:12]} is served by renderer {other} and this worker's "
-            f"is {card.renderer}: give all its workers the same SAGAN_DEVICE and SAGAN_PRECISION, "
-            f"or start this one {self.renderer_ttl_s:g} s after the last of the others stopped"
+            f"is {card.renderer}. They differ in {differences(card.renderer, other)}. Or start "
+            f"this one {self.renderer_ttl_s:g} s after the last of the others stopped"
         )
 
 
@@ -188,6 +209,11 @@ class ModelCards:
         """How many live workers serve this model (None: any)."""
         workers = self._snapshot.workers.values()
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
+
+    def others_live(self, fingerprint: str, worker_id: str) -> bool:
+        """Whether another worker than this one is alive and serves this model."""
+        workers = self._snapshot.workers.items()
+        return any(name != worker_id and fingerprint in one.fingerprints for name, one in workers)
 
     def images_per_s(self, fingerprint: str) -> float:
         """The throughput of all live workers of this model when busy; 0 when it is unknown."""
