@@ -247,7 +247,10 @@ async def _job_client(client: Redis, redis_url: str | None) -> AsyncIterator[Job
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     async with connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s) as blocking:
         replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
-        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
+        async with (
+            ModelCards(client).running() as cards,  # a full queue is told from one without workers
+            JobClient(queue, replies, ApiMetrics(), cards).running() as jobs,
+        ):
             yield jobs
 
 
