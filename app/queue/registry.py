@@ -130,17 +130,19 @@ class _Snapshot:
 
         served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
         self.current = tuple(sorted(served, key=rank))
-        # The default stays while its workers are gone for a while: a request without a model must
-        # not get another model's image.
-        self.default = next(
-            (
-                card
-                for card in self.current
-                if card.fingerprint in self.live
-                or unseen_s.get(card.fingerprint, 0.0) < DEFAULT_STAYS_S
-            ),
-            self.current[0] if self.current else None,
-        )
+        self.default = self._default(unseen_s)
+
+    def _default(self, unseen_s: Mapping[str, float]) -> ModelCard | None:
+        """The first model by name that had a worker of late, or the first of all.
+
+        A request without a model must not get another model's image while a worker is away.
+        """
+        first = self.current[0] if self.current else None
+        for card in self.current:
+            unseen = unseen_s.get(card.fingerprint, 0.0)
+            if card.fingerprint in self.live or unseen < DEFAULT_STAYS_S:
+                return card
+        return first
 
 
 class ModelCards:
