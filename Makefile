@@ -1,15 +1,17 @@
 # Everything a newcomer needs: `make serve` and `make test`; `make help` lists the rest.
 
-PYTHON ?= python3
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# `make NAME=VALUE` changes these; the environment does not: conda exports HOST=x86_64-conda-linux-gnu. Without HOST
+# and PORT the service's own settings count, SAGAN_HOST and SAGAN_PORT.
+PYTHON = python3
+HOST =
+PORT =
 # What `make bench` runs, each a module of benchmarks/.
 BENCHMARKS ?= attention encoder sampler load service saturation scaling
 SOAK_MINUTES ?= 60
 # Another index for torch alone, e.g. one with CPU-only builds; see the README. What torch needs comes from the usual
 # one: the other need not have the versions of constraints.txt, nor be trusted with more than torch.
 TORCH_INDEX_URL ?=
-VENV ?= .venv
+VENV = .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -22,7 +24,7 @@ help: ## Show this list
 	@echo "Variables: HOST, PORT (serve), PYTHON, VENV, TORCH_INDEX_URL (install)"
 
 serve: $(VENV)/.installed-serve ## Install what is missing and serve on HOST:PORT (127.0.0.1:8000)
-	@exec $(BIN)/sagan serve --host $(HOST) --port $(PORT)
+	@exec $(BIN)/sagan serve $(if $(HOST),--host '$(HOST)') $(if $(PORT),--port '$(PORT)')
 
 install: $(VENV)/.installed-dev ## Install everything, for developing and training too
 

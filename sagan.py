@@ -1,6 +1,8 @@
 """The `sagan` command: mounts the packages' commands and imports each only when it is asked for."""
 
 import importlib
+import sys
+from pathlib import Path
 
 import click
 
@@ -50,6 +52,7 @@ class LazyGroup(click.Group):
         """The command, imported now; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
+        leave_out_working_directory()
         module, attribute, _ = COMMANDS[cmd_name]
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
@@ -64,6 +67,17 @@ class LazyGroup(click.Group):
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+def leave_out_working_directory() -> None:
+    """Takes the working directory off the module path, unless this project lies there.
+
+    An empty part of PYTHONPATH stands for it, and the folder of nearly every machine learning
+    project has a `model.py` or an `app.py`.
+    """
+    here, ours = Path.cwd().resolve(), Path(__file__).resolve().parent
+    if here != ours:
+        sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != here]
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -51,10 +51,15 @@ def _flag(name: str, help: str = "", *, default: str | None = None, **options: A
 REDIS_FLAGS = (
     _flag(
         "--redis-url",
-        "URL of Redis 6.2 or newer, or Valkey: redis://, rediss:// or unix://",
+        "URL of Redis 6.2 or newer, or Valkey: redis://, rediss://, unix://, redis+sentinel://",
         default="none; `serve` starts a private one",
     ),
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
+    _flag(
+        "--unknown-settings",
+        "What a SAGAN_* variable does that is no setting.",
+        type=click.Choice(["refuse", "warn"]),
+    ),
 )
 
 
@@ -242,7 +247,10 @@ async def _job_client(client: Redis, redis_url: str | None) -> AsyncIterator[Job
     url, timeout_s = require_redis_url(settings), settings.redis_timeout_s
     async with connect_blocking(url, CLIENT_NAME, timeout_s=timeout_s) as blocking:
         replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
-        async with JobClient(queue, replies, ApiMetrics(), ModelCards(client)).running() as jobs:
+        async with (
+            ModelCards(client).running() as cards,  # a full queue is told from one without workers
+            JobClient(queue, replies, ApiMetrics(), cards).running() as jobs,
+        ):
             yield jobs
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.api_keys import parse_api_keys
+from app.redis_url import check_redis_url
 
 PREFIX = "SAGAN_"
 CONFIGURATION_EXIT = 2  # the exit status for settings with which a restart would fail again
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MAX_RATE = 1_000_000  # images a period
+logger = logging.getLogger(__name__)
+# What Kubernetes and Docker inject into every container beside a service that is called `sagan`,
+# or `sagan-…`: SAGAN_PORT=tcp://10.0.0.1:80, SAGAN_SERVICE_HOST, SAGAN_REDIS_PORT_6379_TCP_ADDR, ….
+LINK = re.compile(r"\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 HIDDEN = ("redis_url", "api_keys")  # settings whose values no error message repeats
 
 
@@ -45,7 +54,12 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
     )
 
-    redis_url: SecretStr | None = Field(None, description="redis://, rediss:// or unix:// URL")
+    unknown_settings: Literal["refuse", "warn"] = Field(
+        "refuse", description="what a SAGAN_* variable does that is no setting"
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
+    )
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
@@ -111,18 +125,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _can_be_connected_to(cls, url: SecretStr | None) -> SecretStr | None:
-        try:
-            parts = urlsplit(url.get_secret_value() if url else "redis:")
-            _ = parts.port
-        except ValueError:  # the original message may contain a part of a password
-            raise ValueError("the port is invalid; in a password, write : / ? # @ as %XX") from None
-        if "sentinel" in parts.scheme:
-            raise ValueError(
-                "a Sentinel cannot be used; give the redis:// address of a proxy, or a name, "
-                "that leads to the master: jobs that a failover loses are admitted again"
-            )
-        if parts.scheme not in REDIS_SCHEMES:
-            raise ValueError("use a redis://, rediss:// or unix:// URL")
+        if url is not None:
+            check_redis_url(url.get_secret_value())
         return url
 
     @field_validator("model")
@@ -204,12 +208,39 @@ def parse_rate(text: str) -> Rate | None:
 def load_settings(**flags: object) -> Settings:
     """The settings of this process: flags come first, then the environment, then the defaults.
 
-    Raises SettingsError with a line for each invalid value.
+    Raises SettingsError with a line for each invalid value, and for each variable that is called
+    SAGAN_… and is no setting.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
+    linked = [field for field in map(_field_of, service_links(os.environ)) if field]
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+        settings = Settings(**(_defaults(linked) | given))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("\n".join(map(_explain, error.errors()))) from None
+    if unknown := unknown_variables(os.environ):
+        told = "\n".join(map(_explain_unknown, unknown))
+        if settings.unknown_settings == "refuse":
+            raise SettingsError(told)
+        logger.warning("%s", told)
+    return settings
+
+
+def service_links(environment: Mapping[str, str]) -> list[str]:
+    """The variables that look like ours and describe a Kubernetes Service or a linked container."""
+    return [
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+        and (LINK.fullmatch(name.removeprefix(PREFIX[:-1])) or _is_link_address(name, value))
+        and (_field_of(name) is None or LINK_ADDRESS.match(value))
+    ]
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The variables that begin like our settings and are none, sorted."""
+    ours = [name for name in environment if name.upper().startswith(PREFIX)]
+    links = service_links(environment)
+    return sorted(name for name in ours if _field_of(name) is None and name not in links)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
@@ -222,6 +253,32 @@ def as_environment(settings: Settings) -> dict[str, str]:
         if value is not None:
             environment[f"{PREFIX}{field.upper()}"] = str(value)
     return environment
+
+
+def _is_link_address(name: str, value: str) -> bool:
+    return name.endswith("_PORT") and LINK_ADDRESS.match(value) is not None
+
+
+def _field_of(variable: str) -> str | None:
+    """The setting that this environment variable sets, in whatever case it is written."""
+    field = variable.lower().removeprefix(PREFIX.lower())
+    return field if field in Settings.model_fields else None
+
+
+def _defaults(names: Iterable[str]) -> dict[str, object]:
+    return {name: Settings.model_fields[name].default for name in names}
+
+
+def _explain_unknown(variable: str) -> str:
+    """`SAGAN_APIKEYS is not a setting; did you mean SAGAN_API_KEYS? …`, without its value."""
+    names = {field.replace("_", ""): field for field in Settings.model_fields}
+    asked = variable.upper().removeprefix(PREFIX).lower().replace("_", "")
+    close = [names[match] for match in get_close_matches(asked, names, 1, cutoff=0.6)]
+    likely = f"; did you mean {PREFIX}{close[0].upper()}?" if close else ""
+    return (
+        f"{variable} is not a setting{likely or ';'} correct or unset it "
+        f"(docs/serving.md lists all; {PREFIX}UNKNOWN_SETTINGS=warn makes this a warning)"
+    )
 
 
 def require_redis_url(settings: Settings) -> str:

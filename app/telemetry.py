@@ -22,10 +22,16 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
+    values,
 )
 
 from app.settings import Settings, SettingsError
 
+# PROMETHEUS_MULTIPROC_DIR, for servers that fork, would add the gauges of all former processes up.
+# Each of our processes has a page of its own.
+values.ValueClass = values.MutexValue
+for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+    os.environ.pop(name, None)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 SECONDS = (
@@ -77,7 +83,8 @@ def configure_logging(level: str = "info") -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
-    handler.setFormatter(plain if sys.stderr.isatty() else JsonFormatter())
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: it was closed
+    handler.setFormatter(plain if on_terminal else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)

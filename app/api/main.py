@@ -35,9 +35,9 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
+from app.stopping import stop_signals
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that these close them
 DESCRIPTION = "Images and attention maps on demand from a Self-Attention GAN."
 
@@ -162,7 +162,7 @@ class DrainingServer(uvicorn.Server):
 
         Uvicorn raises the signals that it received again at its end, which would kill this process.
         """
-        former = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        former = {number: signal.signal(number, self.handle_exit) for number in stop_signals()}
         try:
             yield
         finally:

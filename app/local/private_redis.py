@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import os
 import re
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.local.data_folder import DataFolderError, how_to_go_on, lock_folder, lost_at_start
 from app.queue.connection import MIN_VERSION
 
+logger = logging.getLogger(__name__)
+SOCKET = "redis.sock"
+MAX_SOCKET_BYTES = 103  # of a socket's path: macOS allows 104 with the NUL, Linux 108
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - in which a 0700 folder is made
 START_S = 10.0
 STOP_S = 5.0
 VERSION_S = 5.0
@@ -66,6 +75,25 @@ def _binaries() -> Iterator[Path]:
         yield from sorted(Path(folder).glob("_binaries/*/valkey-server"))
 
 
+def private_folder() -> Path:
+    """A new folder of mode 0700 whose path is short enough for a socket in it.
+
+    TMPDIR is passed over where it is too long. Raises PrivateRedisError.
+    """
+    for parent in (None, *SHORT_FOLDERS):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="sagan-", dir=parent))
+        except OSError:
+            continue
+        if len(os.fsencode(folder / SOCKET)) <= MAX_SOCKET_BYTES:
+            return folder
+        folder.rmdir()
+    raise PrivateRedisError(
+        f"no folder for the private Redis's socket can be made in {tempfile.gettempdir()}, "
+        f"{', '.join(SHORT_FOLDERS)}: set TMPDIR to a folder with a short path that can be written"
+    )
+
+
 class PrivateRedis:
     """The server as a context manager; `url` is valid inside the block.
 
@@ -77,19 +105,25 @@ class PrivateRedis:
     def __init__(self, data_dir: Path | None = None, launcher: Sequence[str] = ()) -> None:
         self.data_dir = data_dir
         self.launcher = launcher
-        self.folder = Path(tempfile.mkdtemp(prefix="sagan-"))  # mode 0700, and a short path:
-        self.socket = self.folder / "redis.sock"  # macOS allows a socket 104 bytes
+        self.folder = private_folder()
+        self.socket = self.folder / SOCKET
         self.log = self.folder / "redis.log"
+        self._lock: int | None = None  # the descriptor that holds the lock of `data_dir`
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """The URL for clients."""
-        return f"unix://{self.socket}"
+        return f"unix://{quote(str(self.socket))}"
 
     def __enter__(self) -> Self:
         try:
+            if self.data_dir is not None:
+                self._lock = lock_folder(self.data_dir)
             self.start()
+        except DataFolderError as error:
+            self.close()
+            raise PrivateRedisError(str(error)) from None
         except BaseException:
             self.close()
             raise
@@ -106,16 +140,31 @@ class PrivateRedis:
     def start(self) -> None:
         """Starts the server and waits until it replies; raises PrivateRedisError."""
         command = [*self.launcher, str(server_binary()), *self._options()]
+        begins_at = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock,),  # held while either lives
             )
         deadline_s = time.monotonic() + START_S
         while not self.answers():
             if self.process.poll() is not None or time.monotonic() > deadline_s:
-                tail = self.log.read_text(errors="replace")[-2000:].strip()
-                raise PrivateRedisError(f"{command[len(self.launcher)]} did not start:\n{tail}")
+                raise PrivateRedisError(self._why_not_started(begins_at))
             time.sleep(0.01)
+        if self.data_dir and (lost := lost_at_start(self.data_dir, self._log_since(begins_at))):
+            logger.warning("%s", lost)
+
+    def _why_not_started(self, begins_at: int) -> str:
+        log = self._log_since(begins_at)
+        if self.data_dir and (mend := how_to_go_on(self.data_dir, log)):
+            return f"the private Redis did not start: {mend}"
+        return f"{server_binary()} did not start:\n{log[-2000:].strip()}"
+
+    def _log_since(self, begins_at: int) -> str:
+        return self.log.read_bytes()[begins_at:].decode(errors="replace")
 
     @property
     def died(self) -> bool:
@@ -126,21 +175,25 @@ class PrivateRedis:
         """Whether the server replies to a PING."""
         if not self.socket.exists():
             return False
-        client = Redis(
-            unix_socket_path=str(self.socket), socket_timeout=1.0, retry=Retry(NoBackoff(), 0)
-        )
         try:
-            return bool(client.ping())
+            with self._client() as client:
+                return bool(client.ping())
         except (RedisError, OSError):
             return False
-        finally:
-            client.close()
+
+    def _client(self) -> Redis:
+        retry = Retry(NoBackoff(), 0)
+        return Redis(unix_socket_path=str(self.socket), socket_timeout=1.0, retry=retry)
 
     def stop(self) -> None:
-        """Stops the server, after STOP_S by force; it can be started again."""
+        """Stops the server, after STOP_S by force; it can be started again.
+
+        It is asked by a command, since a launcher may shield it from SIGTERM.
+        """
         if self.process is None:
             return
-        self.process.terminate()
+        with suppress(RedisError, OSError), self._client() as client:
+            client.shutdown()
         try:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -156,9 +209,12 @@ class PrivateRedis:
             self.process = None
 
     def close(self) -> None:
-        """Stops the server and deletes its folder."""
+        """Stops the server, deletes its folder and gives the data folder free."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _options(self) -> list[str]:
         options = {
@@ -173,6 +229,5 @@ class PrivateRedis:
             "dir": str(self.folder),
         }
         if self.data_dir is not None:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
             options |= {"appendonly": "yes", "dir": str(self.data_dir.resolve())}
         return [part for name, value in options.items() for part in (f"--{name}", value)]

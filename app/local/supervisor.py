@@ -15,10 +15,20 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from app.local.lifeline import tied
 from app.local.private_redis import PrivateRedis, PrivateRedisError
-from app.settings import CONFIGURATION_EXIT, Settings, SettingsError, as_environment
+from app.settings import (
+    CONFIGURATION_EXIT,
+    Settings,
+    SettingsError,
+    as_environment,
+    unknown_variables,
+)
+from app.stopping import GROUP_SIGNALS, LEAVE, stop_signals
 from app.telemetry import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -34,13 +44,28 @@ class ConfigurationRefusedError(Exception):
 
 
 class Child:
-    """A process that is restarted when it dies, and that dies with this process."""
+    """A process that is restarted when it dies, and that dies with this process.
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    It ends by the signal `ended_by`, see app.local.lifeline.tied. With `reports_import` its command
+    gets a file descriptor as its last argument, to which it writes when its modules are imported.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        ended_by: signal.Signals = signal.SIGTERM,
+        reports_import: bool = False,
+    ) -> None:
         self.name = name
         self.command = command
         self.environment = environment
+        self.ended_by = ended_by
+        self.reports_import = reports_import
         self.process: asyncio.subprocess.Process | None = None
+        self._imported = True  # whether the last process came as far as that
 
     async def keep_alive(self) -> None:
         """Runs and restarts the process until cancelled; raises ConfigurationRefusedError.
@@ -52,7 +77,11 @@ class Child:
             started_s = time.monotonic()
             starts += 1
             status = await self._run()
-            if status == CONFIGURATION_EXIT and starts == 1:
+            if starts == 1 and not self._imported:
+                raise ConfigurationRefusedError(
+                    f"{self.name} ended with {_told(status)} while it was imported"
+                )
+            if starts == 1 and status == CONFIGURATION_EXIT:
                 raise ConfigurationRefusedError(f"{self.name} cannot start with this configuration")
             if time.monotonic() - started_s > STEADY_S:
                 backoff_s = 0.0
@@ -61,8 +90,8 @@ class Child:
             backoff_s = min(MAX_BACKOFF_S, max(0.25, 2 * backoff_s))
 
     async def stop(self, wait_s: float) -> None:
-        """Sends SIGTERM, and SIGKILL if the process has not ended within `wait_s`."""
-        if self._send(signal.SIGTERM) and self.process:
+        """Sends `ended_by`, and SIGKILL if the process has not ended within `wait_s`."""
+        if self._send(self.ended_by) and self.process:
             try:
                 async with asyncio.timeout(wait_s):
                     await self.process.wait()
@@ -76,13 +105,32 @@ class Child:
         self._send(signal.SIGKILL)
 
     async def _run(self) -> int:
+        if not self.reports_import:
+            return await self._run_with()
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        try:
+            status = await self._run_with(writer)
+            self._imported = bool(_read(reader))
+            return status
+        finally:
+            os.close(reader)
+
+    async def _run_with(self, *given: int) -> int:
+        """Runs the process with these file descriptors, which are closed here."""
         # From the main thread: Linux signals when the thread that forked ends, not the process.
-        self.process = await asyncio.create_subprocess_exec(
-            *tied(os.getpid()),
-            *self.command,
-            env={**os.environ, **self.environment},
-            start_new_session=True,
-        )
+        try:
+            self.process = await asyncio.create_subprocess_exec(
+                *tied(os.getpid(), self.ended_by),
+                *self.command,
+                *map(str, given),
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+                pass_fds=given,
+            )
+        finally:
+            for descriptor in given:
+                os.close(descriptor)
         return await self.process.wait()
 
     def _send(self, number: signal.Signals) -> bool:
@@ -93,23 +141,48 @@ class Child:
         return True
 
 
-def serve(settings: Settings) -> int:
-    """Serves until SIGTERM or Ctrl-C, then stops the API, the workers and Redis in this order.
+def _read(descriptor: int) -> bytes:
+    """What was written to a pipe that does not block."""
+    try:
+        return os.read(descriptor, 16)
+    except BlockingIOError:
+        return b""
 
-    Returns the exit status: 0 after a clean stop. A second signal kills the remaining processes.
+
+def _told(status: int) -> str:
+    """An exit status in words: `exit status 1`, `SIGSEGV`."""
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+def serve(settings: Settings) -> int:
+    """Serves until SIGTERM, SIGHUP or Ctrl-C, then stops the API, the workers and Redis in turn.
+
+    Returns the exit status: 0 after a clean stop. A second SIGTERM or Ctrl-C kills the remaining
+    processes.
     """
+    open_standard_streams()
+    for number in stop_signals():
+        signal.signal(number, _end_start)  # until the supervisor takes them
     configure_logging(settings.log_level)
+    os.environ.update(safe_path())
+    for name in unknown_variables(os.environ):  # we have warned of these, and children would too
+        del os.environ[name]
     try:
         port = claim_port(settings.host, settings.port)
         with ExitStack() as stack:
             redis = None
             if settings.redis_url is None:
-                launcher = tied(os.getpid())
+                launcher = tied(os.getpid(), signal.SIGKILL)
                 redis = stack.enter_context(PrivateRedis(settings.data_dir, launcher))
             return asyncio.run(Supervisor(settings, port, redis).run())
     except (SettingsError, PrivateRedisError) as error:
         print(f"sagan serve: {error}", file=sys.stderr)  # noqa: T201
         return CONFIGURATION_EXIT
+
+
+def _end_start(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    """Ends a start under way, so that what it began is taken back."""
+    raise SystemExit(0)
 
 
 class Supervisor:
@@ -123,26 +196,26 @@ class Supervisor:
         environment = as_environment(settings) | {"SAGAN_PORT": str(port)}
         if redis is not None:
             environment["SAGAN_REDIS_URL"] = redis.url
-        self.api = Child("API", [sys.executable, "-m", "app.api.main"], environment)
+        self.api = _child("API", "app.api.main", environment)
         gpus = share_gpus(settings)
         environment |= share_cores(len(gpus))
         self.workers = [
-            Child(
+            _child(
                 f"worker {slot}",
-                [sys.executable, "-m", "app.worker.main"],
+                "app.worker.main",
                 environment | worker_environment(settings, port, slot, gpu),
             )
             for slot, gpu in enumerate(gpus)
         ]
-        self._signals = 0
+        self._signals: list[signal.Signals] = []
         self._status = 0
         self._stopping = asyncio.Event()
 
     async def run(self) -> int:
         """Serves until a signal; returns the exit status."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+        for number in stop_signals():
+            loop.add_signal_handler(number, self._on_signal, number)
         jobs = [child.keep_alive() for child in (self.api, *self.workers)]
         tasks = [asyncio.create_task(job) for job in (*jobs, self._keep_redis(), self._greet())]
         for task in tasks:
@@ -151,7 +224,10 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await self._stop()
-        return KILLED_EXIT if self._signals > 1 else self._status
+        for number in (*GROUP_SIGNALS, LEAVE):  # what is left takes seconds and leaves no folder
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+        return KILLED_EXIT if self._impatient else self._status
 
     async def _stop(self) -> None:
         wait_s = self.settings.drain_s + STOP_MARGIN_S
@@ -167,10 +243,19 @@ class Supervisor:
         self._status = CONFIGURATION_EXIT if refused else 1
         self._stopping.set()
 
-    def _on_signal(self) -> None:
-        self._signals += 1
+    @property
+    def _impatient(self) -> bool:
+        """Whether a second signal came.
+
+        A closing terminal may send SIGHUP twice, and systemd sends it behind a SIGTERM.
+        """
+        counted = [number for number in self._signals if number != signal.SIGHUP]
+        return len(counted) > 1
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        self._signals.append(number)
         self._stopping.set()
-        if self._signals > 1:
+        if self._impatient:
             for child in (self.api, *self.workers):
                 child.kill()
 
@@ -186,7 +271,7 @@ class Supervisor:
         """Prints the address when the service is ready."""
         while True:
             if await asyncio.to_thread(self._ready):
-                print(f"sagan is ready: {self.address} (stop with Ctrl-C)", flush=True)  # noqa: T201
+                _say(f"sagan is ready: {self.address} (stop with Ctrl-C)")
                 return
             await asyncio.sleep(POLL_S)
 
@@ -200,6 +285,33 @@ class Supervisor:
             return False
         finally:
             connection.close()
+
+
+def _say(line: str) -> None:
+    """Writes a line to stdout, unless that is closed or full: the service goes on without."""
+    if sys.stdout is not None:
+        try:
+            os.write(sys.stdout.fileno(), f"{line}\n".encode())
+        except OSError as error:
+            logger.warning("cannot write to stdout (%s): %s", error.strerror, line)
+
+
+def open_standard_streams() -> None:
+    """Opens those of stdin, stdout and stderr that are closed, to nothing.
+
+    Else a socket or a file of ours would get their number, and children would write into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def _child(name: str, module: str, environment: Mapping[str, str]) -> Child:
+    """A child that runs the `main` of a module and leaves when it is told to, and only then."""
+    command = [sys.executable, "-P", "-m", "app.local.entry", module]
+    return Child(name, command, environment, ended_by=LEAVE, reports_import=True)
 
 
 def claim_port(host: str, port: int) -> int:
@@ -247,6 +359,17 @@ def visible_gpus() -> list[str]:
         lines = [line for line in found.stdout.splitlines() if line.startswith("GPU ")]
         return [str(i) for i in range(len(lines))]
     return []
+
+
+def safe_path() -> dict[str, str]:
+    """Variables with which children import nothing from the working directory.
+
+    `-P` alone would not do: an empty part of PYTHONPATH stands for the working directory too.
+    """
+    here, ours = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
+    parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    kept = [part for part in parts if here == ours or Path(part or ".").resolve() != here]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(kept)}
 
 
 def worker_environment(settings: Settings, port: int, slot: int, gpu: str | None) -> dict[str, str]:

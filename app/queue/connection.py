@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
 from app.errors import QueueTooOldError, QueueUnavailableError
+from app.queue.failover import connection_options
 
 Part = str | bytes | int
 Entry = tuple[bytes, dict[bytes, bytes]]  # of a stream: id and fields
@@ -37,20 +38,19 @@ def connect_blocking(url: str, name: str, *, timeout_s: float) -> Redis:
 
 def _client(url: str, name: str, timeout_s: float, *, pool_timeout_s: float) -> Redis:
     # No retry: one that the caller cannot see would queue a job twice.
-    tcp = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=pool_timeout_s,
-        client_name=name,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        protocol=2,
-        **tcp,
-    )
-    return Redis.from_pool(pool)
+    options: dict[str, Any] = {
+        "max_connections": MAX_CONNECTIONS,
+        "timeout": pool_timeout_s,
+        "client_name": name,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+        "protocol": 2,
+        **({} if url.startswith("unix:") else {"socket_keepalive": True}),
+        **connection_options(url),
+    }
+    return Redis.from_pool(BlockingConnectionPool(**options))
 
 
 class Calls:

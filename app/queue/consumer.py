@@ -28,6 +28,7 @@ from app.queue.scheduling import Claimed, ClaimShares
 
 logger = logging.getLogger(__name__)
 
+MAX_REWOUND = 1000  # pending entries of a stream that are looked at, far more than workers hold
 SENT = 1  # returned by finish.lua for a reply that was sent
 CANCELLED = -2  # returned by launch.lua for a job that was cancelled
 Found = list[tuple[bytes, list[Entry]]]  # by stream
@@ -122,14 +123,14 @@ class JobClaims:
         with redis_errors_translated():
             now_us, *verdicts = await self._launch(keys, args)
         decided = list(zip(batch, verdicts, strict=True))
-        to_local_s = time.monotonic() - int(now_us) / 1e6
+        here_s = time.monotonic()
         return Launch(
             ready=[
                 replace(
                     c,
                     launches=nth,
                     launched_us=int(now_us),
-                    give_up_s=c.deadline_ms / 1e3 + to_local_s,
+                    give_up_s=here_s + _left_s(c, int(now_us)),
                 )
                 for c, nth in decided
                 if nth > 0
@@ -205,6 +206,14 @@ class JobClaims:
         return [replace(c, launches=int(n or 0)) for c, n in zip(jobs, counts, strict=True)]
 
 
+def _left_s(claimed: Claimed, now_us: int) -> float:
+    """Seconds until the deadline: no more than at the admission, if the clock was set back."""
+    return (
+        min(claimed.deadline_ms * 1000 - now_us, claimed.deadline_ms * 1000 - claimed.admitted_us)
+        / 1e6
+    )
+
+
 def _nth_launch(claimed: Claimed) -> int:
     """The number of this launch if Redis may have counted it already; else 0."""
     if claimed.launched_us:
@@ -240,6 +249,7 @@ class StreamReads:
         self._calls, self._blocking_calls = Calls(client), Calls(blocking)
         self._claim = Script(self._calls, "claim")
         self._forget = Script(self._calls, "forget")
+        self._rewind = Script(self._calls, "rewind")
         self._more = True  # whether more entries may wait than the last read returned
 
     async def join(self) -> None:
@@ -280,6 +290,7 @@ class StreamReads:
             if left <= 0:
                 break
             with redis_errors_translated():
+                await self._rewind(keys=[stream], args=[GROUP, MAX_REWOUND])
                 try:
                     answer = await self.client.xautoclaim(
                         stream, GROUP, self.worker_id, int(idle_s * 1000), "0-0", left

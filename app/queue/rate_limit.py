@@ -42,10 +42,18 @@ class ClientLimits:
     Redis keeps both, so that a limit holds over all replicas.
     """
 
-    def __init__(self, client: Redis, rate: Rate | None, max_images: int | None) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        rate: Rate | None,
+        max_images: int | None,
+        *,
+        max_timeout_ms: int = 120_000,
+    ) -> None:
         calls = Calls(client)
         self.rate = rate
         self.max_images = max_images
+        self.max_lease_ms = max_timeout_ms + LEASE_GRACE_MS
         self._spend = Script(calls, "spend")
         self._unspend = Script(calls, "unspend")
         self._ending: set[asyncio.Task[None]] = set()  # Redis's timeouts bound their number
@@ -81,9 +89,10 @@ class ClientLimits:
     async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:
         most, period_s = self.rate or Rate(0, 1)
         asked = (spending.num_images, most, period_s * 1_000_000, self.max_images or 0)
+        lease = (spending.lease, timeout_ms + LEASE_GRACE_MS, self.max_lease_ms)
         with redis_errors_translated():
             admitted, left, full_us, wait_us, in_flight = await self._spend(
-                keys=spending.keys, args=[*asked, spending.lease, timeout_ms + LEASE_GRACE_MS]
+                keys=spending.keys, args=[*asked, *lease]
             )
         headers = self._headers(left, full_us)
         if admitted:
@@ -116,8 +125,9 @@ class ClientLimits:
 
     async def _end(self, spending: Spending, back_us: int) -> None:
         """Ends the lease; when Redis is unreachable, the lease expires by itself."""
+        period_us = (self.rate.period_s if self.rate else 0) * 1_000_000
         with suppress(QueueUnavailableError), redis_errors_translated():
-            await self._unspend(keys=spending.keys, args=[spending.lease, back_us])
+            await self._unspend(keys=spending.keys, args=[spending.lease, back_us, period_us])
 
     def _headers(self, left: int, full_us: int) -> dict[str, str]:
         """The headers of draft-ietf-httpapi-ratelimit-headers-10."""
@@ -143,4 +153,9 @@ def open_limits(client: Redis, settings: Settings) -> ClientLimits | None:
     """The limits of the settings; None when none are set."""
     if settings.rate is None and settings.client_max_images is None:
         return None
-    return ClientLimits(client, settings.rate, settings.client_max_images)
+    return ClientLimits(
+        client,
+        settings.rate,
+        settings.client_max_images,
+        max_timeout_ms=settings.max_timeout_ms,
+    )

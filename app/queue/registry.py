@@ -16,8 +16,10 @@ from app.errors import NotFoundError, NotReadyError, QueueUnavailableError, Reti
 from app.queue.connection import Calls, Script, redis_errors_translated
 from app.queue.keys import CARDS, CARDS_SEEN, JOBS, WORKERS, renderer_key
 from app.queue.messages import ModelCard, WorkerStatus, decode_card, decode_status
+from app.queue.renderers import differences
 
 FORGET_WORKER_S = 60.0
+DEFAULT_STAYS_S = 86400.0  # how long a model without workers stays the default
 FORGET_MODEL_S = 7 * 86400.0  # until then its images are answered 410, after it 404
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,6 +28,10 @@ FIRST_LOOK_S = 1.0  # how long a replica that starts waits for Redis
 
 class RendererMismatchError(Exception):
     """Other workers serve this model with another renderer, which makes other bytes."""
+
+
+class NameTakenError(RendererMismatchError):
+    """A live worker serves this checkpoint under another name, of which one would be lost."""
 
 
 class Heartbeats:
@@ -43,6 +49,8 @@ class Heartbeats:
 
         Raises RendererMismatchError when another renderer is recorded, and QueueUnavailableError.
         """
+        if self.beaten_s == float("-inf"):
+            await self._refuse_second_names(cards)
         with redis_errors_translated():
             disputed = await self._beat(
                 keys=[WORKERS, CARDS, CARDS_SEEN, *(renderer_key(c.fingerprint) for c in cards)],
@@ -65,14 +73,28 @@ class Heartbeats:
         with redis_errors_translated():
             await self.client.hdel(WORKERS, self.worker_id)
 
+    async def _refuse_second_names(self, cards: Sequence[ModelCard]) -> None:
+        """Raises NameTakenError if a live worker has one of the checkpoints under another name."""
+        registry = ModelCards(self.client)
+        await registry.refresh()
+        named = {card.fingerprint: card.name for card in registry.current()}
+        for card in cards:
+            other = named.get(card.fingerprint, card.name)
+            if other != card.name and registry.others_live(card.fingerprint, self.worker_id):
+                raise NameTakenError(
+                    f"checkpoint {card.fingerprint[:12]} is served as {other!r} by another worker "
+                    f"and as {card.name!r} by this one: a checkpoint has one name, so give both "
+                    "the same, or stop the others before you rename it"
+                )
+
     async def _refuse(self, card: ModelCard) -> None:
         with redis_errors_translated():
             recorded = await self.client.get(renderer_key(card.fingerprint))
         other = recorded.decode() if isinstance(recorded, bytes) else "another one"
         raise RendererMismatchError(
             f"checkpoint {card.fingerprint[:12]} is served by renderer {other} and this worker's "
-            f"is {card.renderer}: give all its workers the same SAGAN_DEVICE and SAGAN_PRECISION, "
-            f"or start this one {self.renderer_ttl_s:g} s after the last of the others stopped"
+            f"is {card.renderer}. They differ in {differences(card.renderer, other)}. Or start "
+            f"this one {self.renderer_ttl_s:g} s after the last of the others stopped"
         )
 
 
@@ -89,9 +111,17 @@ class _Snapshot:
         self.cards = cards  # by fingerprint, in no order
         self.workers = workers  # the live ones, by id
         self.live = {f for status in workers.values() for f in status.fingerprints}
-        latest_s = min(unseen_s.values(), default=0.0)
-        # A model retires if others were seen later; without any worker no model retires.
-        self.retired = {f for f in cards if unseen_s.get(f, 0.0) - latest_s > retire_after_s}
+        latest_s: dict[str, float] = {}  # by name, when a checkpoint of that name was last seen
+        for fingerprint, card in cards.items():
+            seen_s = unseen_s.get(fingerprint, 0.0)
+            latest_s[card.name] = min(latest_s.get(card.name, seen_s), seen_s)
+        # A checkpoint retires when another one has had its name for so long: one whose workers are
+        # gone is missing, not retired.
+        self.retired = {
+            fingerprint
+            for fingerprint, card in cards.items()
+            if unseen_s.get(fingerprint, 0.0) - latest_s[card.name] > retire_after_s
+        }
 
         def rank(card: ModelCard) -> tuple[str, bool, float, str]:
             is_live = card.fingerprint in self.live
@@ -100,8 +130,19 @@ class _Snapshot:
 
         served = (card for fingerprint, card in cards.items() if fingerprint not in self.retired)
         self.current = tuple(sorted(served, key=rank))
+        self.default = self._default(unseen_s)
+
+    def _default(self, unseen_s: Mapping[str, float]) -> ModelCard | None:
+        """The first model by name that had a worker of late, or the first of all.
+
+        A request without a model must not get another model's image while a worker is away.
+        """
         first = self.current[0] if self.current else None
-        self.default = next((c for c in self.current if c.fingerprint in self.live), first)
+        for card in self.current:
+            unseen = unseen_s.get(card.fingerprint, 0.0)
+            if card.fingerprint in self.live or unseen < DEFAULT_STAYS_S:
+                return card
+        return first
 
 
 class ModelCards:
@@ -171,6 +212,11 @@ class ModelCards:
         workers = self._snapshot.workers.values()
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
 
+    def others_live(self, fingerprint: str, worker_id: str) -> bool:
+        """Whether another worker than this one is alive and serves this model."""
+        workers = self._snapshot.workers.items()
+        return any(name != worker_id and fingerprint in one.fingerprints for name, one in workers)
+
     def images_per_s(self, fingerprint: str) -> float:
         """The throughput of all live workers of this model when busy; 0 when it is unknown."""
         workers = self._snapshot.workers.values()
@@ -179,7 +225,8 @@ class ModelCards:
     def named(self, name: str | None = None) -> ModelCard:
         """The card with this name, fingerprint, or first digits of a fingerprint.
 
-        None stands for the first model by name with a live worker, or the first of all.
+        None stands for the first model by name that had a worker within DEFAULT_STAYS_S, or the
+        first of all.
 
         Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
         """
@@ -219,7 +266,7 @@ class ModelCards:
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(
             cards=self._readable_cards(cards),
-            unseen_s={f: (now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
+            unseen_s={f: max(0, now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
             workers=self._readable_workers(workers, now_ms),
             retire_after_s=self.retire_after_s,
         )
@@ -243,7 +290,8 @@ class ModelCards:
     def _readable_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
         beats = _readable(found, _read_beat)
         alive_ms = self.alive_s * 1000
-        return {name: status for name, (ms, status) in beats.items() if now_ms - ms < alive_ms}
+        # A heartbeat of the future was sent before Redis's clock was set back.
+        return {n: status for n, (ms, status) in beats.items() if abs(now_ms - ms) < alive_ms}
 
     async def _refresh_soon(self) -> None:
         try:

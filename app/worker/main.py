@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -28,6 +27,7 @@ from app.settings import (
     load_settings,
     require_redis_url,
 )
+from app.stopping import stop_signals
 from app.telemetry import WorkerMetrics, configure_logging, tracing_of
 from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loop import WorkerLoop
@@ -123,7 +123,7 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
         worker.stop()
         loop.call_later(drain_s, _abandon, drain_s)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, stop)
     try:
         await worker.run()

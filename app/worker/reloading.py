@@ -104,7 +104,10 @@ class Reloading:
         """
         renderer = await asyncio.to_thread(self.load, served.source, self.settings)
         newer, older = renderer.card.fingerprint, served.fingerprint
-        if newer == older:
+        if newer == older:  # the same weights; names of classes or facts may have been mended
+            if renderer.card != self.worker.renderers[newer].card:
+                self.worker.renderers[newer] = renderer
+                logger.info("%s has another card, of the same weights", renderer.card.name)
             return
         await self._take_on(renderer)
         served.fingerprint = newer

@@ -126,9 +126,30 @@ class SamplerRenderer:
 def load_renderers(settings: Settings) -> list[SamplerRenderer]:
     """The warm renderers of all models in the settings.
 
-    Raises ValueError or OSError when a checkpoint or the device is missing.
+    Raises ValueError or OSError when a checkpoint or the device is missing, and ValueError when two
+    models have the same name or are the same checkpoint, since one of them would not be served.
     """
-    return [load_renderer(source, settings) for source in settings.models]
+    renderers: list[SamplerRenderer] = []
+    for source in settings.models:
+        renderer = load_renderer(source, settings)
+        refuse_doubles(renderer.card, [one.card for one in renderers])
+        renderers.append(renderer)
+    return renderers
+
+
+def refuse_doubles(card: ModelCard, others: Sequence[ModelCard]) -> None:
+    """Raises ValueError if another card has the name or the checkpoint of this one."""
+    for other in others:
+        if other.fingerprint == card.fingerprint:
+            raise ValueError(
+                f"the models {other.name!r} and {card.name!r} are the same checkpoint "
+                f"({card.fingerprint[:12]}): give it one name in SAGAN_MODEL (--model)"
+            )
+        if other.name == card.name:
+            raise ValueError(
+                f"two models are called {card.name!r}: give each a name of its own in SAGAN_MODEL "
+                "(--model NAME=DIR,NAME=DIR)"
+            )
 
 
 def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:

@@ -56,6 +56,65 @@ def test_a_bad_value_is_one_line_with_name_value_and_mend(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "likely"),
+    [
+        ("SAGAN_RATELIMIT", "SAGAN_RATE_LIMIT"),
+        ("SAGAN_APIKEYS", "SAGAN_API_KEYS"),
+        ("SAGAN_API_KEY", "SAGAN_API_KEYS"),
+        ("SAGAN_MODELS", "SAGAN_MODEL"),
+        ("SAGAN_REDIS_URI", "SAGAN_REDIS_URL"),
+        ("sagan_ratelimit", "SAGAN_RATE_LIMIT"),
+        ("SAGAN_TRUSTED_PROXY", "SAGAN_TRUSTED_PROXIES"),
+        ("SAGAN_REDIS_PORT", None),
+        ("SAGAN_XYZZY", None),
+    ],
+)
+def test_a_misspelt_setting_ends_the_start_with_the_likely_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, likely: str | None
+) -> None:
+    """A limit or a key that is not there because of a letter is worse than no start."""
+    monkeypatch.setenv(name, "5/minute")
+    with pytest.raises(SettingsError, match=f"{name} is not a setting") as error:
+        load_settings()
+    assert "5/minute" not in str(error.value)  # it may be a key
+    assert "\n" not in str(error.value)
+    if likely:
+        assert f"did you mean {likely}?" in str(error.value)
+
+
+def test_a_misspelt_setting_can_be_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By flag or by variable, for example for settings of another version."""
+    monkeypatch.setenv("SAGAN_RATELIMIT", "5/minute")
+    assert load_settings(unknown_settings="warn").rate is None
+    monkeypatch.setenv("SAGAN_UNKNOWN_SETTINGS", "warn")
+    load_settings()
+    assert caplog.text.count("did you mean SAGAN_RATE_LIMIT?") == 2
+
+
+@pytest.mark.parametrize("service", ["SAGAN", "SAGAN_REDIS", "SAGAN_WORKER_METRICS", "SAGAN_API"])
+def test_what_kubernetes_injects_for_a_service_of_our_name_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    """SAGAN_PORT and SAGAN_WORKER_METRICS_PORT are settings, and addresses there are not."""
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "80",
+        "SERVICE_PORT_HTTP": "80",
+        "PORT": "tcp://10.0.0.1:80",
+        "PORT_80_TCP": "tcp://10.0.0.1:80",
+        "PORT_80_TCP_PROTO": "tcp",
+        "PORT_80_TCP_PORT": "80",
+        "PORT_80_TCP_ADDR": "10.0.0.1",
+    }.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    settings = load_settings()
+    assert (settings.port, settings.worker_metrics_port) == (8000, None)
+    assert load_settings(port=81).port == 81
+
+
 def test_times_that_do_not_fit_together_are_refused() -> None:
     """A worker whose heartbeat is slower than the claim time would lose its jobs."""
     with pytest.raises(SettingsError, match="SAGAN_CLAIM_IDLE_S=1 is less than three heartbeats"):
@@ -106,13 +165,23 @@ def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch)
     assert load_settings() == settings
 
 
-def test_a_sentinel_url_is_refused_with_what_to_give_instead() -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://:secret@host:26379",
+        "redis+sentinel://:secret@/mymaster",
+        "redis+sentinel://:secret@host:port/mymaster",
+        "redis+sentinel://:secret@host/mymaster/one",
+        "redis+sentinel://:secret@host/mymaster?retries=3",
+        "sentinel://:secret@host/mymaster",
+    ],
+)
+def test_a_sentinel_url_that_cannot_be_used_is_refused_with_the_form(url: str) -> None:
     """In one line, without the password."""
-    with pytest.raises(
-        SettingsError, match=r"a Sentinel cannot be used; give the redis://"
-    ) as error:
-        load_settings(redis_url="redis+sentinel://:secret@host:26379/mymaster")
+    with pytest.raises(SettingsError, match=r"SAGAN_REDIS_URL=.hidden. is not valid") as error:
+        load_settings(redis_url=url)
     assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_the_handbook_has_every_setting_with_its_default() -> None:

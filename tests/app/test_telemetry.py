@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from prometheus_client import generate_latest
 
 from app.telemetry import ApiMetrics, JsonFormatter, WorkerMetrics, request_id
@@ -48,3 +53,21 @@ def test_neither_process_exports_what_only_the_other_counts() -> None:
     for name in ("sagan_cache_hits_total", "sagan_dead_letters", 'stage="queue"'):
         assert name in apis
         assert name not in workers
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_multiprocess_mode_of_prometheus_stays_off(tmp_path: Path, exists: bool) -> None:
+    """PROMETHEUS_MULTIPROC_DIR, which other services of the machine may want, does nothing."""
+    folder = tmp_path / "metrics"
+    if exists:
+        folder.mkdir()
+    code = (
+        "from prometheus_client import generate_latest; from app.telemetry import ApiMetrics\n"
+        "metrics = ApiMetrics(); metrics.workers_ready.labels('a').set(2)\n"
+        "metrics.workers_ready.clear(); metrics.workers_ready.labels('a').set(2)\n"
+        "assert b'sagan_workers_ready{model=\"a\"} 2.0' in generate_latest(metrics.registry)"
+    )
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    subprocess.run(command, env=environment, check=True)
+    assert not folder.exists() or not list(folder.iterdir())

@@ -12,13 +12,16 @@ from pathlib import Path
 import httpx
 
 START_S = 60.0
-SERVE = [sys.executable, "-m", "app.cli", "serve"]
+SERVE = [str(Path(sys.executable).parent / "sagan"), "serve"]
 
 
 class Service:
-    """A running `sagan serve`; constructing it waits until it is ready, `close` ends it."""
+    """A running `sagan serve`; constructing it waits until it is ready, `close` ends it.
 
-    def __init__(self, *flags: str, **environment: str) -> None:
+    `folder` is where it is started.
+    """
+
+    def __init__(self, *flags: str, folder: Path | None = None, **environment: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.process = subprocess.Popen(
@@ -26,6 +29,7 @@ class Service:
             env={**os.environ, "SAGAN_DEVICE": "cpu", "SAGAN_LOG_LEVEL": "warning"} | environment,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=folder,
         )
         assert self.process.stdout is not None
         self.greeting = self.process.stdout.readline()
@@ -51,7 +55,8 @@ class Service:
                 continue
             if parent == self.process.pid:
                 server = "valkey-server" in words[0] or "redis-server" in words[0]
-                found["redis" if server else words[2]] = int(folder.name)
+                name = ([words[0]] + [word for word in words if word.startswith("app.")])[-1]
+                found["redis" if server else name] = int(folder.name)
         return found
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 -- ARGV: worker id, worker status, ms after which a worker is forgotten, renderer ttl ms,
 --       ms after which a model is forgotten, the start of the job streams' names,
 --       then fingerprint, renderer, card for each model
+-- A time of the future, since Redis's clock was set back, is bounded: it would hold for that long.
 -- Returns a fingerprint with another recorded renderer, or '' if there is none
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -14,6 +15,7 @@ local forget_model_ms, streams = tonumber(ARGV[5]), ARGV[6]
 redis.call('HDEL', KEYS[1], worker)
 for i = 7, #ARGV, 3 do
   local key, fingerprint, renderer = KEYS[4 + (i - 7) / 3], ARGV[i], ARGV[i + 1]
+  if redis.call('PTTL', key) > tonumber(ttl_ms) then redis.call('PEXPIRE', key, ttl_ms) end
   redis.call('SET', key, renderer, 'NX', 'PX', ttl_ms)
   if redis.call('GET', key) ~= renderer then return fingerprint end
   redis.call('PEXPIRE', key, ttl_ms)
@@ -26,7 +28,7 @@ redis.call('HSET', KEYS[1], worker, stamp .. ' ' .. status)
 local workers = redis.call('HGETALL', KEYS[1])
 for i = 1, #workers, 2 do
   local seen_ms = tonumber(string.match(workers[i + 1], '^%d+'))
-  if not seen_ms or now_ms - seen_ms > tonumber(forget_ms) then
+  if not seen_ms or math.abs(now_ms - seen_ms) > tonumber(forget_ms) then
     redis.call('HDEL', KEYS[1], workers[i])
   end
 end
@@ -43,6 +45,10 @@ end
 local seen = redis.call('HGETALL', KEYS[3])
 for i = 1, #seen, 2 do
   local seen_ms = tonumber(seen[i + 1])
-  if not seen_ms or now_ms - seen_ms > forget_model_ms then forget(seen[i]) end
+  if not seen_ms or now_ms - seen_ms > forget_model_ms then
+    forget(seen[i])
+  elseif seen_ms > now_ms then
+    redis.call('HSET', KEYS[3], seen[i], string.format('%.0f', now_ms))
+  end
 end
 return ''

@@ -2,7 +2,8 @@
 -- counts them as in flight; or refuses and changes nothing.
 -- KEYS: budget (when it will be full again, in us), in flight (expiry in ms by lease)
 -- ARGV: images, most images of the budget (0: no rate limit), its period in us, most images in
---       flight (0: no bound), lease, its ms
+--       flight (0: no bound), lease, its ms, the longest lease in ms
+-- Redis's clock may be set back: a time that lies further ahead than any could be is not believed.
 -- Returns {1 or 0, images left in the budget, us until it is full, us to wait for, in flight}
 local budget, leases, images = KEYS[1], KEYS[2], tonumber(ARGV[1])
 local most, period_us, most_in_flight = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -10,7 +11,9 @@ local now = redis.call('TIME')
 local now_us = now[1] * 1000000 + now[2]
 
 local function in_flight()
-  redis.call('ZREMRANGEBYSCORE', leases, '-inf', math.floor(now_us / 1000))
+  local now_ms = math.floor(now_us / 1000)
+  redis.call('ZREMRANGEBYSCORE', leases, '-inf', now_ms)
+  redis.call('ZREMRANGEBYSCORE', leases, '(' .. now_ms + math.max(ARGV[6], ARGV[7]), '+inf')
   local sum = 0
   for _, lease in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
     sum = sum + tonumber(string.match(lease, '^%d+'))
@@ -22,6 +25,10 @@ local full_us, image_us, wait_us, flying = now_us, 0, 0, 0
 if most > 0 then
   image_us = period_us / most
   full_us = math.max(now_us, tonumber(redis.call('GET', budget) or 0))
+  if full_us > now_us + period_us then -- stored, or it would be bounded anew at each request
+    full_us = now_us + period_us
+    redis.call('SET', budget, string.format('%.0f', full_us), 'PX', math.ceil(period_us / 1000))
+  end
   wait_us = math.max(0, full_us + images * image_us - period_us - now_us)
 end
 if most_in_flight > 0 then flying = in_flight() end

@@ -50,8 +50,8 @@ async def test_fifty_thousand_odd_requests_leave_the_server_as_it_was(
     redis_url: str, worker: FakeWorker, tmp_path: Path
 ) -> None:
     """Within a minute, by another seed each day: no 5xx, no unforeseen error, no memory kept."""
-    seed = int(os.environ.get("SAGAN_TEST_SEED", time.time() // 86400))
-    print(f"SAGAN_TEST_SEED={seed}")  # noqa: T201
+    seed = int(os.environ.get("MALFORMED_SEED", time.time() // 86400))
+    print(f"MALFORMED_SEED={seed}")  # noqa: T201
     patient = {"SAGAN_HEARTBEAT_S": "1.5"}  # this process is too busy to beat in time
     with (
         (tmp_path / "log").open("wb") as log,

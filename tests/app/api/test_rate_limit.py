@@ -19,6 +19,7 @@ from app.api.main import create_app
 from app.errors import InvalidValueError, QueueFullError, RateLimitedError
 from app.local.private_redis import PrivateRedis
 from app.queue.connection import connect
+from app.queue.keys import budget_key, in_flight_key
 from app.queue.rate_limit import ClientLimits
 from app.settings import Rate, Settings
 from tests.app.api.fake_worker import FakeWorker
@@ -95,6 +96,25 @@ async def test_images_in_flight_are_bounded_and_end_with_their_request(client: R
     async with limits.spent("key:alice", 3, 1000):
         [leases] = await client.keys("*in-flight*")
         assert 5000 < await client.pttl(leases) <= 6000
+
+
+async def test_a_clock_set_back_locks_no_client_out(client: Redis) -> None:
+    """The budget is full an hour from now, and leases end then: neither can be."""
+    limits = ClientLimits(client, Rate(8, 60), 4, max_timeout_ms=10_000)
+    seconds, _ = await client.time()
+    await client.set(budget_key("me"), (seconds + 3600) * 1_000_000)
+    await client.zadd(in_flight_key("me"), {"4:lost": (seconds + 3600) * 1000})
+    with pytest.raises(RateLimitedError) as error:
+        async with limits.spent("me", 1, 1000):
+            pass
+    assert 1 <= (error.value.retry_after_s or 0) <= 60
+    assert "r=0;" in error.value.headers["RateLimit"]
+    full_us = int(await client.get(budget_key("me")) or 0)
+    assert full_us <= (seconds + 70) * 1_000_000  # it refills from here on
+    await client.delete(budget_key("me"))
+    async with limits.spent("me", 4, 1000):
+        pass
+    await limits.close()
 
 
 async def test_an_answer_does_not_wait_for_a_redis_that_hangs() -> None:

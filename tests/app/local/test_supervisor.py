@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,11 @@ from app.local.lifeline import tied
 from app.local.supervisor import (
     Child,
     ConfigurationRefusedError,
+    _child,
+    _say,
     claim_port,
+    open_standard_streams,
+    safe_path,
     share_cores,
     share_gpus,
     visible_gpus,
@@ -55,6 +60,19 @@ def test_workers_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -
     assert share_cores(16) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert share_cores(3) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("", ""), (":/lib", "/lib"), (".:/lib", "/lib"), ("HERE:/lib", "/lib"), ("/a:/b", "/a:/b")],
+)
+def test_children_import_nothing_from_the_working_directory(
+    path: str, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However PYTHONPATH leads there; its other parts stay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", path.replace("HERE", str(tmp_path)))
+    assert safe_path() == {"PYTHONSAFEPATH": "1", "PYTHONPATH": kept}
 
 
 def test_workers_differ_in_slot_and_metrics_port() -> None:
@@ -158,3 +176,86 @@ def test_a_process_whose_parent_is_gone_already_does_not_start() -> None:
     """The race between fork and tie is closed."""
     done = subprocess.run([*tied(parent_pid=1), sys.executable, "-c", "print('ran')"])
     assert done.returncode == 143
+
+
+def test_a_tied_process_hears_only_the_signal_of_its_parent() -> None:
+    """SIGTERM, SIGINT and SIGHUP go to whole groups of processes, the parent's signal to it."""
+    code = "import time; print('up', flush=True); time.sleep(60)"
+    command = [*tied(os.getpid(), signal.SIGUSR1), sys.executable, "-c", code]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "up\n"
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        child.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.3)
+    child.send_signal(signal.SIGUSR1)
+    assert child.wait(5) == -signal.SIGUSR1
+    child.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("import nothing_of_this_name", "exit status 2"),
+        ("raise RuntimeError('no driver')", "exit status 2"),
+        ("import os; os._exit(7)", "exit status 7"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("raise SystemExit(1)", "exit status 1"),
+    ],
+)
+async def test_a_child_that_dies_while_it_is_imported_is_not_started_again(
+    tmp_path: Path, content: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A restart would not help; its own line says why."""
+    (tmp_path / "broken.py").write_text(content)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with pytest.raises(ConfigurationRefusedError, match=f"API ended with {told} while it was imp"):
+        await _child("API", "broken", environment).keep_alive()
+    if "nothing_of" in content:
+        line = "sagan: broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_"
+        assert capfd.readouterr().err.startswith(line)
+
+
+async def test_a_child_that_dies_after_its_import_starts_again(tmp_path: Path) -> None:
+    """As ever."""
+    starts = tmp_path / "starts"
+    (tmp_path / "dying.py").write_text(
+        f"def main():\n    open({str(starts)!r}, 'a').write('x')\n    return 1\n"
+    )
+    child = _child("API", "dying", {"PYTHONPATH": str(tmp_path)})
+    task = asyncio.create_task(child.keep_alive())
+    async with asyncio.timeout(20):
+        while not starts.exists() or len(starts.read_text()) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    task.cancel()
+    await child.stop(wait_s=5)
+
+
+def test_closed_standard_streams_are_opened_to_nothing() -> None:
+    """Else the next file or socket gets their number."""
+    code = (
+        "import os; from app.local.supervisor import open_standard_streams\n"
+        "os.close(0); os.close(1); open_standard_streams()\n"
+        "assert all(os.readlink(f'/proc/self/fd/{n}') == '/dev/null' for n in (0, 1))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    open_standard_streams()  # those that are open stay
+
+
+@pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
+def test_a_stdout_that_takes_nothing_does_not_end_the_service(
+    target: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The greeting is a courtesy."""
+    if target == "closed pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        _say("ready")
+    monkeypatch.setattr(sys, "stdout", None)
+    _say("ready")
+    assert caplog.text.count("cannot write to stdout") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import cast
@@ -154,9 +155,9 @@ async def test_a_heartbeat_keeps_what_a_worker_holds_and_takes_nothing_back(
     await admit(queue, replies, 2)
     kept, lost = await worker.claim(2, wait_s=0)
     other = await new_worker(client, blocking, "two")
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(0.6)
     await worker.refresh([kept])
-    assert [c.entry_id for c in await other.reclaim(idle_s=0.02, max_images=4)] == [lost.entry_id]
+    assert [c.entry_id for c in await other.reclaim(idle_s=0.5, max_images=4)] == [lost.entry_id]
     await worker.refresh([kept, lost])
     assert [c.entry_id for c in (await worker.launch([kept, lost])).ready] == [kept.entry_id]
 
@@ -276,3 +277,35 @@ async def test_consumers_that_died_with_nothing_pending_are_forgotten(
     assert await worker.forget_dead(idle_s=0.02) == 1
     assert [c["name"] for c in await client.xinfo_consumers(STREAM, GROUP)] == [b"one"]
     assert await worker.finish([(claimed, reply_to(claimed))]) == [True]
+
+
+async def test_a_dead_workers_jobs_are_reclaimed_though_the_clock_was_set_back(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims, client: Redis, blocking: Redis
+) -> None:
+    """They were delivered an hour ahead of Redis's clock, and would count as fresh for an hour."""
+    [job] = await admit(queue, replies)
+    [claimed] = await worker.claim(1, wait_s=0)
+    seconds, _ = await client.time()
+    ahead_ms = (seconds + 3600) * 1000
+    await client.xclaim(STREAM, GROUP, "one", 0, [claimed.entry_id], time=ahead_ms, justid=True)
+    other = await new_worker(client, blocking, "two")
+    assert await other.reclaim(idle_s=0.05, max_images=4) == []  # from here it counts
+    await asyncio.sleep(0.1)
+    [taken] = await other.reclaim(idle_s=0.05, max_images=4)
+    assert taken.job == job
+
+
+async def test_a_deadline_is_no_further_away_than_at_the_admission(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims
+) -> None:
+    """Though the clock was set back an hour after it."""
+    await admit(queue, replies)
+    [claimed] = await worker.claim(1, wait_s=0)
+    hour_ms = 3_600_000
+    ahead = replace(
+        claimed,
+        deadline_ms=claimed.deadline_ms + hour_ms,
+        admitted_us=claimed.admitted_us + hour_ms * 1000,
+    )
+    launch = await worker.launch([ahead])
+    assert launch.ready[0].give_up_s - time.monotonic() < 600

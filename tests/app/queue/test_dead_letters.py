@@ -9,17 +9,18 @@ from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
-from app.cli import dead_letters
-from app.errors import JobFailedError
+from app.cli import _job_client, dead_letters
+from app.errors import JobFailedError, QueueFullError
 from app.queue.admission import MAX_DEAD_LETTERS, JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
 from app.queue.dead_letters import DeadLetters
 from app.queue.keys import DEAD_LETTERS, stream_key
-from app.queue.messages import Job, Reply
-from app.queue.registry import ModelCards
+from app.queue.messages import Job, Reply, WorkerStatus
+from app.queue.registry import Heartbeats, ModelCards
 from app.telemetry import ApiMetrics
+from tests.fake_renderer import FakeRenderer
 
 FINGERPRINT = "ab" * 32
 FAILURE = JobFailedError.slug
@@ -151,3 +152,17 @@ def test_without_a_redis_the_command_says_what_to_set(monkeypatch: pytest.Monkey
     assert (result.exit_code, result.output.count("\n")) == (2, 1)
     assert "SAGAN_REDIS_URL is not set" in result.output
     assert DEAD_LETTERS == "{sagan}:dead-letters"
+
+
+async def test_the_command_knows_the_live_workers_of_a_full_queue(
+    client: Redis, redis_url: str
+) -> None:
+    """So it says that the queue is full, not that no worker is ready."""
+    card = FakeRenderer().card
+    status = WorkerStatus((card.fingerprint,), "cpu", 1)
+    await Heartbeats(client, "one", renderer_ttl_s=30).beat(status, [card])
+    async with _job_client(client, redis_url) as jobs:
+        jobs.queue.max_images = 1
+        await jobs.queue.admit([Job(card.fingerprint, 0, 1)], timeout_ms=1000, reply_to="nobody")
+        with pytest.raises(QueueFullError):
+            await jobs.submit(Job(card.fingerprint, 0, 2), 1000)

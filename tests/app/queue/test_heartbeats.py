@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from app.queue.keys import renderer_key
 from app.queue.messages import WorkerStatus
-from app.queue.registry import Heartbeats, ModelCards, RendererMismatchError
+from app.queue.registry import Heartbeats, ModelCards, NameTakenError, RendererMismatchError
 from tests.fake_renderer import FakeRenderer
 
 CARD = FakeRenderer().card
@@ -47,3 +47,14 @@ async def test_a_live_worker_shows_in_a_redis_at_its_memory_limit(
             assert cards.workers_ready(OTHER.fingerprint) == 1
     finally:
         await client.config_set("maxmemory", 0)
+
+
+async def test_a_second_name_of_a_checkpoint_is_refused_while_the_first_is_served(
+    client: Redis,
+) -> None:
+    """Two workers, canary and stable: one name would be lost. Later it may be renamed."""
+    await Heartbeats(client, "stable", renderer_ttl_s=30).beat(STATUS, [CARD])
+    renamed = replace(CARD, name="canary")
+    with pytest.raises(NameTakenError, match=r"as '.*' by another worker and as 'canary'"):
+        await Heartbeats(client, "other", renderer_ttl_s=30).beat(STATUS, [renamed])
+    await Heartbeats(client, "stable", renderer_ttl_s=30).beat(STATUS, [renamed])

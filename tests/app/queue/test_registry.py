@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
@@ -13,9 +14,9 @@ from redis.asyncio import Redis
 from app.errors import NotFoundError, NotReadyError, RetiredCheckpointError
 from app.local.private_redis import PrivateRedis
 from app.queue.connection import connect
-from app.queue.keys import CARDS, CARDS_SEEN, GROUP, WORKERS, stream_key
+from app.queue.keys import CARDS, CARDS_SEEN, GROUP, WORKERS, renderer_key, stream_key
 from app.queue.messages import ModelCard, WorkerStatus
-from app.queue.registry import FORGET_MODEL_S, Heartbeats, ModelCards
+from app.queue.registry import FORGET_MODEL_S, Heartbeats, ModelCards, RendererMismatchError
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 CARD = FakeRenderer().card
@@ -63,18 +64,64 @@ async def test_a_dead_workers_model_stays_known_though_nothing_is_ready(client: 
     assert cards.named("fake") == CARD
 
 
-async def test_a_model_retires_when_others_are_served_without_it(client: Redis) -> None:
+async def test_a_checkpoint_retires_when_another_has_its_name(client: Redis) -> None:
     """410 for its images; 404 for what never was."""
+    newer = replace(CARD, fingerprint="0c" * 32)
     await beat(client, "one", CARD)
     await client.hincrby(CARDS_SEEN, FINGERPRINT, -400_000)
-    await beat(client, "two", OTHER)
+    await beat(client, "two", newer)
     cards = ModelCards(client, retire_after_s=300)
     await cards.refresh()
-    assert cards.current() == (OTHER,)
+    assert cards.current() == (newer,)
     with pytest.raises(RetiredCheckpointError):
         cards.of_fingerprint(FINGERPRINT[:12])
     with pytest.raises(NotFoundError):
         cards.of_fingerprint("f" * 12)
+
+
+async def test_one_model_of_several_without_a_worker_is_missing_and_not_retired(
+    client: Redis,
+) -> None:
+    """Its images are no 410, its name no 422, and nobody gets another model in its place."""
+    await beat(client, "one", OTHER)  # the first by name
+    await client.hincrby(CARDS_SEEN, OTHER.fingerprint, -3 * 3600_000)
+    await client.hdel(WORKERS, "one")
+    await beat(client, "two", CARD)
+    cards = ModelCards(client, retire_after_s=300)
+    await cards.refresh()
+    assert cards.current() == (OTHER, CARD)
+    assert cards.of_fingerprint(OTHER.fingerprint[:12]) == cards.named(OTHER.name) == OTHER
+    assert cards.named() == OTHER
+    assert [cards.workers_ready(one.fingerprint) for one in cards.current()] == [0, 1]
+
+
+async def test_redis_clock_set_back_shows_no_dead_worker_and_hides_no_model(client: Redis) -> None:
+    """Times of the future are not believed, and bounded by the next heartbeat."""
+    await beat(client, "dead", OTHER)
+    hour_ms = 3_600_000
+    [stamp] = cast(list[bytes], await client.hvals(WORKERS))
+    seen_ms, _, status = stamp.decode().partition(" ")
+    await client.hset(WORKERS, "dead", f"{int(seen_ms) + hour_ms} {status}")
+    await client.hincrby(CARDS_SEEN, OTHER.fingerprint, hour_ms)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert not cards.ready
+    await beat(client, "one", CARD)
+    await cards.refresh()
+    assert (cards.workers_ready(), cards.current()) == (1, (OTHER, CARD))
+    assert await client.hkeys(WORKERS) == [b"one"]
+    seconds, _ = await client.time()
+    assert int(await client.hget(CARDS_SEEN, OTHER.fingerprint) or 0) <= (seconds + 1) * 1000
+
+
+async def test_redis_clock_set_back_does_not_bind_a_model_to_a_renderer(client: Redis) -> None:
+    """The recorded one goes renderer_ttl_s after the next worker asked, and not an hour later."""
+    await beat(client, "one", CARD)
+    key = renderer_key(FINGERPRINT)
+    await client.pexpire(key, 3_600_000)
+    with pytest.raises(RendererMismatchError):
+        await beat(client, "two", replace(CARD, renderer="another"))
+    assert await client.pttl(key) <= 30_000
 
 
 async def test_a_worker_that_withdraws_is_gone_at_once(client: Redis) -> None:
@@ -101,16 +148,16 @@ async def test_a_retrained_checkpoint_takes_its_name_over_at_once(client: Redis)
     assert cards.current() == (retrained, CARD, third)
 
 
-async def test_the_default_is_a_model_that_lives(client: Redis) -> None:
-    """The first by name, of those; with no worker at all, the first by name."""
+async def test_the_default_is_the_first_by_name_of_late(client: Redis) -> None:
+    """It stays while its workers are gone; a day later one that lives takes its place."""
     await beat(client, "one", OTHER)
     await beat(client, "one", CARD)
     cards = ModelCards(client)
     await cards.refresh()
-    assert (cards.named(), cards.named("aaa")) == (CARD, OTHER)
-    await Heartbeats(client, "one", renderer_ttl_s=30).withdraw()
+    assert (cards.named(), cards.named("aaa")) == (OTHER, OTHER)
+    await client.hincrby(CARDS_SEEN, OTHER.fingerprint, -25 * 3600_000)
     await cards.refresh()
-    assert cards.named() == OTHER
+    assert (cards.named(), cards.named("aaa")) == (CARD, OTHER)
 
 
 async def test_a_card_that_stays_the_same_is_read_once(client: Redis) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.queue.client import JobClient
+from app.queue.messages import ModelClass
 from app.settings import ModelSource, Settings
 from app.worker.loop import WorkerLoop
 from app.worker.reloading import MAX_RETIRING, Reloading
@@ -164,3 +165,19 @@ async def test_no_more_than_three_models_of_the_past_are_held(
     assert len(worker.retiring) == MAX_RETIRING
     assert len(worker.renderers) == MAX_RETIRING + 1
     await worker.claims.blocking.aclose()
+
+
+async def test_mended_class_names_of_equal_weights_are_picked_up(
+    build: Build, folder: Path
+) -> None:
+    """The fingerprint stays, and so do the jobs; the card is another."""
+    mended = FakeRenderer()
+    mended.card = replace(mended.card, classes=(ModelClass("cat"), ModelClass("hound")))
+    settings = Settings(model=str(folder), heartbeat_s=0.1, claim_idle_s=0.4)
+    worker = build(FakeRenderer())
+    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: mended)
+    async with running(worker):
+        touch(folder, 1)
+        await reloading.look()
+        assert worker.renderers == {FINGERPRINT: mended}
+        assert worker.retiring == set()

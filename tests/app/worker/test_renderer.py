@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.queue.messages import Job, Output
-from app.worker.renderer import Pixels, SamplerRenderer, Weights
+from app.worker.renderer import Pixels, SamplerRenderer, Weights, refuse_doubles
 from model import Sampler
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -138,3 +138,13 @@ def test_attention_as_a_picture_has_the_size_that_was_asked(renderer: SamplerRen
     picture = Image.open(io.BytesIO(body(renderer, attention(size_px=64, view="heatmap"))))
     assert picture.height == 64
     assert picture.width >= 128
+
+
+def test_every_configured_name_is_served_or_refused() -> None:
+    """Neither one checkpoint under two names, nor two under one."""
+    card = FakeRenderer().card
+    refuse_doubles(card, [replace(card, name="b", fingerprint="b" * 64)])
+    with pytest.raises(ValueError, match="are the same checkpoint"):
+        refuse_doubles(card, [replace(card, name="b")])
+    with pytest.raises(ValueError, match="two models are called"):
+        refuse_doubles(card, [replace(card, fingerprint="b" * 64)])

@@ -3,4 +3,4 @@
 import os
 
 # A folder for each implementation: its checkpoint, and `expected.npz` with z, y, image_rgb, logit.
-collect_ignore = [] if os.environ.get("SAGAN_PEER_CHECKPOINTS") else ["test_peer_checkpoints.py"]
+collect_ignore = [] if os.environ.get("PEER_CHECKPOINTS") else ["test_peer_checkpoints.py"]

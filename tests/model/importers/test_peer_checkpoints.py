@@ -1,6 +1,6 @@
 """Checkpoints of the other projects' own code against what that code computed, where at hand.
 
-Set SAGAN_PEER_CHECKPOINTS to a folder of folders, each with `.pth` files (the discriminator's named
+Set PEER_CHECKPOINTS to a folder of folders, each with `.pth` files (the discriminator's named
 D…, netD… or model=D…) and an `expected.npz` of z, y, image_rgb and logit.
 """
 
@@ -14,7 +14,7 @@ import torch
 from model.importers import import_files
 from model.sampling.folding import FoldedGenerator
 
-ROOT = Path(os.environ.get("SAGAN_PEER_CHECKPOINTS", ""))
+ROOT = Path(os.environ.get("PEER_CHECKPOINTS", ""))
 FOLDERS = [f.parent for f in sorted(ROOT.glob("*/expected.npz"))] if ROOT.name else []
 
 

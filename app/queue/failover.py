@@ -1,0 +1,157 @@
+"""Connections that leave a server which is no longer the primary, and find the new one.
+
+After a failover the demoted server keeps its clients and refuses their writes. A client would keep
+the connection, since the server replies, and fail until somebody restarts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+    parse_url,
+)
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import MasterDownError, MovedError, ReadOnlyError, ResponseError
+
+from app.redis_url import Address, SentinelUrl, parse_sentinel_url
+
+SENTINEL_TIMEOUT_S = 0.5  # of each Sentinel that is asked
+# Redis 6.2 wraps what a script was refused in another error; the last is of a blocked read.
+REFUSALS = ("READONLY ", "MASTERDOWN ", "MOVED ", "instance state changed")
+
+
+@dataclass
+class Epoch:
+    """Counts the failovers that the connections of this process to one URL have noticed."""
+
+    number: int = 0
+
+
+_epochs: dict[str, Epoch] = {}
+
+
+class FollowingConnection(AbstractConnection):
+    """Closes when the server refuses what only the primary may do, and so do its siblings.
+
+    All connections with the same Epoch connect again before their next command: one that only
+    reads would not notice, and read what the former primary still has.
+    """
+
+    def __init__(self, *, epoch: Epoch, **options: Any) -> None:
+        super().__init__(**options)
+        self.epoch = epoch
+        self._connected_in = epoch.number
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """Sends a command, on a new connection if a failover was noticed."""
+        if self._connected_in != self.epoch.number:
+            await self.disconnect(nowait=True)
+            self._connected_in = self.epoch.number
+        await super().send_packed_command(*args, **options)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """The reply; raises redis's ConnectionError when the server is not the primary."""
+        try:
+            return await super().read_response(*args, **options)
+        except ResponseError as error:
+            if not is_not_primary(error):
+                raise
+            if self._connected_in == self.epoch.number:
+                self.epoch.number += 1
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"the server is not the primary: {error}") from error
+
+
+class FollowingTcp(FollowingConnection, Connection):
+    """Over TCP."""
+
+
+class FollowingTls(FollowingConnection, SSLConnection):
+    """Over TLS."""
+
+
+class FollowingUnix(FollowingConnection, UnixDomainSocketConnection):
+    """Over a unix socket."""
+
+
+@dataclass
+class Sentinels:
+    """Where the Sentinels of a URL are, the one that answered last first."""
+
+    url: SentinelUrl
+    known: list[Address] = field(default_factory=list)
+
+    async def primary(self) -> Address:
+        """Where they say that the primary is; raises redis's ConnectionError."""
+        self.known = self.known or list(self.url.sentinels)
+        options: dict[str, Any] = {
+            "username": self.url.sentinel_username,
+            "password": self.url.sentinel_password,
+            "ssl": self.url.tls,
+            "socket_timeout": SENTINEL_TIMEOUT_S,
+            "socket_connect_timeout": SENTINEL_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),  # the next one is asked instead
+        }
+        asked = Sentinel(self.known, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        in_order = dict(zip(map(id, asked.sentinels), self.known, strict=True))
+        try:
+            found = Address(*await asked.discover_master(self.url.service))
+            self.known = [in_order[id(one)] for one in asked.sentinels]
+            return found
+        finally:
+            await asyncio.gather(*(one.aclose() for one in asked.sentinels))
+
+
+class SentinelTcp(FollowingTcp):
+    """Asks the Sentinels where the primary is each time it connects."""
+
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        super().__init__(**options)
+        self.sentinels = sentinels
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.sentinels.primary()
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
+class SentinelTls(FollowingTls):
+    """The same over TLS."""
+
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        super().__init__(**options)
+        self.sentinels = sentinels
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.sentinels.primary()
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
+def connection_options(url: str) -> dict[str, Any]:
+    """The options of a pool that the URL stands for, with the class of its connections."""
+    epoch = _epochs.setdefault(url, Epoch())
+    if (parsed := parse_sentinel_url(url)) is not None:
+        signed = {"db": parsed.db, "username": parsed.username, "password": parsed.password}
+        kind = SentinelTls if parsed.tls else SentinelTcp
+        return {"connection_class": kind, "epoch": epoch, "sentinels": Sentinels(parsed), **signed}
+    kinds: dict[str, type[Any]] = {"unix": FollowingUnix, "rediss": FollowingTls}
+    following = kinds.get(url.partition(":")[0].lower(), FollowingTcp)
+    return {**parse_url(url), "connection_class": following, "epoch": epoch}
+
+
+def is_not_primary(error: ResponseError) -> bool:
+    """Whether the server refused a command because it is not, or not now, the primary."""
+    if isinstance(error, ReadOnlyError | MasterDownError | MovedError):
+        return True
+    return any(words in str(error) for words in REFUSALS)
