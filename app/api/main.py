@@ -160,7 +160,7 @@ class DrainingServer(uvicorn.Server):
     def stopped_by_signals(self) -> Iterator[None]:
         """Makes signals drain the server also before and after it runs.
 
-        Uvicorn raises the signals that it received again at its end, which would kill this process.
+        At its end uvicorn raises all received signals once more, which would kill this process.
         """
         former = {number: signal.signal(number, self.handle_exit) for number in stop_signals()}
         try:

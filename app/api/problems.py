@@ -98,7 +98,7 @@ def _problem(error: AppError) -> dict[str, Extra]:
 
 
 def crash_response() -> Response:
-    """The response to an unexpected exception; it reveals nothing about it."""
+    """The response to an unexpected exception; its body reveals nothing about the exception."""
     return problem_response(AppError("the server's log has the reason, under the request id"))
 
 

@@ -212,10 +212,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class GatheringTransport:
-    """Sends all writes of one turn of the event loop together, and watches that the client reads.
+    """Sends all writes of one event-loop turn together; disconnects clients that do not read.
 
     Uvicorn writes the head and the body of a response separately: two system calls and two
-    segments. It would also keep what a client never reads, and the connection, for ever.
+    segments. For a client that never reads, it would also keep the data and the
+    connection for ever.
     """
 
     def __init__(

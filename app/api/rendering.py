@@ -169,7 +169,7 @@ async def _render_through_queue(
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
-    """`H,W,h,w` of all maps; (h, w) is on the card, the rest follows from the size."""
+    """`H,W,h,w` of all maps: (h, w) is on the card, and the size of `body` gives (H, W)."""
     height, width = card.attention_grids[job.layer]
     num_queries = len(body) // (MAXIMUM_BYTES + height * width)
     scale = math.isqrt(num_queries // (height * width))
@@ -213,7 +213,7 @@ def image_headers(
 
 
 def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
-    """The stages in milliseconds, and `more_s`; all are zero for a cached image."""
+    """The header Server-Timing: stages and `more_s` in milliseconds, 0 for a cached image."""
     stages = timings.stages | more_s
     entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
     return ", ".join([*entries, "cache;desc=hit"] if cached else entries)

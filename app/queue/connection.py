@@ -1,4 +1,4 @@
-"""Connections to Redis: every wait has a timeout, no retry is hidden, all faults are one error."""
+"""Connections to Redis: waits have timeouts, no retry is hidden, all faults raise one error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def connect(url: str, name: str, *, timeout_s: float) -> Redis:
 
 
 def connect_blocking(url: str, name: str, *, timeout_s: float) -> Redis:
-    """A client for reads that block up to MAX_BLOCK_S; its timeout is longer by that."""
+    """A client for reads that block up to MAX_BLOCK_S; its timeout is longer by MAX_BLOCK_S."""
     return _client(url, f"{name}-blocking", timeout_s + MAX_BLOCK_S, pool_timeout_s=timeout_s)
 
 
@@ -127,7 +127,7 @@ class Script:
 
 
 async def check_version(client: Redis) -> None:
-    """Raises QueueTooOldError below MIN_VERSION; raises QueueUnavailableError."""
+    """Raises QueueTooOldError if Redis is older than MIN_VERSION, and QueueUnavailableError."""
     with redis_errors_translated():
         try:
             version = str((await client.info("server")).get("redis_version", ""))

@@ -112,7 +112,7 @@ class JobClaims:
         A launch counts once per worker, so the count tells how many workers did not survive the
         job: a repeated launch by the same worker is not counted, nor is a repeated call after a
         lost reply (`launch_lost`). Jobs that another worker has claimed meanwhile are in none of
-        the lists.
+        the lists of the Launch.
         """
         keys: list[Part] = [LAUNCHES]
         args: list[Part] = [GROUP, self.worker_id]
@@ -143,9 +143,9 @@ class JobClaims:
     async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
         """Sends replies in one round trip; each job's reply is written in one step or not at all.
 
-        Returns for each job: 1 when the reply was sent, 0 when another worker had answered the job,
-        and when it was cancelled the time of that (µs by Redis's clock). A failed job leaves a dead
-        letter.
+        Returns a number for each job: 1 if the reply was sent, 0 if another worker had answered the
+        job, and the time of the cancellation (µs by Redis's clock) if the job was cancelled. A
+        failed job leaves a dead letter.
         """
         return await self._answer([(c.stream, c.entry_id, c.reply_to, r) for c, r in answers])
 
@@ -234,7 +234,7 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
 
 
 class StreamReads:
-    """Reads entries that a worker may claim: new ones, its own pending ones, dead workers'.
+    """Reads the entries that a worker may claim: new, its own pending, and dead workers' entries.
 
     `client` is for commands that do not block, `blocking` for the read that waits. Every method
     raises QueueUnavailableError, and creates streams and groups that do not exist.
@@ -265,9 +265,10 @@ class StreamReads:
     async def new(self, max_images: int, *, wait_s: float) -> Found:
         """At most `max_images` new entries; waits up to `wait_s` for the first.
 
-        While entries may wait, one script divides the claim by `shares`. The read that waits runs
-        only after a read that found all streams empty. Its COUNT applies to each stream, so it
-        returns more than `max_images` if several streams receive many jobs between the two reads.
+        While entries may be waiting, a script claims them in the shares that `shares` plans. Only
+        when it has found all streams empty, a blocking read follows. The COUNT of that read applies
+        to each stream, so it returns more than `max_images` if several streams receive many jobs
+        between the two reads.
         """
         if self._more or wait_s <= 0:
             found = await self._claim_at_once(max_images)

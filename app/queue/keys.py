@@ -9,15 +9,18 @@ seen:JOB_ID                string: the entry of the job, or `cancelled US`; whil
 launches                   hash: job id -> forward passes without a reply; expires after 1 hour
 replies:REPLICA            stream: replies to one API replica, with the fields head (JSON) and body
                            or body_key; expires SAGAN_REPLY_TTL_S after the replica's end
-replica:REPLICA            string: exists while Redis has what the replica admitted; as the replies
-body:JOB_ID                string: a body too large for the stream; expires as the replies
+replica:REPLICA            string: exists while Redis has what the replica admitted; expires when
+                           replies:REPLICA expires
+body:JOB_ID                string: a body too large for the stream; expires SAGAN_REPLY_TTL_S after
+                           it was written
 dead-letters               stream: the newest jobs that workers gave up (about 1,000), with the
                            fields job_id, why, launches, job
 workers                    hash: worker id -> `MS STATUS`, its last heartbeat and status (JSON);
-                           a field goes 1 minute after it
+                           a field is deleted 1 minute after its heartbeat
 cards                      hash: fingerprint -> model card (JSON); a field, and the model's empty
-                           job streams, go 7 days after the model's last heartbeat
-cards-seen                 hash: fingerprint -> MS of the model's last heartbeat; as its card
+                           job streams, are deleted 7 days after the model's last heartbeat
+cards-seen                 hash: fingerprint -> MS of the model's last heartbeat; a field is deleted
+                           together with the model's card
 renderer:FINGERPRINT       string: the renderer that all workers of the model have; expires
                            SAGAN_RENDERER_TTL_S after the model's last heartbeat
 budget:CLIENT              string: US at which the client's budget is full; expires then

@@ -83,7 +83,7 @@ class ClientLimits:
             await self._end_soon(spending, num_unused)
 
     async def close(self) -> None:
-        """Waits for leases that are being ended; the timeouts of Redis bound it."""
+        """Waits until all leases that are ending have ended; Redis's timeouts bound the wait."""
         await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _admitted(self, spending: Spending, timeout_ms: int) -> Mapping[str, str]:

@@ -202,8 +202,8 @@ class ModelCards:
     def current(self) -> tuple[ModelCard, ...]:
         """The cards of the served models; a dead worker's models stay for a while.
 
-        They are sorted by name; within a name, models with a live worker come first, then the last
-        seen.
+        They are sorted by name. Of the models with the same name, those with a live worker come
+        first, and then those that were seen last.
         """
         return self._snapshot.current
 

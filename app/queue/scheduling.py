@@ -33,7 +33,7 @@ class Claimed:
 
     @property
     def place(self) -> tuple[str, str]:
-        """Identifies the entry: entry ids of different streams may be equal."""
+        """The stream and the id of the entry; ids of different streams may be equal."""
         return self.stream, self.entry_id
 
 
@@ -62,7 +62,7 @@ def _shares(claimed: Claimed) -> bool:
 
 
 def in_order(jobs: Iterable[Claimed]) -> list[Claimed]:
-    """Jobs in the order of their claims; interactive ones pass bulk ones by HEAD_START_S."""
+    """Jobs in the order of their claims, as if bulk jobs were claimed HEAD_START_S later."""
     return sorted(jobs, key=_turn_s)
 
 

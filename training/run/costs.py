@@ -61,9 +61,9 @@ def count_costs(config: TrainConfig) -> Costs:
     """Counts the costs of a run without any of its arithmetic.
 
     The networks run on tensors that have shapes but no content. The activations are the distinct
-    tensors that autograd keeps for the backward pass in that half of a step which keeps more. They
-    are extrapolated from batches of 2 and 4. Where a batch is split into parts, they are those of
-    one part. Temporary memory of kernels is not counted.
+    tensors that autograd keeps for the backward pass in that half of a step which keeps more. The
+    activations are extrapolated from batches of 2 and 4. If a batch is split into parts, only the
+    activations of one part are counted. Temporary memory of kernels is not counted.
     """
     with FakeTensorMode():  # unlike the meta device it supports autocast
         state = _shapes(config)

@@ -56,7 +56,7 @@ def train(
     At each snapshot `score` measures the calibrated average of the generator; the snapshot with the
     lowest value of the first metric is the best one. `command` is recorded in the checkpoint, and
     `metrics` are kept up to date. Raises RunError where `folder` belongs to another run or is in
-    use, and where the run has a problem that `config.on_trouble` does not let it continue from.
+    use, and where a problem ends the run (see `config.on_trouble`).
     """
     require_divisible_batch(config, processes)
     state = TrainState.start(config, device)
@@ -272,7 +272,7 @@ def _copy_state_from_rank0(state: TrainState, processes: Processes) -> None:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the `with` block SIGINT and SIGTERM end nothing: the yielded function becomes true."""
+    """In the `with` block SIGINT and SIGTERM only make the yielded function return True."""
     stopped = False
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

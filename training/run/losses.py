@@ -1,10 +1,10 @@
 """The losses of both networks, and the gradient penalties R1 and R2.
 
 A discriminator gives (B,) logits, or, with an auxiliary classifier, (B, 1 + num_classes): see
-`Discriminator.forward`. The classifier adds the cross-entropy of the right class to both losses, on
-real and fake for the discriminator and on fake for the generator, each with the weight 1 of Odena
-et al. 2017 (section 3). Their adversarial term is a log-likelihood; here it is any loss of
-`LOSSES`.
+`Discriminator.forward`. The classifier adds the cross-entropy of the right class to both losses:
+to the discriminator's on real images and fakes, to the generator's on fakes. The weight is 1, as
+in Odena et al. 2017 (section 3). Odena et al. use a log-likelihood as the adversarial term; here
+the term is any loss of `LOSSES`.
 
 R1 is γ/2·E‖∇ₓD(x, y)‖² at real images (Mescheder et al. 2018, equation 9), R2 the same at fakes.
 They are computed only every `interval` steps, and are then `interval` times as strong, so that γ

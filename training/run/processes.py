@@ -71,7 +71,7 @@ class Processes:
         return flag if self.count == 1 else bool(self.mean(torch.tensor(float(flag))) > 0)
 
     def from_rank0(self, content: bytes) -> bytes:
-        """Sends the `content` of rank 0 to every process, which all return it."""
+        """Sends the `content` of rank 0 to every process; the call returns it in each of them."""
         if self.count == 1:
             return content
         size = torch.tensor([len(content)])
@@ -122,7 +122,7 @@ SINGLE_PROCESS = Processes()
 
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
-    """Connects this process to the others that `torchrun` has started; without it there are none.
+    """Connects this process to the others of `torchrun`; without `torchrun` it is the only one.
 
     Yields the processes and the device of this one. On a machine with several GPUs each process
     takes its own.
@@ -150,7 +150,7 @@ def join_processes(device: torch.device) -> Iterator[tuple[Processes, torch.devi
 
 
 def require_divisible_batch(config: TrainConfig, processes: Processes) -> None:
-    """Raises RunError unless a batch divides evenly into the processes and their parts of it."""
+    """Raises RunError unless the batch size is a multiple of processes times accumulation."""
     parts = processes.count * config.accumulation
     if config.batch_size % parts:
         raise RunError(

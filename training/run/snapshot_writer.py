@@ -32,7 +32,7 @@ SAMPLES, ATTENTION = "samples", "attention"
 
 @dataclass(frozen=True)
 class EvaluatedSnapshot:
-    """The calibrated average of the generator, the diversity of its samples by class, a sheet."""
+    """The calibrated average of the generator, its diversity by class, its sheet of samples."""
 
     generator: Generator
     diversity: Mapping[str, float]

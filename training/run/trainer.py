@@ -45,7 +45,8 @@ class Trainer:
         """Updates the discriminator (`discriminator_steps` times), the generator and the average.
 
         The generator's update uses the classes of the last discriminator update, and its real
-        images where the loss compares pairs. Returns what that last update measured.
+        images where the loss compares pairs. Returns the measurements of the
+        last discriminator update and of the generator's update.
         """
         config, state = self.config, self.state
         step = state.num_images // config.images_a_step

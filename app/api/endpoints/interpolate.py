@@ -63,7 +63,7 @@ async def interpolate(request: Request) -> Response:
 
 
 def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -> list[Job]:
-    """The jobs of the two images, as other requests make them, and of the frames between them.
+    """The jobs of the two images, the same as for POST /generate, and of the frames between.
 
     Raises UnknownClassError, InvalidValueError.
     """

@@ -129,7 +129,7 @@ def refuse_other_size(card: ModelCard, size: str | None) -> None:
 def described(
     jobs: Sequence[Job], rendered: Sequence[RenderedFile], base: str | None
 ) -> Iterator[dict[str, str]]:
-    """Each image as Base64 or, with the address of this server, as a URL."""
+    """Each image as Base64, or as a URL if `base`, the address of this server, is given."""
     for job, file in zip(jobs, rendered, strict=True):
         if base is None:
             yield {"b64_json": b64encode(file.file.body).decode()}
