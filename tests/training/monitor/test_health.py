@@ -249,8 +249,8 @@ def test_a_collapsed_generator_is_noticed_at_the_next_snapshot(
         snapshot_every_images=80, ema_decay=0.5,
     )  # fmt: skip
     assert train(settings, data, tmp_path, CPU)[1]
-    told = capsys.readouterr().out
-    assert told.count("the samples have collapsed") == 1
-    assert "; going on" in told
+    output = capsys.readouterr().out
+    assert output.count("the samples have collapsed") == 1
+    assert "; continuing, as --on-trouble go-on asks" in output
     records = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert min(r["diversity"] for r in records if "diversity" in r) < COLLAPSED
