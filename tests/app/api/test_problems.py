@@ -133,8 +133,8 @@ async def test_a_deadline_that_passes_is_a_timeout(
 async def test_a_retired_checkpoint_is_gone(
     settings: Settings, redis_url: str, worker: FakeWorker
 ) -> None:
-    """410 for the images of a model that no worker has shown for long."""
-    old = replace(CARD, name="old", fingerprint="f" * 64)
+    """410 for the images of a checkpoint whose name another one has had for long."""
+    old = replace(CARD, fingerprint="f" * 64)
     async with FakeWorker(redis_url, old, "old").running():
         pass
     app = create_app(settings.model_copy(update={"retire_after_s": 0.2}))
