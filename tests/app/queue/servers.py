@@ -100,12 +100,15 @@ class Servers:
             f"sentinel failover-timeout {SERVICE} 3000\n"
         )
         self._run("sentinel", str(configuration), "--sentinel")
-        self.until(self._sentinel_knows_the_replica)
+        self.until(self._sentinel_would_promote_the_replica)
 
-    def _sentinel_knows_the_replica(self) -> bool:
+    def _sentinel_would_promote_the_replica(self) -> bool:
+        """Whether Sentinel knows the replica and the replica has reported a working link."""
         with self.client("sentinel") as client:
-            state = client.info("sentinel")["master0"]
-            return bool(state["slaves"] == 1 and state["status"] == "ok")
+            if client.info("sentinel")["master0"]["status"] != "ok":
+                return False
+            replicas = client.sentinel_slaves(SERVICE)
+            return [replica["master-link-status"] for replica in replicas] == ["ok"]
 
     def until(self, condition: object) -> None:
         assert callable(condition)
