@@ -13,10 +13,9 @@ LEAVE = signal.SIGUSR1  # `sagan serve` sends it to its children, which hear no 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """The signals on which a process finishes its work and ends.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays ignored.
+    SIGHUP stays ignored where it is, as under nohup. The others end the process even where they
+    were ignored: background jobs of a script ignore SIGINT, and it must be able to stop them.
     """
-    return tuple(
-        number
-        for number in (*GROUP_SIGNALS, LEAVE)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    )
+    numbers = (*GROUP_SIGNALS, LEAVE)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(number for number in numbers if not (number == signal.SIGHUP and ignored))
