@@ -41,6 +41,7 @@ from app.telemetry import ApiMetrics, Tracing
 
 logger = logging.getLogger(__name__)
 READ_COUNT = 128  # replies read at once
+MAX_LARGE_BODIES = 8  # bodies of their own keys, of megabytes, fetched at once
 START = "0-0"
 MAX_QUEUES = 2  # most images of refused jobs that are counted, in multiples of the depth limit
 GRACE_S = 0.5  # how much later than the deadline a worker's reply may arrive
@@ -344,7 +345,9 @@ class ReplyStream:
             found = await self._calls(
                 "XREAD", "COUNT", READ_COUNT, "BLOCK", block_ms, "STREAMS", self.key, self._last_id
             )
-        return await self._replies(list(map(read_entry, found[0][1]))) if found else []
+        if not found:
+            return []
+        return await self._replies(_first_entries(list(map(read_entry, found[0][1]))))
 
     async def keep(self) -> bool:
         """Deletes what was read, extends the expiry; False if Redis has lost the replica's marker.
@@ -393,6 +396,16 @@ class ReplyStream:
             found = await self.client.mget(keys)
         self._read_bodies += keys
         return dict(zip(keys, cast(list[bytes | None], found), strict=True))
+
+
+def _first_entries(entries: list[Entry]) -> list[Entry]:
+    """The entries up to the one with the last large body that may be fetched at once.
+
+    The others are read again next time, when the callers have sent or refused these. All at once
+    could fill the memory before anything is known to be unread.
+    """
+    large = [i for i, (_, fields) in enumerate(entries) if b"body_key" in fields]
+    return entries if len(large) <= MAX_LARGE_BODIES else entries[: large[MAX_LARGE_BODIES]]
 
 
 def _reply(head: bytes, body: bytes | None) -> Reply:

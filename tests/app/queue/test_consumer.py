@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.queue.admission import JobQueue
-from app.queue.client import ReplyStream
+from app.queue.client import MAX_LARGE_BODIES, ReplyStream
 from app.queue.consumer import JobClaims
 from app.queue.keys import GROUP
 from tests.app.queue.claiming import FINGERPRINT, STREAM, Entries, admit, new_worker, reply_to
@@ -70,6 +70,21 @@ async def test_a_large_reply_travels_beside_the_stream(
     assert reply.body == b"x" * 5000
     await replies.keep()
     assert await client.exists(fields[b"body_key"]) == 0
+
+
+async def test_few_large_replies_are_read_at_once_and_small_ones_with_them(
+    queue: JobQueue, replies: ReplyStream, worker: JobClaims
+) -> None:
+    """A crowd that asks for megabytes each cannot fill the memory in one read; none is lost."""
+    jobs = await admit(queue, replies, 2 * MAX_LARGE_BODIES + 2)
+    claims = await worker.claim(len(jobs), wait_s=0)
+    small = claims[0]
+    await worker.finish([(small, reply_to(small))])
+    await worker.finish([(claimed, reply_to(claimed, b"x" * 5000)) for claimed in claims[1:]])
+    reads = [await replies.read(0.1) for _ in range(3)]
+    assert [len(read) for read in reads] == [MAX_LARGE_BODIES + 1, MAX_LARGE_BODIES, 1]
+    assert [reply.job_id for read in reads for reply in read] == [c.job.job_id for c in claims]
+    assert await replies.read(0.01) == []
 
 
 async def test_a_reply_gets_out_of_a_redis_at_its_memory_limit(
