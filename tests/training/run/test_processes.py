@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.recipes.config import TrainConfig
 from training.run.processes import Processes
+from training.saving.state import TrainState
 
 ROOT = Path(__file__).parents[3]
 
@@ -65,17 +67,36 @@ def losses(run: Path) -> list[float]:
     ids=["paper", "relativistic"],
 )
 def test_two_processes_equal_one(recipe: list[str], tmp_path: Path) -> None:
-    """Three steps over gloo: losses within 1e-4; every weight, u, v and variance within 1e-4.
+    """Three steps over gloo: losses, u, v, variances within 1e-4, weights within 1 % of their way.
 
-    Two of the three relativistic ones compute the gradient penalty.
+    Two of the three relativistic ones compute the gradient penalty. Single weights may be further
+    apart: where a gradient is nearly 0, Adam turns its rounding into a step of the full rate.
     """
     one = trained(tmp_path, "one", *recipe)
     two = trained(tmp_path, "two", *recipe, processes=2)
     assert losses(two) == pytest.approx(losses(one), abs=1e-4)
     for network in ("generator", "discriminator", "average"):
-        ours, theirs = weights(one, network), weights(two, network)
-        for name, tensor in ours.items():
-            torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=1e-4, msg=name)
+        start, ours, theirs = started(one, network), weights(one, network), weights(two, network)
+        moved = {name: (ours[name] - start[name]).norm() for name in ours if name in start}
+        apart = {name: (ours[name] - theirs[name]).norm() for name in moved}
+        assert total(apart) <= 0.01 * total(moved), network
+        for name in moved:
+            assert apart[name] <= 0.2 * moved[name] + 1e-6, name
+        for name in ours.keys() - moved.keys():  # u, v and variances
+            torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=1e-4, msg=name)
+
+
+def started(run: Path, network: str) -> State:
+    """The parameters that the run started with."""
+    config = TrainConfig.model_validate_json((run / "train.json").read_text())
+    state = TrainState.start(config, torch.device("cpu"))
+    trained = state.discriminator if network == "discriminator" else state.generator
+    return {name: parameter.detach() for name, parameter in trained.named_parameters()}
+
+
+def total(norms: dict[str, torch.Tensor]) -> float:
+    """The norm of all tensors together, from those of each."""
+    return float(torch.stack(list(norms.values())).norm())
 
 
 @pytest.mark.slow
