@@ -23,9 +23,9 @@ _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 class Addresses:
     """Sets a request's client, and the origin and the path prefix of the links in its response.
 
-    A public URL says both for all requests. Without one the origin is the scheme and the Host of
-    the request. What X-Forwarded-For, -Proto, -Host and -Prefix say counts only if a trusted proxy
-    sent it. A path that still has the public URL's prefix loses it.
+    A public URL sets origin and prefix for all requests. Without one the origin is the scheme and
+    the Host of the request. X-Forwarded-For, -Proto, -Host and -Prefix count only if a trusted
+    proxy sent them. If a path still has the public URL's prefix, the prefix is removed.
     """
 
     def __init__(self, app: ASGIApp, public_url: str, trusted_proxies: str) -> None:
@@ -83,7 +83,7 @@ class Addresses:
 def address_of(text: str) -> IPAddress | None:
     """The address in `text`, which may have brackets and a port; None if there is none.
 
-    An IPv4 address in the form of an IPv6 one (RFC 4291, section 2.5.5.2) is the IPv4 address.
+    An IPv4 address in the form of an IPv6 one (RFC 4291, section 2.5.5.2) is returned as IPv4.
     """
     if match := _WITH_PORT.fullmatch(text):
         text = match[1] or match[2] or ""
@@ -96,7 +96,7 @@ def address_of(text: str) -> IPAddress | None:
 
 
 def prefix_of(request: Request) -> str:
-    """What comes before the paths of this server in its public addresses; "" mostly."""
+    """The prefix that public addresses have before this server's paths; usually ""."""
     prefix: str = getattr(request.state, PREFIX, "")
     return prefix
 

@@ -46,7 +46,7 @@ class KeyRing:
     """The known keys: those of the settings, and those of a file that may change."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError when the file cannot be read or has an entry that is none."""
+        """Raises SettingsError when the file cannot be read or has an invalid entry."""
         text = settings.api_keys.get_secret_value() if settings.api_keys else ""
         self._set = parse_api_keys(text)
         self._file = settings.api_keys_file
@@ -90,7 +90,7 @@ class KeyRing:
 class Authentication:
     """Refuses requests without a valid key; puts the key's name into the request's state.
 
-    What only a key gets is for no shared cache, which would give it to everybody, uncounted.
+    Responses that need a key are `private`: a shared cache would give them to all, uncounted.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
@@ -119,7 +119,7 @@ async def _send_private(send: Send, message: Message) -> None:
 
 
 def private_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers of a response, which only its client may store, and for the same key only."""
+    """The headers, changed so that only the client may store the response, for this key alone."""
     others, directives, varying = [], [], []
     for name, value in headers:
         if name.lower() == b"cache-control":

@@ -42,7 +42,7 @@ def _words(name: str) -> Iterator[str]:
 
 
 class ClassLookup:
-    """The classes of one model; a name of several classes means the first of them.
+    """The classes of one model; a name that several classes have means the first of these.
 
     A name that is spelt exactly as a class's comes before those that are equal in `normalized`.
     """

@@ -115,7 +115,7 @@ def document(images: Sequence[NamedFile], file_format: FileFormat, bundle: Bundl
 def json_with(
     members: Mapping[str, object], name: str, images: Iterable[Mapping[str, object]]
 ) -> bytes:
-    """A JSON object with `members`, of which there must be one, and the images as member `name`.
+    """A JSON object with `members` (at least one), and the images as member `name`.
 
     Each image is encoded by itself, because json.dumps holds Python's lock until it is done: for 64
     images all clients would wait a seventh of a second.

@@ -13,7 +13,7 @@ TELL_AGAIN_S = 60.0
 
 
 class ConnectionBound:
-    """The most connections, and a line in the log, once a minute, when there are more."""
+    """The most connections that may exist; logs refusals at most once a minute."""
 
     def __init__(self, max_connections: int) -> None:
         self.max_connections = max_connections
@@ -35,8 +35,7 @@ def connections_within_files(wanted: int) -> int:
     """The number of connections for which the process may open files, at most `wanted`.
 
     Raises the soft limit of open files as far as is needed and allowed, and warns if the hard limit
-    is too low: without files for them, connections would be closed without a word, those to Redis
-    included.
+    is too low. Beyond the limit all new connections would fail, those to Redis included.
     """
     needed = wanted + NUM_SURPLUS + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

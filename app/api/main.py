@@ -113,7 +113,7 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
 
 
 def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
-    """Raises SettingsError if the public URL's path begins as one of the application's own."""
+    """Raises SettingsError if the public URL's path begins like a path of the application."""
     first = urlsplit(public_url).path.strip("/").partition("/")[0]
     own = {getattr(route, "path", "").strip("/").partition("/")[0] for route in app.routes}
     if first and first in own:
@@ -124,7 +124,7 @@ def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM it is unready at once, accepts no connections and finishes its requests."""
+    """A server that on SIGTERM is unready at once, stops accepting, and finishes its requests."""
 
     def __init__(
         self, app: FastAPI, settings: Settings, max_connections: int | None = None

@@ -56,7 +56,7 @@ class Requests:
     """The outermost middleware: sets the request id, measures, turns a crash into a problem.
 
     A HEAD request is answered like a GET without the body. When there are too many connections, or
-    too many bytes that nobody reads, the answer is 503; only the probes are answered as ever.
+    too many bytes that clients have not read, requests get 503, except those of the probes.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Requests:
 
 
 def log_access(scope: Scope, method: str, status: int, seconds: float) -> None:
-    """Logs a request that was answered; neither its query nor a key, and 0 if nobody waited."""
+    """Logs a request, without its query and key; status 0: the client left before the response."""
     path = scope["path"][:MAX_LOGGED_PATH]
     access_logger.info(
         "%s %s %d",
@@ -147,7 +147,7 @@ def log_access(scope: Scope, method: str, status: int, seconds: float) -> None:
 
 
 def unread_error(unsent: UnsentBytes) -> OverloadedError:
-    """The error when clients leave too much unread."""
+    """The error when there are too many bytes that clients have not read."""
     return OverloadedError(
         f"clients have not read {unsent.max_bytes} bytes of their responses, the most that the "
         "server keeps: try again when they have"
@@ -186,11 +186,11 @@ class ResponseSender:
             await self.send(message)
 
     def num_unsent(self) -> int:
-        """Bytes of the response that wait for those before them."""
+        """Bytes of the response that have not reached the connection yet."""
         return self._held_bytes
 
     def finish(self) -> None:
-        """The response is with the connection now."""
+        """Notes that the connection has all of the response."""
         self.unsent.discard(self)
 
     def _hold(self, start: Message) -> None:
@@ -258,7 +258,7 @@ class SizeLimits:
 class PlainRoute(APIRoute):
     """A route whose handler takes the request alone and returns a response.
 
-    The OpenAPI document describes it as any route, but FastAPI parses nothing for it, and
+    The OpenAPI document describes it like any other route, but FastAPI parses nothing for it, so
     DirectRoutes can call it.
     """
 

@@ -1,4 +1,4 @@
-"""Names as people type them: the spellings that Unicode has for one name meet."""
+"""Names as people type them: makes all spellings that Unicode has for a name equal."""
 
 from __future__ import annotations
 

@@ -209,8 +209,8 @@ def _openai_type(error: AppError) -> str:
 def outage_s(services: Services, fingerprint: str | None = None) -> int:
     """Whole seconds until an outage (of one model) may be over: as long as it has lasted.
 
-    The result has bounds. The end is unknown, but half of all outages that have lasted a given time
-    last no longer than that again (J. R. Gott, Nature 363, 1993).
+    It is at least 1 and at most MAX_OUTAGE_S. The end is unknown, but of all outages that have
+    lasted a given time, half end within the same time again (J. R. Gott, Nature 363, 1993).
     """
     return min(MAX_OUTAGE_S, max(1, math.ceil(services.cards.unready_s(fingerprint))))
 

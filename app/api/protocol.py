@@ -82,7 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header; fields behind a chunked body are none (RFC 9110, section 6.5.1)."""
+        """Adds a header; ignores the fields after a chunked body (RFC 9110, section 6.5.1)."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -171,7 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.app_state = {**self.app_state, OVERLOADED: True}
 
     def is_idle(self) -> bool:
-        """Whether the connection has had its responses and waits for another request."""
+        """Whether all responses were sent and the connection waits for another request."""
         answered = self.cycle is not None and self.cycle.response_complete
         return answered and not (self.pipeline or self._in_head or self._gathering.num_unsent())
 
@@ -215,8 +215,8 @@ class GatheringTransport:
     """Sends all writes of one event-loop turn together; disconnects clients that do not read.
 
     Uvicorn writes the head and the body of a response separately: two system calls and two
-    segments. For a client that never reads, it would also keep the data and the
-    connection for ever.
+    segments. For a client that never reads, it would also keep the data and the connection for
+    ever.
     """
 
     def __init__(

@@ -272,7 +272,7 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
 
 
 def accept_decides(request: Request) -> bool:
-    """Whether Accept decides on the type of the response: not where the address names it."""
+    """Whether Accept decides the type of the response; false if the address names the type."""
     named = "format" in request.query_params or "." in request.url.path.rpartition("/")[2]
     return not named
 

@@ -101,7 +101,7 @@ class Services:
             ) from None
 
     def card_named(self, name: str | None) -> ModelCard:
-        """The same; raises NotFoundError for a name that no model has.
+        """The same as `model`, but raises NotFoundError for a name that no model has.
 
         A name that is spelt exactly comes before one that is equal in Unicode's form NFKC.
         """

@@ -11,14 +11,14 @@ USUAL_BYTES = (
 
 
 class Holder(Protocol):
-    """What holds bytes for a client: a connection, or a response on its way to one."""
+    """Holds bytes for a client: a connection, or a response on its way to one."""
 
     def num_unsent(self) -> int:
         """Bytes that it holds in this process's memory."""
 
 
 class UnsentBytes:
-    """The bytes that wait in this process until their clients read, and the most there may be.
+    """Counts the bytes in this process that clients have not read yet, and bounds them.
 
     A client that reads nothing keeps its response here for UNREAD_TIMEOUT_S; many such clients
     must not take the memory of the others.
@@ -30,7 +30,7 @@ class UnsentBytes:
         self._at_most = 0  # what was added since the last count; more than there is
 
     def add(self, holder: Holder, num_bytes: int) -> None:
-        """Notes that `holder` has got so many bytes."""
+        """Notes that `holder` has received this many bytes."""
         self._holders.add(holder)
         self._at_most += num_bytes
 
@@ -39,7 +39,7 @@ class UnsentBytes:
         self._holders.discard(holder)
 
     def has_room(self, num_bytes: int) -> bool:
-        """Whether a response of this size may be sent; those of SMALL_BYTES always may."""
+        """Whether a response of this size may be sent; one up to SMALL_BYTES always may."""
         if num_bytes <= SMALL_BYTES or self._at_most + num_bytes <= self.max_bytes:
             return True
         return self.count() + num_bytes <= self.max_bytes

@@ -43,10 +43,10 @@ _epochs: dict[str, Epoch] = {}
 
 
 class FollowingConnection(AbstractConnection):
-    """Closes when the server refuses what only the primary may do, and so do its siblings.
+    """A connection that closes when the server refuses what only the primary may do.
 
-    All connections with the same Epoch connect again before their next command: one that only
-    reads would not notice, and read what the former primary still has.
+    All connections with the same Epoch then connect again before their next command: one that only
+    reads would get no refusal, and would go on reading the old data of the former primary.
     """
 
     def __init__(self, *, epoch: Epoch, **options: Any) -> None:
@@ -88,13 +88,13 @@ class FollowingUnix(FollowingConnection, UnixDomainSocketConnection):
 
 @dataclass
 class Sentinels:
-    """Where the Sentinels of a URL are, the one that answered last first."""
+    """The addresses of a URL's Sentinels; the one that answered last comes first."""
 
     url: SentinelUrl
     known: list[Address] = field(default_factory=list)
 
     async def primary(self) -> Address:
-        """Where they say that the primary is; raises redis's ConnectionError."""
+        """The address of the primary, as a Sentinel gives it; raises redis's ConnectionError."""
         self.known = self.known or list(self.url.sentinels)
         options: dict[str, Any] = {
             "username": self.url.sentinel_username,
@@ -139,7 +139,7 @@ class SentinelTls(FollowingTls):
 
 
 def connection_options(url: str) -> dict[str, Any]:
-    """The options of a pool that the URL stands for, with the class of its connections."""
+    """The options of the connection pool for this URL, with the class of its connections."""
     epoch = _epochs.setdefault(url, Epoch())
     if (parsed := parse_sentinel_url(url)) is not None:
         signed = {"db": parsed.db, "username": parsed.username, "password": parsed.password}
@@ -151,7 +151,7 @@ def connection_options(url: str) -> dict[str, Any]:
 
 
 def is_not_primary(error: ResponseError) -> bool:
-    """Whether the server refused a command because it is not, or not now, the primary."""
+    """Whether the server refused a command because it is not the primary at the moment."""
     if isinstance(error, ReadOnlyError | MasterDownError | MovedError):
         return True
     return any(words in str(error) for words in REFUSALS)

@@ -21,7 +21,7 @@ UNLIKE = (
 
 
 def differences(ours: str, theirs: str) -> str:
-    """`threads (2threads, there 4threads): set the same OMP_NUM_THREADS; …`."""
+    """What differs and what to set, as in `threads (2threads, there 4threads): set …; …`."""
     told = [
         f"{what} ({mine or 'none'}, there {other or 'none'}): {knob}"
         for mine, other in zip_longest(ours.split("-"), theirs.split("-"), fillvalue="")

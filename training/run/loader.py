@@ -26,8 +26,8 @@ class HostBatch(NamedTuple):
 class Loader:
     """Reads this process's shard of each batch, one batch ahead, on a thread.
 
-    The seed and a batch's place in the run determine the batch, so a snapshot holds nothing of the
-    loader. `waited_s` is the total time that `batch` has waited for data.
+    The seed and a batch's place in the run determine the batch, so a snapshot needs no state of
+    the loader. `waited_s` is the total time that `batch` has waited for data.
     """
 
     def __init__(

@@ -40,8 +40,7 @@ def discriminator_step(
     images of the same class, and with any loss both halves of the batch then have the same classes.
     Real images and fakes pass the discriminator in one call, so that both see the same σ. With
     `num_parts` the batch passes in that many calls, whose gradients add up. The power iteration
-    advances once, before them. If `penalty` is given, it is computed; the caller passes
-    it only at the steps where it is due.
+    advances once, before them. The caller gives `penalty` only at the steps where it is due.
     """
     advance_power_iteration(discriminator)
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)

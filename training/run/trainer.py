@@ -44,9 +44,9 @@ class Trainer:
     def step(self) -> StepMeasurements:
         """Updates the discriminator (`discriminator_steps` times), the generator and the average.
 
-        The generator's update uses the classes of the last discriminator update, and its real
-        images where the loss compares pairs. Returns the measurements of the
-        last discriminator update and of the generator's update.
+        The generator's update uses the classes of the last discriminator update and, where the loss
+        compares pairs, its real images. Returns the measurements of the last discriminator update
+        and of the generator's update.
         """
         config, state = self.config, self.state
         step = state.num_images // config.images_a_step

@@ -129,7 +129,7 @@ def refuse_beside_image(fields: AttentionFields) -> None:
 
 
 def refuse_beside(output: Output, fields: AttentionFields) -> None:
-    """Raises InvalidValueError if a field says what this output has no use for."""
+    """Raises InvalidValueError if a field has no effect on this output."""
     useless = USELESS.get(output, {})
     if doubled := sorted(fields.model_fields_set & set(useless)):
         raise InvalidValueError(
