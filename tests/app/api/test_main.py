@@ -24,19 +24,16 @@ from tests.app.api.fake_worker import FakeWorker
 from tests.app.api.started_app import eventually
 
 
-def test_the_api_imports_neither_torch_nor_numpy_and_starts_in_under_a_second() -> None:
-    """In a fresh interpreter."""
+def test_the_api_imports_neither_torch_nor_numpy() -> None:
+    """In a fresh interpreter. Either would cost more than all that the API does import."""
     program = (
-        "import sys, time; started = time.process_time(); import app.api.main;"
-        "print(time.process_time() - started);"
+        "import sys, app.api.main;"
         "print([m for m in ('torch', 'numpy', 'model', 'safetensors') if m in sys.modules])"
     )
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    seconds, forbidden = run.stdout.splitlines()
-    assert forbidden == "[]"
-    assert float(seconds) < 1.0
+    assert run.stdout == "[]\n"
 
 
 def test_without_a_redis_it_says_so_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
