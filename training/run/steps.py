@@ -36,27 +36,25 @@ def discriminator_step(
 ) -> DiscriminatorStep:
     """Updates the discriminator on (B, 3, H, W) real images and as many fakes.
 
-    The fakes are drawn with the labels of the real images: a loss that compares pairs needs two
-    images of the same class, and with any loss both halves of the batch then have the same classes.
-    Real images and fakes pass the discriminator in one call, so that both see the same σ. With
-    `num_parts` the batch passes in that many calls, whose gradients add up. The power iteration
-    advances once, before them. The caller gives `penalty` only at the steps where it is due.
+    The fakes have the labels of the real images: a loss that compares pairs needs two images of the
+    same class, and with any loss both halves of the batch then have the same classes. Real images
+    and fakes pass the discriminator in one call, so that both see the same σ. With `num_parts` the
+    batch passes in that many calls, whose gradients add up; the power iteration advances once.
+    The caller gives `penalty` only at the steps where it is due.
     """
     advance_power_iteration(discriminator)
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
     with torch.no_grad(), autocast:
         fakes = generator(z, labels).to(images)
-    optimizer.zero_grad(set_to_none=True)
     losses, penalties, logits = [], [], []
+    optimizer.zero_grad(set_to_none=True)
     parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
     for i, (real, fake, classes) in enumerate(parts):
-        both, both_classes = torch.cat([real, fake]), torch.cat([classes, classes])
         with _without_averaging(discriminator, i < len(parts) - 1):
             outputs, part_penalty = _outputs_and_penalty(
-                discriminator, both, both_classes, penalty, autocast
+                discriminator, torch.cat([real, fake]), classes.repeat(2), penalty, autocast
             )
-            on_real, on_fake = outputs.chunk(2)
-            part_loss = discriminator_loss(loss, on_real, on_fake, classes)
+            part_loss = discriminator_loss(loss, *outputs.chunk(2), classes)
             ((part_loss + part_penalty) / len(parts)).backward()
         losses.append(part_loss.detach())
         penalties.append(part_penalty.detach())
