@@ -1,6 +1,6 @@
 """One update of the discriminator, and one of the generator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -46,7 +46,7 @@ def discriminator_step(
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
     with torch.no_grad(), autocast:
         fakes = generator(z, labels).to(images)
-    losses, penalties, logits = [], [], []
+    measured: list[tuple[Tensor, Tensor, Tensor]] = []
     optimizer.zero_grad(set_to_none=True)
     parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
     for i, (real, fake, classes) in enumerate(parts):
@@ -54,13 +54,13 @@ def discriminator_step(
             outputs, part_penalty = _outputs_and_penalty(
                 discriminator, torch.cat([real, fake]), classes.repeat(2), penalty, autocast
             )
-            part_loss = discriminator_loss(loss, *outputs.chunk(2), classes)
+            on_real, on_fake = outputs.chunk(2)
+            part_loss = discriminator_loss(loss, on_real, on_fake, classes)
             ((part_loss + part_penalty) / len(parts)).backward()
-        losses.append(part_loss.detach())
-        penalties.append(part_penalty.detach())
-        logits.append(realness(outputs.detach()).view(2, -1))
+        logits = realness(outputs.detach()).view(2, -1)
+        measured.append((part_loss.detach(), part_penalty.detach(), logits))
     optimizer.step()
-    return _measurements(losses, penalties, torch.cat(logits, 1))
+    return _measurements(measured)
 
 
 def _outputs_and_penalty(
@@ -117,10 +117,10 @@ def generator_step(
     return torch.stack(losses).mean()
 
 
-def _measurements(
-    losses: list[Tensor], penalties: list[Tensor], logits: Tensor
-) -> DiscriminatorStep:
-    real, fake = logits  # (B,) each
+def _measurements(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> DiscriminatorStep:
+    """Takes the loss, the penalty and the (2, B) logits on real images and fakes of each part."""
+    losses, penalties, logits = zip(*parts, strict=True)
+    real, fake = torch.cat(logits, 1)  # (B,) each
     return DiscriminatorStep(
         loss=torch.stack(losses).mean(),
         penalty=torch.stack(penalties).mean(),
