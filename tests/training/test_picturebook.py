@@ -174,13 +174,13 @@ def test_a_subject_faces_left_as_often_as_right(horizon: float | None) -> None:
 
 @pytest.mark.parametrize("horizon", [0.5, None])
 def test_a_subject_is_near_or_far_and_always_in_the_frame(horizon: float | None) -> None:
-    """Sizes fill the range down to the farthest zoom, places the frame, and nothing sticks out."""
+    """Sizes fill the range down to the farthest zoom, places vary, and nothing sticks out."""
     seen = [near for [near] in sightings(500, horizon=horizon, company=0.0)]
     scales = [near.scale for near in seen]
     assert 0.9 * FARTHEST <= min(scales) < 0.9 * FARTHEST + 0.02
     assert 0.88 < max(scales) <= 0.9
-    assert min(near.left for near in seen) < 0.05
-    assert max(near.right for near in seen) > 0.95
+    assert min(near.left for near in seen) < 0.1
+    assert max(near.right for near in seen) > 0.9
     assert all(0 <= near.left < near.right <= 1 for near in seen)
     assert all(0 <= near.top < near.bottom <= 1 for near in seen)
 

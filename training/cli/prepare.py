@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from training.data.folders import ClassLevel
-from training.data.image_set import DataError, suspicions
+from training.data.image_set import DataError, darkness, suspicions
 from training.data.opening import find_source
-from training.data.prepared import UNREADABLE, PreparedDescription
+from training.data.prepared import UNREADABLE, PreparedDescription, open_prepared
 from training.data.preparing import prepare
 
 SHOWN_CLASSES = 20
@@ -91,6 +91,8 @@ def _report(console: Console, prepared: PreparedDescription, out: Path) -> None:
     counts = [info.count for info in prepared.classes]
     for suspicion in suspicions([info.name for info in prepared.classes], counts):
         console.print(f"suspicious: {suspicion}", style="bold red")
+    if dark := darkness(open_prepared(out, prepared.size).images):
+        console.print(f"suspicious: {dark}", style="bold red")
     if prepared.num_unreadable:
         listed = out / UNREADABLE
         console.print(

@@ -31,7 +31,20 @@ class ImageSet:
 
 
 FEW = 10  # pictures; a class with fewer is learnt badly
+DARK = 32  # of 255
 HEAVY = 10  # the largest class has this many times as many pictures as the smallest
+
+
+def darkness(images: NDArray[np.uint8]) -> str | None:
+    """Says so if most of (N, H, W, 3) pictures are nearly black; looks at 500 spread over them."""
+    looked_at = images[:: max(1, len(images) // 500)]
+    dark = sum(int(picture.max()) < DARK for picture in looked_at)
+    if 2 * dark < len(looked_at):
+        return None
+    return (
+        f"{dark:,} of {len(looked_at):,} pictures looked at are nearly black (no level over "
+        f"{DARK}): if they have 16 bits and use few of them, stretch their levels first"
+    )
 
 
 def suspicions(names: Sequence[str], counts: Sequence[int]) -> list[str]:

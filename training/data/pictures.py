@@ -10,12 +10,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
+from warnings import catch_warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, UnidentifiedImageError, features
 
 from training import picturebook
+from training.data.rgb import square
 
 # The formats that Pillow may open; others, such as EPS, would run external programs.
 _AVIF = features.check("avif")  # not in every build of Pillow
@@ -26,7 +28,6 @@ SUFFIXES = frozenset(
         ".tif", ".tiff", ".webp", *((".avif",) if _AVIF else ()),
     }
 )  # fmt: skip
-BACKGROUND = (255, 255, 255)  # shown through transparent pixels
 
 Pixels = NDArray[np.uint8]
 
@@ -87,7 +88,7 @@ class RawPicture:
 
     def read(self, size: int) -> Pixels:
         """Takes the central square of the picture."""
-        return square(Image.fromarray(self.pixels), size)
+        return np.asarray(square(Image.fromarray(self.pixels), size))
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,6 @@ class DrawnPicture:
         return picturebook.draw(self.index, size)
 
 
-def square(image: Image.Image, size: int) -> Pixels:
-    """Crops an upright picture to its central square and resizes it: (size, size, 3) RGB."""
-    fitted = ImageOps.fit(_rgb(image), (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(fitted)
-
-
 def _open_regular(path: Path) -> IO[bytes]:
     """Opens a regular file; raises OSError for anything else, a FIFO for one, without waiting."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -123,25 +118,12 @@ def _open_regular(path: Path) -> IO[bytes]:
 
 def _decoded(file: IO[bytes], size: int) -> Pixels:
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        # Pillow warns of many pixels, which `square` bounds, and of odd metadata, for nobody to read.
+        with catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
             # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never to under twice the size.
             image.draft("RGB", (2 * size, 2 * size))
-            _require_known_range(image)
-            return square(ImageOps.exif_transpose(image), size)
+            return np.asarray(square(image, size))
+    except UnidentifiedImageError as error:
+        raise UnreadableError(f"no picture, or not one of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise errors of every kind
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
-
-
-def _require_known_range(image: Image.Image) -> None:
-    """Raises ValueError for 32-bit pixels, whose range is unknown: they would be clipped."""
-    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
-        raise ValueError(f"32-bit pixels (mode {image.mode}): convert it to 8 or 16 bits")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits (a PPM's too): converting would clip, not scale them
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, BACKGROUND)
-        image = Image.alpha_composite(opaque, image.convert("RGBA"))
-    return image.convert("RGB")

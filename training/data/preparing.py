@@ -24,7 +24,15 @@ from rich.progress import (
 )
 
 from training.data.class_naming import readable
-from training.data.decoding import CHUNK, ArrayFile, Chunk, DecodedChunk, Unreadable, decode_all
+from training.data.decoding import (
+    CHUNK,
+    ArrayFile,
+    Chunk,
+    DecodedChunk,
+    Unreadable,
+    decode_all,
+    take_notes,
+)
 from training.data.image_set import DataError
 from training.data.prepared import (
     DESCRIPTION,
@@ -120,6 +128,7 @@ def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
         array = _array_file(partial / IMAGES, len(source), size)
         _decode_missing(source, array, journal)
         description = _finish(partial, source, array, journal)
+        take_notes(partial)
         partial.replace(out)
     (out / JOURNAL).unlink()
     return description
@@ -168,8 +177,8 @@ def _decode_missing(source: Source, array: ArrayFile, journal: Journal) -> None:
                 progress.update(bar, advance=chunk.count, left_out=left_out)
         except BrokenProcessPool as error:
             raise DataError(
-                f"{source.name}: a decoding process died, from lack of memory or from a damaged "
-                "picture; the same command resumes from there"
+                f"{source.name}: a decoding process was killed, probably for lack of memory; the "
+                "same command resumes from there"
             ) from error
 
 

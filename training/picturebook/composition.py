@@ -16,8 +16,10 @@ from training.picturebook.scenes import Scene
 
 Range = tuple[float, float]
 
-FARTHEST = 0.6  # the smallest zoom, as a share of the size of a subject in the foreground
-WITH_COMPANY: Range = (FARTHEST, 0.7)  # the zoom of a subject that leaves room for another
+FARTHEST = 0.8  # the smallest zoom, as a share of the size of a subject in the foreground
+ACROSS: Range = (0.2, 0.8)  # where a lone subject is in the room that it has, from left to right
+DOWN: Range = (0.2, 0.8)  # the same from top to bottom
+WITH_COMPANY: Range = (0.6, 0.7)  # the zoom of a subject that leaves room for another
 COMPANION: Range = (0.3, 0.38)  # the zoom of that other one, farther away
 MARGIN = 0.015
 
@@ -76,7 +78,7 @@ class _Place:
 def _cast(chance: Chance, company: float) -> list[_Place]:
     """The place of each subject, the farthest first; two are in opposite corners."""
     if not chance.happens(company):
-        return [_Place(chance.between(FARTHEST, 1), chance.between(0, 1), chance.between(0.1, 0.9))]
+        return [_Place(chance.between(FARTHEST, 1), chance.between(*ACROSS), chance.between(*DOWN))]
     near_zoom, far_zoom = chance.between(*WITH_COMPANY), chance.between(*COMPANION)
     left, right = chance.between(0.0, 0.1), chance.between(0.9, 1.0)
     upper, lower = chance.between(0.0, 0.2), chance.between(0.8, 1.0)

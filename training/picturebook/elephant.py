@@ -126,5 +126,5 @@ SUBJECT = Subject(
         View((-0.48, -0.82, 0.48, 0.01), _facing, scale=0.97, shadow=(0.0, 0.36)),
     ),
     near_y=(0.89, 0.94),
-    company=0.15,
+    company=0.1,
 )

@@ -82,5 +82,5 @@ SUBJECT = Subject(
         View((-0.36, -0.57, 0.44, 0.02), _feeding, scale=1.12),
     ),
     near_y=(0.93, 0.97),
-    company=0.2,
+    company=0.1,
 )

@@ -128,5 +128,5 @@ SUBJECT = Subject(
         View((-0.5, -0.36, 0.47, 0.32), _sideways, scale=0.98, tilt=(-0.2, 0.2)),
         View((-0.47, -0.4, 0.46, 0.33), _turned, scale=0.98, tilt=(-0.15, 0.15)),
     ),
-    company=0.2,
+    company=0.1,
 )

@@ -120,5 +120,5 @@ SUBJECT = Subject(
         View((-0.48, -0.39, 0.48, 0.35), _from_above, scale=0.98, tilt=(-0.4, 0.4)),
         View((-0.4, -0.51, 0.4, 0.44), _at_rest, scale=1.0),
     ),
-    company=0.2,
+    company=0.1,
 )

@@ -134,5 +134,5 @@ SUBJECT = Subject(
         View((-0.51, -0.6, 0.55, 0.04), _grazing, scale=0.92, shadow=(0.03, 0.46)),
     ),
     near_y=(0.89, 0.94),
-    company=0.2,
+    company=0.1,
 )
