@@ -44,7 +44,7 @@ def _words(name: str) -> Iterator[str]:
 class ClassLookup:
     """The classes of one model; a name that several classes have means the first of these.
 
-    A name that is spelt exactly as a class's comes before those that are equal in `normalized`.
+    Classes whose names are spelt exactly so come before those whose `normalized` names are equal.
     """
 
     def __init__(self, classes: Sequence[ModelClass]) -> None:
@@ -72,7 +72,7 @@ class ClassLookup:
     def label(self, key: str, field: str = "class") -> int:
         """The label of a class by name, alias, WordNet id or index.
 
-        `field` is the field of the request that gave it. Raises UnknownClassError.
+        `field` is the field of the request that has `key`. Raises UnknownClassError.
         """
         label = self._exact.get(key)
         if label is None and len(key) <= MAX_NAME_LENGTH:

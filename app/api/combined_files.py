@@ -52,7 +52,7 @@ class Bundle(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Part of the entity tag."""
+        """The part of the entity tag that says how the images are combined."""
         return self.layout
 
     @property
@@ -89,7 +89,7 @@ def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
 
 
 def archive(images: Sequence[NamedFile], file_format: FileFormat) -> bytes:
-    """A zip of the files; they are stored without further compression."""
+    """A zip of the files, without further compression."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as file:
         for image in images:
@@ -132,7 +132,7 @@ class Walk(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Part of the entity tag."""
+        """The part of the entity tag that says how the images are combined."""
         return "walk"
 
     @property
