@@ -35,9 +35,10 @@ def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> Non
 
     `sagan train --data OUT` trains on that folder.
 
-    SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids get
-    their names), a flat folder of pictures, CIFAR-10 or CIFAR-100 (python version, the archive or
-    its folder), a Hugging Face data set (hf:NAME, or a folder of `save_to_disk`), or `picturebook`.
+    SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids are
+    replaced by ImageNet's names), a flat folder of pictures, CIFAR-10 or CIFAR-100 (python version,
+    the archive or its folder), a Hugging Face data set (hf:NAME, or a folder that `save_to_disk`
+    has written), or `picturebook`.
 
     Each picture is cropped to its central square and resized. The command runs on all cores; after
     Ctrl-C or a crash the same command resumes. Unreadable pictures are left out and listed in

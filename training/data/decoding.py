@@ -1,6 +1,6 @@
 """Decodes pictures on all cores, straight into an array file.
 
-Nothing here imports torch, so that the processes start quickly and stay small.
+This module does not import torch, so that the processes start quickly and stay small.
 """
 
 import multiprocessing
@@ -90,8 +90,8 @@ def decode(chunk: Chunk) -> DecodedChunk:
 def decode_all(chunks: Iterable[Chunk], num_chunks: int) -> Iterator[DecodedChunk]:
     """Decodes chunks on all cores and yields them as they finish, in any order.
 
-    Only a few chunks are in memory at a time. Raises
-    `concurrent.futures.process.BrokenProcessPool` where a process has died.
+    Only a few chunks are in memory at a time. Raises `concurrent.futures.process.BrokenProcessPool`
+    if a process has died.
     """
     num_processes = min(num_chunks, _num_cores())
     if num_processes <= 1:

@@ -24,8 +24,8 @@ def folder_source(root: Path) -> Source:
     """Finds the pictures of `root`/CLASS/**, or those right in `root`, as one class with its name.
 
     A folder named by a WordNet id gets ImageNet's name for that class. Hidden files and folders are
-    ignored. Raises DataError where there are no pictures, and where the folders are the splits of a
-    data set (`train`, `val`).
+    ignored. Raises DataError if there are no pictures, and if the folders are the splits of a data
+    set (`train`, `val`).
     """
     others: Counter[str] = Counter()
     by_class = {folder.name: _pictures(folder, others) for folder in _subfolders(root)}
@@ -92,7 +92,7 @@ def _classes_of(folders: Iterable[str]) -> tuple[ClassInfo, ...]:
 
 
 def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:
-    """Raises DataError where folders look like splits: `train` can also be a class of vehicles.
+    """Raises DataError if folders look like splits: `train` can also be a class of vehicles.
 
     It is taken for a class where its pictures lie right in it and other classes are beside it.
     """

@@ -22,7 +22,7 @@ def is_huggingface(source: str) -> bool:
 
 
 def huggingface_source(source: str) -> Source:
-    """Loads the `train` split of a data set; raises DataError where it has no pictures.
+    """Loads the `train` split of a data set; raises DataError if it has no pictures.
 
     The pictures are the first column of type Image. The labels are the first column of type
     ClassLabel, else a column called `label`, `labels` or `fine_label`. Without such a column all

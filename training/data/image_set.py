@@ -10,7 +10,7 @@ from model.checkpoint import ClassInfo
 
 
 class DataError(ValueError):
-    """Training data is missing, damaged, or not what a run needs."""
+    """Training data is missing, damaged, or unsuitable for the run."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,8 @@ PICTUREBOOK = "picturebook"
 def find_source(text: str, num_pictures: int) -> Source:
     """Finds the source that `text` names: picturebook, hf:NAME, a CIFAR archive or a folder.
 
-    `num_pictures` is the number of pictures of the picturebook. Raises DataError where `text` names
-    no source.
+    `num_pictures` is the number of pictures of the picturebook. Raises DataError if `text` names no
+    source.
     """
     if text == PICTUREBOOK:
         return picturebook_source(num_pictures)

@@ -1,6 +1,6 @@
-"""Pictures from files, bytes, arrays or the picturebook, and how each becomes (size, size, 3) RGB.
+"""Reads pictures from files, bytes, arrays or the picturebook as (size, size, 3) RGB.
 
-Nothing here imports torch, so that the processes that decode start quickly and stay small.
+This module does not import torch, so that the processes that decode start quickly and stay small.
 """
 
 import io
@@ -54,7 +54,7 @@ class FilePicture:
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """A picture given as the content of such a file."""
+    """A picture given as the content of a file of one of `FORMATS`."""
 
     name: str
     content: bytes

@@ -72,7 +72,7 @@ def start_from(
 
 
 def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
-    """Maps each label of `new` to the label of the same class in `old`, where there is one."""
+    """Maps each label of `new` to the label of the same class in `old`, if there is one."""
     by_name = {info.name: label for label, info in enumerate(old)}
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}
     rows = {}

@@ -16,7 +16,7 @@ from training.recipes.config import TrainConfig
 
 @dataclass
 class TrainState:
-    """A run between two steps. `random` draws the latents, on the CPU whatever the device."""
+    """A run between two steps. `random` draws the latents, on the CPU for every device."""
 
     generator: Generator
     discriminator: Discriminator
