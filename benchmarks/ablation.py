@@ -108,7 +108,7 @@ def runs_of(folder: Path, name: str) -> list[Path]:
 
 
 def read_curve(run_folder: Path, metric: str) -> Curve:
-    """A metric in a run's log; empty where it has no snapshot yet."""
+    """A metric in a run's log; empty if it has no snapshot yet."""
     log = run_folder / LOG_FILE
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     records = [json.loads(line) for line in lines]

@@ -27,7 +27,7 @@ class BigGanPyTorch:
     """A run of BigGAN-PyTorch's SAGAN with our recipe's rates: `step` is its `train_fns` step.
 
     Its latents come from a stream like our run's, and its fakes have the real images' classes as
-    ours do, so that both see the same numbers. Raises FileNotFoundError where `folder` is no clone.
+    ours do, so that both see the same numbers. Raises FileNotFoundError if `folder` is no clone.
     """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
@@ -107,7 +107,7 @@ def options_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def modules_of(folder: Path) -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Its `BigGAN`, `train_fns` and `utils`; raises FileNotFoundError where they are not there."""
+    """Its `BigGAN`, `train_fns` and `utils`; raises FileNotFoundError if they are not there."""
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no clone of BigGAN-PyTorch, {missing[0]} is missing")
     for name in UNUSED:

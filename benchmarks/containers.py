@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.containers [--services redis worker api proxy prometheus]
 
 Needs Docker and Compose; works in a project of its own (`sagan-check`) on a free port, and removes
-it with its volumes at the end. Prints what it finds; ends with status 1 where a picture was lost.
+it with its volumes at the end. Prints what it finds; ends with status 1 if a picture was lost.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def sampling(sampler: Sampler, batch_size: int) -> Draw:
 
 
 def check(eager: EagerGenerator, sampler: Sampler) -> None:
-    """Raises RuntimeError where the two draw different pictures."""
+    """Raises RuntimeError if the two draw different pictures."""
     expected = np.asarray(drawing(eager, sampler.device, 4)(0)).astype(int)
     found = sampler.sample([0, 1, 2, 3], range(4)).astype(int)
     difference = int(np.abs(found - expected).max())

@@ -92,7 +92,7 @@ def serve_once(service: Contender, seconds: float, seeds: Iterator[int]) -> dict
 
 
 def all_answered(found: Measurement) -> Measurement:
-    """The same; raises RuntimeError where an answer was no picture."""
+    """The same; raises RuntimeError if an answer was no picture."""
     if set(found.statuses) != {200}:
         raise RuntimeError(f"answers other than 200: {dict(found.statuses)}")
     return found

@@ -141,7 +141,7 @@ def prepare(
 ) -> tuple[dict[str, Measured], dict[str, dict[str, int]]]:
     """The contenders by name, and the parameters of each network of both sides.
 
-    Raises RuntimeError where the two sides' parameters differ in number.
+    Raises RuntimeError if the two sides' parameters differ in number.
     """
     config = config_of(options, len(data.classes), "float32")
     peer = BigGanPyTorch(options.peer, config)

@@ -1,4 +1,4 @@
-"""Generator: draws a picture from a latent and a class."""
+"""Generator: makes an image of a latent and a class."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         initialize(self)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Draws pictures from (B, z_dim) latents and (B,) classes or (B, num_classes) weights.
+        """Generates images from (B, z_dim) latents and (B,) classes or (B, num_classes) weights.
 
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
@@ -72,7 +72,7 @@ class Generator(nn.Module):
     ) -> Tensor:
         """The weights of attention layer `layer`, as `SelfAttention.weights`: (B, Q, h, w).
 
-        Runs the network only up to that layer. Raises ValueError where there is no such layer.
+        Runs the network only up to that layer. Raises ValueError if there is no such layer.
         """
         self.check(z, labels)
         layers = self.config.attention_layers

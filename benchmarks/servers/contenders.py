@@ -171,7 +171,7 @@ def free_port() -> int:
 
 
 def picture(contender: Contender, server: Running, seed: int) -> bytes:
-    """The PNG file that the server draws for a seed; empty where it does not answer with 200."""
+    """The PNG file that the server draws for a seed; empty if it does not answer with 200."""
     try:
         status, body = asyncio.run(ask_once(server.address, contender.write(seed)))
     except OSError:
