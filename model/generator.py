@@ -89,7 +89,7 @@ class Generator(nn.Module):
         return attention.weights(x, positions)
 
     def check(self, z: Tensor, labels: Tensor) -> None:
-        """Raises ValueError, naming both shapes, where latents or classes do not fit."""
+        """Raises ValueError, naming both shapes, if latents or classes do not fit."""
         if z.dim() != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected (B, {self.config.z_dim})")
         if labels.shape not in ((len(z),), (len(z), self.config.num_classes)):

@@ -1,4 +1,4 @@
-"""Who sent a request: API keys, where they are configured, and the client that limits apply to."""
+"""Identifies the sender of a request: checks API keys, and names the client for limits."""
 
 from __future__ import annotations
 

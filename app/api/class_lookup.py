@@ -42,9 +42,9 @@ def _words(name: str) -> Iterator[str]:
 
 
 class ClassLookup:
-    """The classes of one model; a name that several classes have means the first of these.
+    """The classes of one model. If several classes have the same name, it means the first.
 
-    Classes whose names are spelt exactly so come before those whose `normalized` names are equal.
+    An exact spelling comes before one that is equal only after `normalized`.
     """
 
     def __init__(self, classes: Sequence[ModelClass]) -> None:

@@ -117,8 +117,8 @@ def json_with(
 ) -> bytes:
     """A JSON object with `members` (at least one), and the images as member `name`.
 
-    Each image is encoded by itself, because json.dumps holds Python's lock until it is done: for 64
-    images all clients would wait a seventh of a second.
+    Each image is encoded by itself, because json.dumps holds Python's lock until it is done. With
+    64 images in one call all clients would wait a seventh of a second.
     """
     encoded = b", ".join(json.dumps(image).encode() for image in images)
     return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), encoded)

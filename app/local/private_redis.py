@@ -98,8 +98,8 @@ class PrivateRedis:
     """The server as a context manager; `url` is valid inside the block.
 
     It listens on a unix socket in a new folder of mode 0700 and stores nothing, unless `data_dir`
-    is given. `launcher` begins its command line: the supervisor uses it to end the server with
-    itself.
+    is given. `launcher` begins its command line; the supervisor uses it so that the server ends
+    when the supervisor ends.
     """
 
     def __init__(self, data_dir: Path | None = None, launcher: Sequence[str] = ()) -> None:

@@ -177,7 +177,7 @@ def _common(*claims: int | None) -> int:
 
 
 def _multipliers(widths: Sequence[int], usual: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-    """Base channels and multipliers: the size's usual multipliers where they fit."""
+    """Base channels and multipliers: the size's usual multipliers if they fit."""
     base = max(widths[0] // usual[0], 1)
     if [base * m for m in usual] == list(widths):
         return base, tuple(usual)

@@ -121,7 +121,7 @@ def _import(
 
 
 def _local(source: str) -> Path:
-    """The file itself, downloaded with a progress bar where `source` is an address."""
+    """The file itself, downloaded with a progress bar if `source` is an address."""
     if not _is_address(source):
         return Path(source)
     with _progress() as report:
@@ -153,7 +153,7 @@ def _progress() -> Iterator[Report]:
 
 
 def _name(format_name: str, source: str) -> str:
-    """What the imported model is called where the user gives no folder."""
+    """The name of the imported model if the user gives no folder."""
     if format_name == IMAGENET_NAME:
         return IMAGENET_NAME
     stem = Path(file_name(source) if _is_address(source) else source).stem

@@ -21,7 +21,7 @@ MAX_NAMED = 5  # folders that a message lists
 
 
 def folder_source(root: Path) -> Source:
-    """Finds the pictures of `root`/CLASS/**, or those right in `root`, as one class with its name.
+    """Finds the pictures of `root`/CLASS/**, or those directly in `root`, which become one class.
 
     A folder named by a WordNet id gets ImageNet's name for that class. Hidden files and folders are
     ignored. Raises DataError if there are no pictures, and if the folders are the splits of a data
@@ -94,7 +94,7 @@ def _classes_of(folders: Iterable[str]) -> tuple[ClassInfo, ...]:
 def _refuse_splits(root: Path, filled: dict[str, list[Path]]) -> None:
     """Raises DataError if folders look like splits: `train` can also be a class of vehicles.
 
-    It is taken for a class where its pictures lie right in it and other classes are beside it.
+    It counts as a class if its pictures are directly in it and other classes are beside it.
     """
     parts = [name for name in filled if name.lower() in SPLITS]
     if not parts:

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's `datasets` library, by name or from a folder of `save_to_disk`."""
+"""Data sets of Hugging Face's `datasets` library, by name or written by `save_to_disk`."""
 
 from pathlib import Path
 from typing import Any

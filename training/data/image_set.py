@@ -35,7 +35,7 @@ HEAVY = 10  # the largest class has this many times as many pictures as the smal
 
 
 def suspicions(names: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """Describes what looks wrong about the number of classes and of their pictures, a line each."""
+    """Lines that describe what looks wrong about the numbers of classes and of pictures."""
     total, fewest, most = sum(counts), min(counts), max(counts)
     found = []
     if len(names) == 1:

@@ -66,8 +66,8 @@ def evaluate(
     """Draws the samples and compares their features with those of the data.
 
     `metrics` are some of `METRICS`; intra-FID needs statistics by class. Raises ValueError if a
-    metric needs more pictures than there are, and FeatureError where it needs probabilities that
-    the extractor does not return.
+    metric needs more pictures than there are, and FeatureError if it needs probabilities that the
+    extractor does not return.
     """
     found = Evaluation()
 

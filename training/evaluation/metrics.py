@@ -16,7 +16,7 @@ class Moments:
     """The count, mean and scatter matrix of D-dimensional features, in float64.
 
     The memory is D², whatever the count. Batches are combined by the pairwise update of Chan, Golub
-    & LeVeque (1983), which stays precise where the mean is far from 0.
+    & LeVeque (1983), which stays precise if the mean is far from 0.
     """
 
     def __init__(self, count: int = 0, mean: Floats | None = None, scatter: Floats | None = None):

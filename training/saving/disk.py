@@ -59,7 +59,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power cut, where the system can open folders."""
+    """Makes a rename in `folder` survive a power cut, if the system can open folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
