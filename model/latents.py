@@ -80,7 +80,8 @@ def between(
     """Interpolates: the (z_dim,) latent at `part` (0…1) of the arc from `start` to `end`.
 
     Spherical interpolation (Shoemake 1985): normal latents of many dimensions lie near a sphere,
-    and a straight line between two would pass through a region with hardly any (White 2016).
+    and a straight line between two would pass through a region with hardly any latents (White
+    2016).
     """
     a, b = start.astype(np.float64), end.astype(np.float64)
     cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())

@@ -1,4 +1,4 @@
-"""Runs batches as CUDA graphs, without launch overhead; copies one out while the next one runs."""
+"""Runs batches as CUDA graphs, without launch overhead; copies each out while the next runs."""
 
 import time
 from collections.abc import Iterable
