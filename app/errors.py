@@ -63,6 +63,19 @@ class UnknownClassError(InvalidValueError):
         )
 
 
+class AmbiguousClassError(InvalidValueError):
+    """A name that several classes of the model have; `candidates` names each of them alone."""
+
+    slug = "ambiguous-class"
+    title = "Several classes of the model have this name"
+
+    def __init__(self, name: str, candidates: Sequence[str], *, field: str = "class") -> None:
+        super().__init__(
+            f"{name!r} is the name of several classes: {', '.join(candidates)}",
+            extra={"fields": [field], "suggestions": list(candidates)},
+        )
+
+
 class UnauthenticatedError(AppError):
     """The request has no API key, or one that the server does not know."""
 

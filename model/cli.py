@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from class_names import ClassNames
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.importers import describe
 from model.latents import NUM_SEEDS
@@ -19,6 +20,8 @@ from model.pictures import (
     encode,
 )
 from model.sampling.sampler import Sampler
+
+SHOWN_CLASSES = 20  # in an error
 
 model_option = click.option(
     "--model", help="A checkpoint folder or a shipped name; the shipped default if not given."
@@ -182,30 +185,24 @@ def _describe_foreign(file: Path) -> None:
 
 
 def find_label(checkpoint: Checkpoint, text: str) -> int:
-    """The label of a class by name, WordNet id, alias or index.
+    """The label of a class by name, WordNet id, alias or index, as `ClassNames` finds it.
 
-    Raises click.UsageError, which names some of the classes.
+    Raises click.UsageError, which names the classes that have this name, or some of the classes.
     """
-    spellings: dict[str, int] = {}
-    for label, info in enumerate(checkpoint.classes):
-        for name in (info.name, info.wnid or info.name, str(label)):
-            spellings.setdefault(_plain(name), label)
-    for label, info in enumerate(checkpoint.classes):  # no alias beats another class's name
-        for alias in info.aliases:
-            spellings.setdefault(_plain(alias), label)
-    if (found := spellings.get(_plain(text))) is not None:
-        return found
-    names = ", ".join(c.name for c in checkpoint.classes[:20])
-    more = "" if len(checkpoint.classes) <= 20 else ", …"
-    raise click.UsageError(f"no class is called {text!r}; there are: {names}{more}")
+    names = ClassNames(checkpoint.classes)
+    labels = names.labels(text)
+    if len(labels) == 1:
+        return labels[0]
+    meant = labels or range(len(names.classes))
+    shown = ", ".join(names.unique_names(meant[:SHOWN_CLASSES]))
+    more = ", …" if len(meant) > SHOWN_CLASSES else ""
+    if labels:
+        raise click.UsageError(f"{text!r} is the name of several classes: {shown}{more}")
+    raise click.UsageError(f"no class is called {text!r}; there are: {shown}{more}")
 
 
 def _write(out: Path, pixels: Pixels) -> None:
     out.write_bytes(encode(pixels, FORMATS[out.suffix.lower()]))
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace(" ", "_").replace("-", "_")
 
 
 def _load(model: str | None) -> Checkpoint:

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -151,7 +152,8 @@ def _mark(image: Pixels, centres: Sequence[tuple[float, float]], first_colour: i
     return np.asarray(canvas)
 
 
-def _encoder() -> str:
+@cache
+def encoder() -> str:
     """Names the encoders by a checksum of a fixed image: other bytes give another name.
 
     ISA-L has code of its own for each instruction set, and a later version may pack otherwise; so
@@ -161,6 +163,3 @@ def _encoder() -> str:
     probe = (ramp * ramp // 977 % 256 // (1 + ramp % 7)).astype(np.uint8).reshape(64, 64, 3)
     lossy = encode(probe, "webp") + encode(probe, "jpeg")
     return f"png{isal_zlib.crc32(encode_png(probe)):08x}-lossy{isal_zlib.crc32(lossy):08x}"
-
-
-ENCODER = _encoder()

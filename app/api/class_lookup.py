@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from heapq import nlargest
 
-from app.api.names import MAX_NAME_LENGTH, normalized, words
-from app.errors import UnknownClassError
+from app.errors import AmbiguousClassError, UnknownClassError
 from app.queue.messages import ModelCard, ModelClass
+from class_names import MAX_NAME_LENGTH, ClassNames, normalized, words
 
 MAX_SUGGESTIONS = 3
 MAX_MISSPELT_LENGTH = 64  # of a name for which suggestions are made
@@ -42,23 +42,12 @@ def _words(name: str) -> Iterator[str]:
 
 
 class ClassLookup:
-    """The classes of one model. If several classes have the same name, it means the first.
-
-    An exact spelling comes before one that is equal only after `normalized`.
-    """
+    """The classes of one model, found by the names that `ClassNames` knows."""
 
     def __init__(self, classes: Sequence[ModelClass]) -> None:
         self.classes = tuple(classes)
+        self._names = ClassNames(self.classes)
         self._spellings = [tuple(_spellings(one)) for one in self.classes]
-        self._exact: dict[str, int] = {}
-        for label, one in enumerate(self.classes):
-            self._exact.setdefault(one.name, label)
-        self._labels: dict[str, int] = {}
-        for label, one in enumerate(self.classes):  # names come before the aliases of other classes
-            self._labels.setdefault(normalized(one.name), label)
-        for label, spellings in enumerate(self._spellings):
-            for spelling in spellings:
-                self._labels.setdefault(spelling, label)
         self._hints: dict[str, list[int]] = {}  # labels by what a misspelt name is compared with
         for label, one in enumerate(self.classes):
             for hint in dict.fromkeys((*self._spellings[label], *_words(one.name))):
@@ -70,17 +59,17 @@ class ClassLookup:
                 self._sharing.setdefault(pair, []).append(hint)
 
     def label(self, key: str, field: str = "class") -> int:
-        """The label of a class by name, alias, WordNet id or index.
+        """The label of a class by name, WordNet id, alias or index.
 
-        `field` is the field of the request that has `key`. Raises UnknownClassError.
+        `field` is the field of the request that has `key`. Raises UnknownClassError,
+        AmbiguousClassError.
         """
-        label = self._exact.get(key)
-        if label is None and len(key) <= MAX_NAME_LENGTH:
-            label = self._labels.get(normalized(key))
-        if label is not None:
-            return label
-        if key.isascii() and key.isdigit() and len(key) <= 9 and int(key) < len(self.classes):
-            return int(key)
+        labels = self._names.labels(key)
+        if len(labels) == 1:
+            return labels[0]
+        if labels:
+            candidates = self._names.unique_names(labels[:MAX_SUGGESTIONS])
+            raise AmbiguousClassError(key[:MAX_NAME_LENGTH], candidates, field=field)
         raise UnknownClassError(key[:MAX_NAME_LENGTH], self.suggestions(key), field=field)
 
     def suggestions(self, key: str) -> list[str]:

@@ -23,6 +23,7 @@ from app.api.problems import RETRY_LATER, set_retry_after
 from app.api.requests import accept_decides, client_has, while_connected
 from app.api.services import EncodedFile, Services
 from app.errors import (
+    AmbiguousClassError,
     DeadlineExceededError,
     InvalidValueError,
     JobFailedError,
@@ -50,6 +51,7 @@ PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # characters that are not quoted in a header
 MAX_PIXELS = 2**24  # of all images of one request
 FIELDS_ERRORS = (  # of the fields of a request for images
     InvalidValueError,
+    AmbiguousClassError,
     UnknownClassError,
     NotAcceptableError,
     RequestTimeoutError,

@@ -12,7 +12,6 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
-from app.api.names import MAX_NAME_LENGTH, compatible
 from app.errors import InvalidValueError, NotFoundError
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
@@ -22,6 +21,7 @@ from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
 from app.telemetry import ApiMetrics, Tracing
+from class_names import MAX_NAME_LENGTH, compatible
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 OVERHEAD_BYTES = 512  # of an entry beside its body, roughly

@@ -167,7 +167,7 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
         resolution=config.resolution,
         classes=tuple(ModelClass(c.name, c.wnid, tuple(c.aliases)) for c in checkpoint.classes),
         attention_grids=tuple(config.key_grid(i) for i in range(len(config.attention_layers))),
-        renderer=f"{sampler.renderer}-{pictures.ENCODER}",
+        renderer=f"{sampler.renderer}-{pictures.encoder()}",
         z_dim=config.z_dim,
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,

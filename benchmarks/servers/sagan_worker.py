@@ -24,7 +24,7 @@ CARD = ModelCard(
     resolution=RESOLUTION,
     classes=tuple(ModelClass(f"class_{i}") for i in range(NUM_CLASSES)),
     attention_grids=(),
-    renderer=f"cpu-trivial-{pictures.ENCODER}",
+    renderer=f"cpu-trivial-{pictures.encoder()}",
     z_dim=Z_DIM,
 )
 

@@ -10,6 +10,7 @@ import click
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from class_names import ClassNames
 from model.checkpoint import Checkpoint, CheckpointError, ClassInfo, load_checkpoint
 from model.latents import MAX_TRUNCATION
 from model.sampling.sampler import Sampler
@@ -227,6 +228,6 @@ def report_as_json(
         "seeds": [0, num_samples - 1],
     }
     if found.fid_by_label:
-        names = [info.name for info in data.classes]
+        names = ClassNames(data.classes).unique_names(range(len(data.classes)))
         report["fid_by_class"] = {names[k]: value for k, value in found.fid_by_label.items()}
     return report

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from class_names import ClassNames
 from model.checkpoint import Checkpoint, ClassInfo
 from model.config import (
     GENERATOR_MULTIPLIERS,
@@ -72,15 +73,21 @@ def start_from(
 
 
 def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
-    """Maps each label of `new` to the label of the same class in `old`, if there is one."""
-    by_name = {info.name: label for label, info in enumerate(old)}
+    """Maps each label of `new` to the label of the same class in `old`, if there is one.
+
+    Classes with the same WordNet id are the same. If one of the two has no WordNet id, they are the
+    same if `ClassNames` finds this class alone by the name; an exactly equal name comes first.
+    """
+    names = ClassNames(old)
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}
-    rows = {}
-    for label, info in enumerate(new):
-        if info.wnid is not None and info.wnid in by_wnid:
-            rows[label] = by_wnid[info.wnid]
-        elif info.name in by_name:
-            rows[label] = by_name[info.name]
+    rows = {k: by_wnid[info.wnid] for k, info in enumerate(new) if info.wnid in by_wnid}
+    for exact in (True, False):
+        taken = set(rows.values())
+        for label, info in enumerate(new):
+            found = [k for k in names.named(info.name) if not exact or old[k].name == info.name]
+            found = [k for k in found if info.wnid is None or old[k].wnid is None]
+            if label not in rows and len(found) == 1 and found[0] not in taken:
+                rows[label] = found[0]
     return rows
 
 

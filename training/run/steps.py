@@ -1,6 +1,6 @@
 """One update of the discriminator, and one of the generator."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -36,33 +36,31 @@ def discriminator_step(
 ) -> DiscriminatorStep:
     """Updates the discriminator on (B, 3, H, W) real images and as many fakes.
 
-    The fakes are drawn with the labels of the real images: a loss that compares pairs needs two
-    images of the same class, and with any loss both halves of the batch then have the same classes.
-    Real images and fakes pass the discriminator in one call, so that both see the same σ. With
-    `num_parts` the batch passes in that many calls, whose gradients add up. The power iteration
-    advances once, before them. The caller gives `penalty` only at the steps where it is due.
+    The fakes have the labels of the real images: a loss that compares pairs needs two images of the
+    same class, and with any loss both halves of the batch then have the same classes. Real images
+    and fakes pass the discriminator in one call, so that both see the same σ. With `num_parts` the
+    batch passes in that many calls, whose gradients add up; the power iteration advances once.
+    The caller gives `penalty` only at the steps where it is due.
     """
     advance_power_iteration(discriminator)
     autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=bf16)
     with torch.no_grad(), autocast:
         fakes = generator(z, labels).to(images)
+    measured: list[tuple[Tensor, Tensor, Tensor]] = []
     optimizer.zero_grad(set_to_none=True)
-    losses, penalties, logits = [], [], []
     parts = list(zip(*(t.chunk(num_parts) for t in (images, fakes, labels)), strict=True))
     for i, (real, fake, classes) in enumerate(parts):
-        both, both_classes = torch.cat([real, fake]), torch.cat([classes, classes])
         with _without_averaging(discriminator, i < len(parts) - 1):
             outputs, part_penalty = _outputs_and_penalty(
-                discriminator, both, both_classes, penalty, autocast
+                discriminator, torch.cat([real, fake]), classes.repeat(2), penalty, autocast
             )
             on_real, on_fake = outputs.chunk(2)
             part_loss = discriminator_loss(loss, on_real, on_fake, classes)
             ((part_loss + part_penalty) / len(parts)).backward()
-        losses.append(part_loss.detach())
-        penalties.append(part_penalty.detach())
-        logits.append(realness(outputs.detach()).view(2, -1))
+        logits = realness(outputs.detach()).view(2, -1)
+        measured.append((part_loss.detach(), part_penalty.detach(), logits))
     optimizer.step()
-    return _measurements(losses, penalties, torch.cat(logits, 1))
+    return _measurements(measured)
 
 
 def _outputs_and_penalty(
@@ -119,10 +117,10 @@ def generator_step(
     return torch.stack(losses).mean()
 
 
-def _measurements(
-    losses: list[Tensor], penalties: list[Tensor], logits: Tensor
-) -> DiscriminatorStep:
-    real, fake = logits  # (B,) each
+def _measurements(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> DiscriminatorStep:
+    """Takes the loss, the penalty and the (2, B) logits on real images and fakes of each part."""
+    losses, penalties, logits = zip(*parts, strict=True)
+    real, fake = torch.cat(logits, 1)  # (B,) each
     return DiscriminatorStep(
         loss=torch.stack(losses).mean(),
         penalty=torch.stack(penalties).mean(),

@@ -22,6 +22,7 @@ from app.api.requests import negotiated, query_fields
 from app.api.schemas import AttentionFields, AttentionOut
 from app.api.services import Services, services_of
 from app.errors import (
+    AmbiguousClassError,
     InvalidValueError,
     NotAcceptableError,
     NotFoundError,
@@ -51,6 +52,7 @@ ACCEPTED: dict[str, AttentionOutput] = {MEDIA_TYPES[one]: one for one in get_arg
     | NOT_MODIFIED
     | problems(
         InvalidValueError,
+        AmbiguousClassError,
         UnknownClassError,
         NotAcceptableError,
         NotFoundError,

@@ -19,6 +19,7 @@ from app.api.schemas import (
 )
 from app.api.services import Services, services_of
 from app.errors import (
+    AmbiguousClassError,
     InvalidValueError,
     NotFoundError,
     NotReadyError,
@@ -60,7 +61,7 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     card = services.model(fields.model)
     try:
         return _class(card, services.classes(card).label(class_key))
-    except UnknownClassError as unknown:
+    except (UnknownClassError, AmbiguousClassError) as unknown:
         raise NotFoundError(
             unknown.detail, extra={"suggestions": unknown.extra["suggestions"]}
         ) from None

@@ -28,6 +28,7 @@ from app.api.requests import all_fields, query_fields
 from app.api.schemas import NoFields, OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.services import services_of
 from app.errors import (
+    AmbiguousClassError,
     InvalidValueError,
     NotFoundError,
     NotReadyError,
@@ -48,6 +49,7 @@ OWNER = "sagan"
     response_model=OpenAIImages,
     responses=openai_errors(
         InvalidValueError,
+        AmbiguousClassError,
         UnknownClassError,
         RequestTimeoutError,
         RetiredCheckpointError,

@@ -15,7 +15,7 @@ from model.config import DiscriminatorConfig, GeneratorConfig
 from model.discriminator import Discriminator
 from model.generator import Generator
 from training.recipes.config import TrainConfig
-from training.run.fine_tuning import configs_for, start_from
+from training.run.fine_tuning import configs_for, known_labels, start_from
 from training.saving.state import TrainState
 
 OLD = (ClassInfo(name="tabby", wnid="n02123045"), ClassInfo(name="zebra"))
@@ -156,3 +156,30 @@ def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     result = CliRunner().invoke(sagan.main, [*map(str, alone), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert load_checkpoint(run).facts["images_seen"] == 16
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rows"),
+    [
+        (("Cafe\u0301",), ("Café",), {0: 0}),
+        (("food",), ("Food", "food"), {1: 0}),
+        (("Food", "food"), ("food", "FOOD"), {0: 1}),
+        (("Food", "food"), ("FOOD",), {}),
+        (("crane", "crane"), ("crane",), {}),
+        (("a", "b"), ("1", "0"), {}),
+    ],
+)
+def test_the_same_class_is_found_in_any_spelling_unless_another_fits_better(
+    old: tuple[str, ...], new: tuple[str, ...], rows: dict[int, int]
+) -> None:
+    """Never by an index, and not where two classes would do."""
+    as_classes = [[ClassInfo(name=name) for name in names] for names in (old, new)]
+    assert known_labels(*as_classes) == rows
+
+
+def test_two_wordnet_ids_are_two_classes_whatever_their_names() -> None:
+    """ImageNet has two cranes."""
+    bird, machine = (ClassInfo(name="crane", wnid=wnid) for wnid in ("n02012849", "n03126707"))
+    assert known_labels([bird], [machine]) == {}
+    assert known_labels([bird, machine], [machine]) == {0: 1}
+    assert known_labels([bird], [ClassInfo(name="crane")]) == {0: 0}
