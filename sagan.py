@@ -1,6 +1,7 @@
 """The `sagan` command: mounts the packages' commands and imports each only when it is asked for."""
 
 import importlib
+import io
 import sys
 from pathlib import Path
 
@@ -87,6 +88,9 @@ def main() -> None:
 
     First steps: `sagan serve`, then open http://127.0.0.1:8000/docs.
     """
+    for stream in (sys.stdout, sys.stderr):  # a path need not be UTF-8: show such bytes escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

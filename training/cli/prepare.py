@@ -6,12 +6,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from training.data.folders import ClassLevel
 from training.data.image_set import DataError, suspicions
 from training.data.opening import find_source
 from training.data.prepared import UNREADABLE, PreparedDescription
 from training.data.preparing import prepare
 
 SHOWN_CLASSES = 20
+LEVELS: dict[str, ClassLevel] = {"1": 1, "2": 2}
 
 
 @click.command("prepare")
@@ -30,19 +32,28 @@ SHOWN_CLASSES = 20
     show_default=True,
     help="How many pictures of the picturebook to draw.",
 )
-def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> None:
+@click.option(
+    "--class-level",
+    type=click.Choice(["1", "2"]),
+    help="Which folders are the classes: 1, those right in SOURCE whatever they are called; 2, "
+    "their subfolders, taking those of equal names together (train/cat, test/cat). "
+    "[default: 1, but the parts of a data set are refused]",
+)
+def prepare_command(
+    source: str, out: Path, size: str, num_pictures: int, class_level: str | None
+) -> None:
     """Prepare the pictures of SOURCE for training, in the folder OUT.
 
     `sagan train --data OUT` trains on that folder.
 
     SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids are
-    replaced by ImageNet's names), a flat folder of pictures, CIFAR-10 or CIFAR-100 (python version,
-    the archive or its folder), a Hugging Face data set (hf:NAME, or a folder that `save_to_disk`
-    has written), or `picturebook`.
+    replaced by ImageNet's names), a flat folder of pictures, a folder that StyleGAN's
+    `dataset_tool` has written, CIFAR-10 or CIFAR-100 (python version, the archive or its folder), a
+    Hugging Face data set (hf:NAME, or a folder that `save_to_disk` has written), or `picturebook`.
 
     Each picture is cropped to its central square and resized. The command runs on all cores; after
-    Ctrl-C or a crash the same command resumes. Unreadable pictures are left out and listed in
-    OUT/unreadable.txt.
+    Ctrl-C or a crash the same command resumes. Files that cannot be read are left out;
+    OUT/unreadable.txt lists them with the reason.
 
     \b
     sagan prepare imagenet/train prepared/imagenet-128 --size 128
@@ -50,7 +61,8 @@ def prepare_command(source: str, out: Path, size: str, num_pictures: int) -> Non
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
     try:
-        found = find_source(source, num_pictures)
+        level: ClassLevel | None = LEVELS[class_level] if class_level else None
+        found = find_source(source, num_pictures, level)
         for remark in found.remarks:
             console.print(f"note: {remark}", style="yellow")
         prepared = prepare(found, out, int(size))
@@ -82,7 +94,7 @@ def _report(console: Console, prepared: PreparedDescription, out: Path) -> None:
     if prepared.num_unreadable:
         listed = out / UNREADABLE
         console.print(
-            f"left out {prepared.num_unreadable:,} unreadable pictures, listed in {listed}",
+            f"left out {prepared.num_unreadable:,} that could not be read, listed in {listed}",
             style="yellow",
         )
     console.print(

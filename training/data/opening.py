@@ -8,7 +8,7 @@ import numpy as np
 from model.checkpoint import ClassInfo
 from training import picturebook
 from training.data.cifar import cifar_source, is_cifar
-from training.data.folders import folder_source
+from training.data.folders import ClassLevel, folder_source
 from training.data.huggingface import huggingface_source, is_huggingface
 from training.data.image_set import DataError, ImageSet
 from training.data.pictures import DrawnPicture
@@ -19,11 +19,11 @@ from training.data.source import Source
 PICTUREBOOK = "picturebook"
 
 
-def find_source(text: str, num_pictures: int) -> Source:
+def find_source(text: str, num_pictures: int, class_level: ClassLevel | None = None) -> Source:
     """Finds the source that `text` names: picturebook, hf:NAME, a CIFAR archive or a folder.
 
-    `num_pictures` is the number of pictures of the picturebook. Raises DataError if `text` names no
-    source.
+    `num_pictures` is the number of pictures of the picturebook, `class_level` that of
+    `folder_source`. Raises DataError if `text` names no source.
     """
     if text == PICTUREBOOK:
         return picturebook_source(num_pictures)
@@ -33,7 +33,7 @@ def find_source(text: str, num_pictures: int) -> Source:
     if is_cifar(path):
         return cifar_source(path)
     if path.is_dir():
-        return folder_source(path)
+        return folder_source(path, class_level)
     if path.exists():
         raise DataError(f"{path}: neither a folder of pictures nor an archive of CIFAR")
     raise DataError(

@@ -3,19 +3,29 @@
 This module does not import torch, so that the processes that decode start quickly and stay small.
 """
 
+import errno
 import io
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from training import picturebook
 
 # The formats that Pillow may open; others, such as EPS, would run external programs.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_AVIF = features.check("avif")  # not in every build of Pillow
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP", *(("AVIF",) if _AVIF else ()))
+SUFFIXES = frozenset(
+    {
+        ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+        ".tif", ".tiff", ".webp", *((".avif",) if _AVIF else ()),
+    }
+)  # fmt: skip
 BACKGROUND = (255, 255, 255)  # shown through transparent pixels
 
 Pixels = NDArray[np.uint8]
@@ -49,7 +59,11 @@ class FilePicture:
 
     def read(self, size: int) -> Pixels:
         """Reads the central square of the picture; raises UnreadableError."""
-        return _decoded(self.path, size)
+        try:
+            with _open_regular(self.path) as file:
+                return _decoded(file, size)
+        except OSError as error:
+            raise UnreadableError(f"{type(error).__name__}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,16 @@ def square(image: Image.Image, size: int) -> Pixels:
     return np.asarray(fitted)
 
 
-def _decoded(file: Path | io.BytesIO, size: int) -> Pixels:
+def _open_regular(path: Path) -> IO[bytes]:
+    """Opens a regular file; raises OSError for anything else, a FIFO for one, without waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _decoded(file: IO[bytes], size: int) -> Pixels:
     try:
         with Image.open(file, formats=FORMATS) as image:
             # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never to under twice the size.

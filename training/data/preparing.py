@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from training.data.class_naming import readable
 from training.data.decoding import CHUNK, ArrayFile, Chunk, DecodedChunk, Unreadable, decode_all
 from training.data.image_set import DataError
 from training.data.prepared import (
@@ -39,6 +40,7 @@ from training.data.prepared import (
 from training.data.source import Source
 
 JOURNAL = "journal.jsonl"
+MAX_LINE = 500  # characters about an unreadable picture
 
 
 class Journal:
@@ -197,12 +199,14 @@ def _finish(
     if len(unreadable) == len(source):
         raise DataError(f"{source.name}: no picture is readable; {_line(unreadable[0])}")
     rows = _close_gaps(array, len(source), [u.index for u in unreadable])
+    left_out = [readable(f"{one.path}: {one.reason}") for one in source.left_out]
+    left_out += map(_line, unreadable)
     present, labels = np.unique(source.labels[rows], return_inverse=True)
     counts = np.bincount(labels)
     description = PreparedDescription(
         size=array.size,
         num_pictures=len(rows),
-        num_unreadable=len(unreadable),
+        num_unreadable=len(left_out),
         source=source.name,
         digest=source.digest,
         classes=tuple(
@@ -211,9 +215,8 @@ def _finish(
         ),
     )
     np.save(partial / LABELS, labels.astype(np.int64))
-    if unreadable:
-        text = "\n".join(map(_line, unreadable))
-        (partial / UNREADABLE).write_text(text + "\n", encoding="utf-8")
+    if left_out:
+        (partial / UNREADABLE).write_text("\n".join(left_out) + "\n", encoding="utf-8")
     (partial / DESCRIPTION).write_text(description.model_dump_json(indent=1), encoding="utf-8")
     return description
 
@@ -234,4 +237,4 @@ def _close_gaps(array: ArrayFile, count: int, gaps: list[int]) -> NDArray[np.int
 
 
 def _line(unreadable: Unreadable) -> str:
-    return f"{unreadable.name}: {unreadable.reason}".replace("\n", " ")
+    return readable(f"{unreadable.name}: {unreadable.reason}"[:MAX_LINE])

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
 from training.data.pictures import Picture
+from training.data.walking import LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +17,8 @@ class Source:
     """N pictures with (N,) labels; `picture(index)` opens one of them.
 
     `name` is shown to the user. `digest` is equal for equal pictures in the same order, so that an
-    interrupted preparation can resume. `remarks` describe what was odd about the source.
+    interrupted preparation can resume. `remarks` describe what was odd about the source, and
+    `left_out` the files and folders that looked like pictures but are not among them.
     """
 
     name: str
@@ -24,7 +26,8 @@ class Source:
     classes: tuple[ClassInfo, ...]
     labels: NDArray[np.int64]
     picture: Callable[[int], Picture]
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -28,7 +28,7 @@ def test_one_corrupt_picture_in_a_thousand_is_listed_and_the_rest_prepared(tmp_p
     assert result.exit_code == 0, result.output
     assert "goldfish" in result.output
     assert "golden_retriever" in result.output
-    assert "left out 1 unreadable pictures" in result.output
+    assert "left out 1 that could not be read" in result.output
     assert "999 pictures at 32 px in 2 classes, 399 to 600 each" in result.output
     assert "0123.png: " in (tmp_path / "out" / "unreadable.txt").read_text()
     assert f"sagan train RUN --data {tmp_path / 'out'} --size 32" in result.output

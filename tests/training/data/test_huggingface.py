@@ -17,9 +17,10 @@ NAMED = datasets.ClassLabel(names=["tench, Tinca tinca", "great white shark", "n
 
 
 def rows(labels: list[Any] | None = None, kind: object = NAMED, column: str = "label") -> Any:
-    """Four pictures, the i-th of brightness 40·i."""
+    """A picture for each label, or four; the i-th of brightness 40·i."""
+    count = 4 if labels is None else len(labels)
     content: dict[str, Any] = {
-        "picture": [Image.new("RGB", (8, 8), (40 * i,) * 3) for i in range(4)]
+        "picture": [Image.new("RGB", (8, 8), (40 * i,) * 3) for i in range(count)]
     }
     features = {"picture": datasets.Image()}
     if labels is not None:
@@ -42,7 +43,7 @@ def test_a_saved_data_set_is_prepared_with_its_classes(tmp_path: Path) -> None:
     assert data.labels.tolist() == [0, 1, 1, 0]
     assert data.images[:, 16, 16, 1].tolist() == [0, 40, 80, 120]
     tench, shark = data.classes
-    assert (tench.name, tench.aliases) == ("tench", ("Tinca tinca",))
+    assert (tench.name, tench.aliases) == ("tench", ("Tinca tinca", "tench, Tinca tinca"))
     assert (shark.name, shark.aliases) == ("great_white_shark", ("great white shark",))
 
 
@@ -89,7 +90,16 @@ def test_a_name_is_loaded_as_the_library_does(
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: rows([0, -1, 1, 0]), "label is -1 for some pictures"),
+        (lambda: rows([-1, -1, None, -1]), "label has no label in any row"),
+        (
+            lambda: rows([0.5, 1.0, 2.0, 1.0], datasets.Value("float64")),
+            "label holds 0.5, no class",
+        ),
+        (
+            lambda: rows([[0, 1], [1], [0], [0]], datasets.Sequence(datasets.Value("int64"))),
+            "label holds several values a row",
+        ),
+        (lambda: rows([0, 1, 1, 0]).filter(lambda row: row["label"] > 1), "an empty data set"),
         (lambda: datasets.Dataset.from_dict({"text": ["a"]}), "no column of pictures, only text"),
         (
             lambda: datasets.DatasetDict({"a": rows([0] * 4), "b": rows([0] * 4)}),
@@ -110,3 +120,46 @@ def test_a_name_that_does_not_load_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^hf:.*nowhere: ") as caught:
         huggingface_source(f"hf:{tmp_path / 'nowhere'}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "names", "expected", "kept"),
+    [
+        ([0, -1, 1, 0], NAMED, ["tench", "great_white_shark", "never_seen"], [0, 1, 0], [0, 2, 3]),
+        ([0, None, 1, None], NAMED, ["tench", "great_white_shark", "never_seen"], [0, 1], [0, 2]),
+        (["b", None, "a", ""], datasets.Value("string"), ["a", "b"], [1, 0], [0, 2]),
+        ([7, None, 5, 7], datasets.Value("int64"), ["5", "7"], [1, 0, 1], [0, 2, 3]),
+        (
+            [7.0, float("nan"), 5.0, 7.0],
+            datasets.Value("float32"),
+            ["5", "7"],
+            [1, 0, 1],
+            [0, 2, 3],
+        ),
+    ],
+)
+def test_rows_without_a_label_are_left_out_and_counted(
+    labels: list[Any],
+    kind: object,
+    names: list[str],
+    expected: list[int],
+    kept: list[int],
+    tmp_path: Path,
+) -> None:
+    """Null, NaN, -1 and empty text; the pictures stay with their labels."""
+    source = huggingface_source(saved(rows(labels, kind), tmp_path / "saved"))
+    assert [c.name for c in source.classes] == names
+    assert source.labels.tolist() == expected
+    brightness = [int(source.picture(i).read(8)[0, 0, 0]) for i in range(len(source))]
+    assert brightness == [40 * row for row in kept]
+    assert source.remarks == (
+        f"{len(labels) - len(kept)} rows without a label left out (label is null or -1)",
+    )
+
+
+def test_classes_of_one_first_name_get_names_of_their_own(tmp_path: Path) -> None:
+    """As ImageNet's "maillot" and "maillot, tank suit"; what is given in full stays an alias."""
+    twice = datasets.ClassLabel(names=["maillot", "maillot, tank suit", "crane ", "crane"])
+    source = huggingface_source(saved(rows([0, 1, 2, 3], twice), tmp_path / "saved"))
+    assert [c.name for c in source.classes] == ["maillot", "maillot_tank_suit", "crane_", "crane"]
+    assert "maillot, tank suit" in source.classes[1].aliases
