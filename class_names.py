@@ -1,4 +1,4 @@
-"""Class names: one lookup for all who ask for a class, over HTTP, on the command line, in training.
+"""Class names: the lookup of classes for HTTP, the command line and training.
 
 It imports neither torch nor a web framework, so that `app`, `model` and `training` all use it.
 """
@@ -52,10 +52,10 @@ def normalized(name: str) -> str:
 class ClassNames:
     """The names of a model's classes, in the order of their labels, and the search for a label.
 
-    A text names a class in one of these ways, the earlier ones first: it is spelt as the class's
-    name; as its WordNet id; it equals the name in `normalized`; it equals an alias in `normalized`;
-    it is the index of the class. So a class called "2" is found before the class with index 2, and
-    "Food" and "food" may be two classes.
+    A text can name a class in five ways, which are tried in this order: it is exactly the class's
+    name; it is its WordNet id; its `normalized` form is that of the name; its `normalized` form is
+    that of an alias; it is the class's index. So a class called "2" is found before the class with
+    index 2, and "Food" and "food" may be two classes.
     """
 
     def __init__(self, classes: Iterable[NamedClass]) -> None:
@@ -80,14 +80,14 @@ class ClassNames:
         return names.get(spelling) or aliases.get(spelling)
 
     def labels(self, text: str) -> tuple[int, ...]:
-        """The labels that `text` names, by its first way that names any: none, one or several."""
+        """The labels that `text` names, by the first way that finds any: none, one or several."""
         exact, wnids, *_ = self._tables
         if found := exact.get(text) or wnids.get(text.casefold()[:MAX_NAME_LENGTH]):
             return found
         return self.named(text) or self._index(text)
 
     def unique_names(self, labels: Iterable[int]) -> list[str]:
-        """For each label a text that names this class alone: its name, WordNet id or index.
+        """For each label a text that names only this class: its name, WordNet id or index.
 
         The index is given as "index 7" if another class is called "7".
         """

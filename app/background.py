@@ -1,4 +1,4 @@
-"""background: repeats work beside a block, even if one repetition fails."""
+"""background: repeats a task while a block runs, even if one repetition fails."""
 
 from __future__ import annotations
 

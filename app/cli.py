@@ -57,7 +57,7 @@ REDIS_FLAGS = (
     _flag("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
     _flag(
         "--unknown-settings",
-        "What a SAGAN_* variable does that is no setting.",
+        "What happens if a SAGAN_* variable is not a setting.",
         type=click.Choice(["refuse", "warn"]),
     ),
 )
@@ -66,9 +66,9 @@ REDIS_FLAGS = (
 API_FLAGS = (
     _flag("--host", "Address to listen on."),
     _flag("--port", "Port to listen on.", type=int),
-    _flag("--max-queue-images", "Images that may wait; then 429.", type=int),
+    _flag("--max-queue-images", "Images that may wait; further requests get 429.", type=int),
     _flag("--max-bulk-images", "Images of bulk jobs that may wait.", type=int),
-    _flag("--default-timeout-ms", "Timeout of a request without one.", type=int),
+    _flag("--default-timeout-ms", "Timeout of a request that sets none.", type=int),
     _flag("--max-timeout-ms", "Longest timeout of a request.", type=int),
 )
 
@@ -78,7 +78,7 @@ WORKER_FLAGS = (
     _flag("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
     _flag(
         "--precision",
-        "auto: bf16 where the device has it and it is close enough.",
+        "auto: bf16 if the device has it and its images are close enough to float32's.",
         type=click.Choice(["float32", "bf16", "auto"]),
     ),
     _flag("--max-batch-images", "Most images in one forward pass.", type=int),

@@ -1,4 +1,4 @@
-"""URLs of Redis: a server's, or those of Sentinels, which know where the primary is."""
+"""URLs of Redis: of a server, or of Sentinels, which know the address of the primary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class SentinelUrl:
-    """Sentinels, the service whose primary they tell, and how to sign in at either."""
+    """The Sentinels to ask for the primary of `service`, and the credentials for both."""
 
     sentinels: tuple[Address, ...]
     service: str

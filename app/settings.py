@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     )
 
     unknown_settings: Literal["refuse", "warn"] = Field(
-        "refuse", description="what a SAGAN_* variable does that is no setting"
+        "refuse", description="what happens if a SAGAN_* variable is not one"
     )
     redis_url: SecretStr | None = Field(
         None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     model: str = Field("", description="NAME=DIR, several separated by commas")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
-        "auto", description="auto: bf16 where the device has it and it is close enough to float32"
+        "auto", description="auto: bf16 if the device has it and it is close enough to float32"
     )
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -77,7 +77,9 @@ class Settings(BaseSettings):
 
     access_log: bool = Field(False, description="a line for each request")
     otlp_endpoint: str | None = Field(
-        None, pattern="^https?://", description="of a collector, such as http://localhost:4318"
+        None,
+        pattern="^https?://",
+        description="address of a collector, such as http://localhost:4318",
     )
 
     workers: int | None = Field(None, ge=0, le=64, description="none: one per GPU, else one")
@@ -88,19 +90,19 @@ class Settings(BaseSettings):
         None, description="NAME:SHA256HEX, several separated by commas"
     )
     api_keys_file: Path | None = Field(
-        None, description="the same, one a line; read again when it changes"
+        None, description="file of such entries, one per line; read again when it changes"
     )
     rate_limit: str = Field(
         "", description="images per client, such as 100/minute; empty: no limit"
     )
-    client_max_images: int | None = Field(None, ge=1, description="of one client in flight")
+    client_max_images: int | None = Field(None, ge=1, description="images of a client in flight")
     trusted_proxies: str = Field(
-        "", description="networks whose X-Forwarded-For is trusted, with commas"
+        "", description="networks whose X-Forwarded-For is trusted, separated by commas"
     )
 
-    max_connections: int = Field(1000, ge=1, description="of clients; beyond it 503")
+    max_connections: int = Field(1000, ge=1, description="further connections get 503")
     max_unsent_bytes: int = Field(
-        128 * 1024 * 1024, ge=1_000_000, description="of responses that clients have not read"
+        128 * 1024 * 1024, ge=1_000_000, description="most bytes that clients leave unread"
     )
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
@@ -237,7 +239,7 @@ def service_links(environment: Mapping[str, str]) -> list[str]:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """The variables that begin like our settings and are none, sorted."""
+    """The variables that begin like settings but are not settings, sorted."""
     ours = [name for name in environment if name.upper().startswith(PREFIX)]
     links = service_links(environment)
     return sorted(name for name in ours if _field_of(name) is None and name not in links)

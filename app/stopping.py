@@ -13,8 +13,9 @@ LEAVE = signal.SIGUSR1  # `sagan serve` sends it to its children, which hear no 
 def stop_signals() -> tuple[signal.Signals, ...]:
     """The signals on which a process finishes its work and ends.
 
-    SIGHUP stays ignored where it is, as under nohup. The others end the process even where they
-    were ignored: background jobs of a script ignore SIGINT, and it must be able to stop them.
+    If SIGHUP is ignored, as under nohup, it stays ignored. The other signals end the process even
+    if they were ignored: a script's background jobs ignore SIGINT, but the script must be able to
+    stop them.
     """
     numbers = (*GROUP_SIGNALS, LEAVE)
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -214,7 +214,7 @@ class WorkerMetrics(JobMetrics):
         self.reclaimed = self.counter("sagan_reclaimed_total", "Jobs taken over from a dead worker")
         self.cancelled_launched = self.counter(
             "sagan_cancelled_launched_total",
-            "Jobs that ran although they had been cancelled before their launch: stays 0",
+            "Jobs that ran although they had been cancelled before their launch; must stay 0",
         )
         self.batch_fill_ratio = self.histogram(
             "sagan_batch_fill_ratio", "Images in a batch divided by the most it may hold", TENTHS

@@ -1,13 +1,13 @@
-"""What attention is worth: runs of one length with it, without it, and by the paper's recipe.
+"""The effect of attention: equally long runs with it, without it, and with the paper's recipe.
 
     .venv/bin/python -m pip install -c constraints.txt -e '.[bench]'
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.ablation runs/ablation --figure ablation.png
 
-Each run is the preset `laptop-32` on the picturebook with one thing changed, from each of several
-seeds. At every snapshot 2,000 samples get FID, precision and recall by the picturebook's own
-classifier, and their diversity. After Ctrl-C the same command goes on. `--only` and `--seeds` train
-some of the runs, so that several processes can share them; the table and the figure are of all that
-have begun.
+Each variant is the preset `laptop-32` on the picturebook with one change; it runs from several
+seeds. At every snapshot FID, precision and recall of 2,000 samples are measured with the
+picturebook's own classifier, and their diversity. After Ctrl-C the same command resumes. `--only`
+and `--seeds` train some of the runs, so that several processes can share them. The table and the
+figure have all runs that have begun.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Curve = list[tuple[int, float]]  # (images seen, value)
 
 
 def main() -> None:
-    """Trains what is not done yet, then prints a table and draws the figure."""
+    """Trains the unfinished runs, then prints a table and draws the figure."""
     options = parse()
     data = open_picturebook(options.data_dir, SIZE, NUM_PICTURES)
     finished = all(
@@ -61,11 +61,11 @@ def main() -> None:
     if options.figure:
         draw(options.folder).savefig(options.figure)
     if not finished:
-        print("stopped; the same command goes on")
+        print("stopped; the same command resumes")
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the runs are")
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS))
@@ -74,12 +74,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--total-images", type=int, default=40_000, help="of each run")
     parser.add_argument("--snapshot-every-images", type=int, default=10_000)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
-    parser.add_argument("--figure", type=Path, help="the picture of the curves to write")
+    parser.add_argument("--figure", type=Path, help="the image of the curves to write")
     return parser.parse_args()
 
 
 def run(folder: Path, name: str, seed: int, data: ImageSet, options: argparse.Namespace) -> bool:
-    """Train one variant from one seed to its end, or until a signal; whether it came to the end."""
+    """Trains one variant from one seed to its end or until a signal; true if it is finished."""
     extractor = open_features(FEATURES, torch.device("cpu"))
     score = snapshot_score(data, extractor, options.data_dir / STATISTICS)
     config = recipe(VARIANTS[name][0], seed, len(data.classes), options)
@@ -90,7 +90,7 @@ def run(folder: Path, name: str, seed: int, data: ImageSet, options: argparse.Na
 def recipe(
     preset_name: str, seed: int, num_classes: int, options: argparse.Namespace
 ) -> TrainConfig:
-    """The preset's config; a run that collapses goes on, since that is a result too."""
+    """The preset's config; a run that collapses continues, since that is a result too."""
     changes = {
         "base_channels": options.base_channels,
         "total_images": options.total_images,
@@ -103,12 +103,12 @@ def recipe(
 
 
 def runs_of(folder: Path, name: str) -> list[Path]:
-    """The folders of a variant's runs, a seed each."""
+    """The folders of a variant's runs, one for each seed."""
     return sorted(folder.glob(f"{name}-[0-9]*"))
 
 
 def read_curve(run_folder: Path, metric: str) -> Curve:
-    """A metric in a run's log; empty where it has no snapshot yet."""
+    """The values of a metric in a run's log; empty if the run has no snapshot yet."""
     log = run_folder / LOG_FILE
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     records = [json.loads(line) for line in lines]
@@ -116,7 +116,7 @@ def read_curve(run_folder: Path, metric: str) -> Curve:
 
 
 def show(folder: Path) -> None:
-    """A line a variant: the mean over its seeds at the last snapshot, and each seed's FID."""
+    """Prints a line for each variant: means over its seeds at the last snapshot, and each FID."""
     print(f"{FEATURES} features, 2,000 samples; the last snapshot, mean of the seeds")
     for name, (_, title) in VARIANTS.items():
         curves = [
@@ -136,7 +136,7 @@ def show(folder: Path) -> None:
 
 
 def draw(folder: Path) -> Figure:
-    """Every metric against images seen; a colour a variant, a line a seed."""
+    """Plots every metric against images seen: a colour for each variant, a line for each seed."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     for axes, (metric, title) in zip(figure.subplots(2, 2).flat, METRICS.items(), strict=True):
         for colour, name in enumerate(VARIANTS):

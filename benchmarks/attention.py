@@ -1,7 +1,7 @@
-"""Forward and backward pass of self-attention: fused against forming the weights.
+"""Compares forward and backward passes of self-attention: fused, and with the weights formed.
 
 Run: python benchmarks/attention.py [--repeats 8]. The shapes are those of the 64 px network with 16
-base channels: 32×32 queries, keys pooled to 16×16. Variants alternate; medians are printed.
+base channels: 32×32 queries, keys pooled to 16×16. Variants alternate; the command prints medians.
 """
 
 import argparse
@@ -18,12 +18,12 @@ BATCH, QUERIES, KEYS, KEY_WIDTH, VALUE_WIDTH = 32, 1024, 256, 4, 16
 
 
 def formed_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query·keyᵀ)·value through the (B, Q, K) weights."""
+    """softmax(query·keyᵀ)·value, forming the (B, Q, K) weights."""
     return (query @ key.mT).softmax(-1) @ value
 
 
 def run_once(attention: Callable[[Tensor, Tensor, Tensor], Tensor], dtype: torch.dtype) -> float:
-    """Seconds of one forward and backward pass."""
+    """The seconds of one forward and backward pass."""
     query, key, value = (
         torch.randn(BATCH, rows, width, dtype=dtype, requires_grad=True)
         for rows, width in ((QUERIES, KEY_WIDTH), (KEYS, KEY_WIDTH), (KEYS, VALUE_WIDTH))
@@ -34,7 +34,7 @@ def run_once(attention: Callable[[Tensor, Tensor, Tensor], Tensor], dtype: torch
 
 
 def main() -> None:
-    """Print a line a number format."""
+    """Prints a line for each number format."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=8)
     repeats = parser.parse_args().repeats

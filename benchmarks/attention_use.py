@@ -1,10 +1,10 @@
-"""Whether a checkpoint's attention does something: what it draws with γ set to 0.
+"""Measures what a checkpoint's attention does: compares its samples with and without γ.
 
     .venv/bin/python -m benchmarks.attention_use picturebook-64 --num-pictures 10000
 
-For each attention layer alone and for all together, γ is set to 0 and the same 64 images are drawn
-again: the mean change in levels of 255. With all at 0 the FID is measured, too, beside that of the
-checkpoint as it is.
+For each attention layer, and for all layers together, it sets γ to 0, generates the same 64 samples
+again and prints the mean change in levels of 255. It also measures the FID of the checkpoint and of
+the checkpoint with every γ at 0.
 """
 
 import argparse
@@ -30,7 +30,7 @@ NUM_COMPARED = 64
 
 
 def main() -> None:
-    """Prints a line a layer, then the FID with attention and without."""
+    """Prints a line for each layer, then the FID with attention and without."""
     options = parse()
     generator = load_checkpoint(options.checkpoint).generator
     layers = generator.config.attention_layers
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="a shipped name or a folder, trained on the picturebook")
     parser.add_argument("--features", default="picturebook-64")
@@ -60,7 +60,7 @@ def parse() -> argparse.Namespace:
 
 
 def drawn(generator: Generator) -> NDArray[np.float64]:
-    """The same (64, H, W, 3) images at every call, classes in turn."""
+    """(64, H, W, 3) samples, of the classes in turn, the same at every call."""
     z = torch.from_numpy(latents(range(NUM_COMPARED), generator.config.z_dim))
     labels = torch.arange(NUM_COMPARED) % generator.config.num_classes
     with torch.inference_mode():
@@ -68,7 +68,7 @@ def drawn(generator: Generator) -> NDArray[np.float64]:
 
 
 def without(generator: Generator, layers: Sequence[int]) -> Generator:
-    """A copy whose attention at these resolutions is the identity."""
+    """A copy of `generator` with γ = 0 at these resolutions."""
     network = copy.deepcopy(generator)
     for layer in layers:
         with torch.no_grad():

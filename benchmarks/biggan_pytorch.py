@@ -1,7 +1,8 @@
-"""BigGAN-PyTorch's own networks and training step, from a clone of it that the caller names.
+"""BigGAN-PyTorch's own networks and training step, from a clone of its repository.
 
-Its modules are imported as they are. Those that load and save pictures are replaced by empty ones,
-so that the comparison needs neither torchvision nor h5py; the step uses nothing of them.
+Its modules are imported unchanged, except for those that load and save pictures: empty modules
+replace these, so that the comparison needs neither torchvision nor h5py. The step does not use
+them.
 """
 
 import contextlib
@@ -24,10 +25,11 @@ REQUIRED = ("BigGAN.py", "layers.py", "train_fns.py", "utils.py")
 
 
 class BigGanPyTorch:
-    """A run of BigGAN-PyTorch's SAGAN with our recipe's rates: `step` is its `train_fns` step.
+    """A run of BigGAN-PyTorch's SAGAN with our learning rates: `step` is its `train_fns` step.
 
-    Its latents come from a stream like our run's, and its fakes have the real images' classes as
-    ours do, so that both see the same numbers. Raises FileNotFoundError where `folder` is no clone.
+    Its latents come from the same random stream as those of our run, and its fakes have the classes
+    of the real images as ours do, so that both runs see the same numbers. Raises FileNotFoundError
+    if `folder` is not a clone.
     """
 
     def __init__(self, folder: Path, config: TrainConfig) -> None:
@@ -61,7 +63,7 @@ class BigGanPyTorch:
         )
 
     def step(self, images: Tensor, labels: Tensor) -> tuple[float, float]:
-        """One step on (B, 3, H, W) images and (B,) labels; D's loss and G's."""
+        """Takes a step on (B, 3, H, W) images and (B,) labels; returns the losses of D and G."""
         self._labels = labels
         losses = self._step(images, labels)
         return losses["D_loss_real"] + losses["D_loss_fake"], losses["G_loss"]
@@ -71,10 +73,10 @@ class BigGanPyTorch:
 
 
 def settle(*networks: nn.Module) -> None:
-    """Iterate every layer's u, so that σ is the largest singular value from the first step on.
+    """Iterates every layer's u until σ is the largest singular value, before the first step.
 
-    It starts at random and is iterated at every read, where ours is once a step: the two sides
-    would begin with other weights.
+    Their u starts at random and is iterated at every read, ours once per step, so otherwise the two
+    sides would begin with different weights.
     """
     with torch.no_grad():
         for network in networks:
@@ -85,7 +87,7 @@ def settle(*networks: nn.Module) -> None:
 
 
 def options_of(config: TrainConfig) -> dict[str, Any]:
-    """What its networks are called with: those of its SAGAN script, at our size and rates."""
+    """The options of its networks: those of its SAGAN script, with our size and learning rates."""
     generator, discriminator = config.generator, config.discriminator
     return {
         "resolution": generator.resolution,
@@ -107,7 +109,7 @@ def options_of(config: TrainConfig) -> dict[str, Any]:
 
 
 def modules_of(folder: Path) -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Its `BigGAN`, `train_fns` and `utils`; raises FileNotFoundError where they are not there."""
+    """Its modules `BigGAN`, `train_fns` and `utils`; raises FileNotFoundError without them."""
     if missing := [name for name in REQUIRED if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no clone of BigGAN-PyTorch, {missing[0]} is missing")
     for name in UNUSED:

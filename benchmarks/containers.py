@@ -1,9 +1,10 @@
-"""The containers for real: start, sizes, kills and stops under load, a queue that outlives `down`.
+"""Real containers: start, sizes, kills and stops under load, a queue that survives `down`.
 
     .venv/bin/python -m benchmarks.containers [--services redis worker api proxy prometheus]
 
-Needs Docker and Compose; works in a project of its own (`sagan-check`) on a free port, and removes
-it with its volumes at the end. Prints what it finds; ends with status 1 where a picture was lost.
+Needs Docker and Compose. It uses a Compose project of its own (`sagan-check`) on a free port, and
+removes the project with its volumes at the end. It prints its figures, and ends with status 1 if an
+image or a queued job was lost.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ READY_LINES = {"api": "Uvicorn running", "worker": '"message": "ready"'}
 
 
 def run(*command: str) -> str:
-    """What a command prints; raises CalledProcessError with its errors shown."""
+    """Runs a command and returns its output; prints its errors and raises if it fails."""
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         sys.stderr.write(done.stderr)
@@ -47,20 +48,20 @@ def run(*command: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """The port is chosen once; a worker has one thread, as several share the cores."""
+    """The environment of commands: a port, chosen once, and one thread for each worker."""
     os.environ.setdefault("PORT", str(free_port()))
     return {"OMP_NUM_THREADS": "1", **os.environ}
 
 
 def compose(*arguments: str) -> str:
-    """The Compose plugin, or docker-compose where there is none."""
+    """Runs docker-compose, or the Compose plugin if there is no docker-compose."""
     standalone = shutil.which("docker-compose")
     command = [standalone] if standalone else ["docker", "compose"]
     return run(*command, "-p", PROJECT, *arguments)
 
 
 def containers(service: str = "") -> list[dict[str, Any]]:
-    """What `docker inspect` tells of the project's containers, or of one service's."""
+    """The output of `docker inspect` for the project's containers, or those of one service."""
     label = f"label=com.docker.compose.project={PROJECT}"
     found = run("docker", "ps", "-q", "--no-trunc", "--filter", label).split()
     told: list[dict[str, Any]] = json.loads(run("docker", "inspect", *found)) if found else []
@@ -69,7 +70,7 @@ def containers(service: str = "") -> list[dict[str, Any]]:
 
 
 def wait_until_healthy() -> None:
-    """All that have a health check; raises TimeoutError."""
+    """Waits until all containers with a health check are healthy; raises TimeoutError."""
     end_s = time.monotonic() + HEALTHY_S
     while time.monotonic() < end_s:
         states = [c["State"].get("Health", {}).get("Status", "healthy") for c in containers()]
@@ -80,7 +81,7 @@ def wait_until_healthy() -> None:
 
 
 def start(services: Sequence[str]) -> None:
-    """Builds, starts, and prints sizes and times."""
+    """Builds and starts the services, and prints sizes and times."""
     compose("build", "api", "worker")
     base_bytes = image_bytes(BASE)
     for image in ("sagan-api", "sagan-worker:cpu"):
@@ -96,24 +97,24 @@ def start(services: Sequence[str]) -> None:
 
 
 def image_bytes(image: str) -> int:
-    """Size of an image with all its layers."""
+    """The bytes of a container image with all its layers."""
     return int(run("docker", "image", "inspect", "-f", "{{.Size}}", image))
 
 
 def ready_s(container: dict[str, Any], line: str) -> float:
-    """Seconds from a container's start to a line of its log."""
+    """The seconds from a container's start to a line of its log."""
     log = run("docker", "logs", "-t", container["Id"]).splitlines()
     said = next(each.split()[0] for each in log if line in each)
     return (moment(said) - moment(container["State"]["StartedAt"])).total_seconds()
 
 
 def moment(text: str) -> datetime:
-    """Docker's nanoseconds are more than Python's microseconds."""
+    """The time in `text`; Docker writes nanoseconds, Python reads microseconds."""
     return datetime.fromisoformat(text[:26].rstrip("Z"))
 
 
 async def trouble(seconds: float) -> Measurement:
-    """Load, while workers and replicas are killed and stopped in turn."""
+    """Sends load while workers and replicas are killed and stopped in turn."""
     seeds = itertools.count(int(time.time()))
     address = ("127.0.0.1", int(os.environ["PORT"]))
     load = asyncio.create_task(closed_loop(address, write, seeds, CLIENTS, seconds))
@@ -128,13 +129,13 @@ async def trouble(seconds: float) -> Measurement:
 
 
 def write(seed: int, timeout_ms: int = 30_000) -> bytes:
-    """A request for one picture."""
+    """A request for one image."""
     path = b"/generate?class=%d&seed=%d&timeout_ms=%d" % (seed % 10, seed, timeout_ms)
     return b"POST " + path + b" HTTP/1.1\r\nHost: check\r\n\r\n"
 
 
 def survive(services: Sequence[str], seconds: float) -> bool:
-    """Three workers and two replicas in trouble; whether every request got its picture."""
+    """Loads three workers and two replicas during `trouble`; true if all answers were 200."""
     compose("up", "-d", "--scale", "worker=3", "--scale", "api=2", *services)
     wait_until_healthy()
     found = uvloop.run(trouble(seconds))
@@ -144,7 +145,7 @@ def survive(services: Sequence[str], seconds: float) -> bool:
 
 
 def keep_queue() -> bool:
-    """Jobs that no worker takes, before `down` and after `up`."""
+    """Counts jobs without a worker before `down` and after `up`; true if all are kept."""
     run("docker", "stop", *(c["Id"] for c in containers("worker")))
     uvloop.run(ask_in_vain())
     before = queued()
@@ -159,7 +160,7 @@ def keep_queue() -> bool:
 
 
 async def ask_in_vain() -> None:
-    """Asks for pictures and kills the replicas: one that stops would take its jobs back."""
+    """Requests images, then kills the replicas: a replica that stops would cancel its jobs."""
     address = ("127.0.0.1", int(os.environ["PORT"]))
     async with asyncio.TaskGroup() as group:
         for seed in range(QUEUED):
@@ -175,14 +176,14 @@ async def _ask(address: tuple[str, int], request: bytes) -> None:
 
 
 def queued() -> int:
-    """Entries in all job streams."""
+    """The number of entries in all job streams."""
     cli = ("docker", "exec", containers("redis")[0]["Id"], "redis-cli", "--raw")
     streams = [key for key in run(*cli, "keys", "{sagan}:jobs:*").splitlines() if key]
     return sum(int(run(*cli, "xlen", stream).split()[0]) for stream in streams)
 
 
 def main() -> int:
-    """Parse the command line and run."""
+    """Runs the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--services", nargs="*", default=[], help="[default: all]")
     parser.add_argument("--seconds", type=float, default=30.0)

@@ -1,13 +1,13 @@
-"""From 1,797 scanned digits to a generator that an independent classifier believes.
+"""Trains on 1,797 scanned digits, and checks the samples with an independent classifier.
 
     .venv/bin/python -m pip install -e '.[bench]'
     .venv/bin/python -m benchmarks.digits runs/digits
 
-scikit-learn's digits (8×8 scans) become a folder of pictures for each class. `sagan
-train-classifier` learns them, with every fifth of each class held out; `sagan train` learns to draw
-them at 32 px. Then 100 samples of each class are shown to the classifier: the share that it takes
-for what they should be is printed, beside what it makes of the held-out scans. Run again, it goes
-on where it stopped.
+The command writes scikit-learn's digits (8×8 scans) into a folder for each class. `sagan
+train-classifier` learns to classify them, with every fifth of each class held out; `sagan train`
+learns to generate them at 32 px. Then the classifier classifies 100 samples of each class, and the
+command prints the share that it assigns to the right class, and its accuracy on the held-out scans.
+After an interruption the same command resumes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ RECIPE = {
 
 
 def main() -> None:
-    """Prints the classifier's accuracy and what it accepts of each digit; fails below 90 %."""
+    """Prints the classifier's accuracy and the share it accepts by digit; fails below 90 %."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where everything goes")
     folder: Path = parser.parse_args().folder
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_pictures(folder: Path) -> Path:
-    """The scans as white-on-black PNG files in a folder a class."""
+    """Writes the scans as white-on-black PNG files into a folder for each class."""
     digits = load_digits()
     for number, (scan, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         file = folder / str(label) / f"{number:04d}.png"
@@ -64,17 +64,17 @@ def write_pictures(folder: Path) -> Path:
 
 
 def data(folder: Path, pictures: Path) -> tuple[object, ...]:
-    """The options that say what to learn from."""
+    """The options of `sagan` that name the data."""
     return "--data", pictures, "--data-dir", folder / "data"
 
 
 def sagan(*args: object) -> None:
-    """Run a `sagan` command as a user does; what it prints is shown."""
+    """Runs a `sagan` command as a user does, with its output shown."""
     subprocess.run([sys.executable, "-m", "sagan", *map(str, args)], check=True)  # noqa: S603
 
 
 def acceptance(checkpoint: Path, classifier: Path) -> list[float]:
-    """For each class, the share of its samples that the classifier takes for that class."""
+    """For each class, the share of its samples that the classifier assigns to it."""
     sampler = Sampler(load_checkpoint(checkpoint), device="cpu")
     network = load_classifier(classifier).network
     accepted = []

@@ -10,11 +10,11 @@ from model.layers import ConditionalBatchNorm2d, UpBlock
 
 
 class EagerGenerator(nn.Module):
-    """The pictures of `generator`, a network with nearest upsampling, by the textbook's operations.
+    """Generates the images of `generator` (nearest upsampling) with the textbook operations.
 
     σ is divided out at every read of a weight, as spectral norm hooks do; class gains are looked up
     in embeddings; features are upsampled before the 3×3 convolutions and before the shortcut's 1×1;
-    attention forms its weights. Contiguous float32 tensors, no autocast.
+    attention forms its weights. All tensors are contiguous float32, without autocast.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -49,7 +49,7 @@ def conditional_norm(norm: ConditionalBatchNorm2d, x: Tensor, labels: Tensor) ->
 
 
 def attend(attention: SelfAttention, x: Tensor) -> Tensor:
-    """Self-attention in the released form, its HW × HW/4 weights formed."""
+    """Self-attention in the released form, forming its HW × HW/4 weights."""
     query = attention.query(x).flatten(2)
     key = F.max_pool2d(attention.key(x), 2).flatten(2)
     value = F.max_pool2d(attention.value(x), 2).flatten(2)

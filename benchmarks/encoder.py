@@ -1,10 +1,10 @@
-"""PNG files: `model.pictures.encode_png` against Pillow, side by side in one run.
+"""PNG files: compares `model.pictures.encode_png` with Pillow in one run.
 
     .venv/bin/python -m benchmarks.encoder
 
-Pictures are photograph-like (a 1/f spectrum and fine grain) at 128 px unless told otherwise, and
-what the shipped checkpoint draws. Rounds alternate between the encoders; each figure is the median
-over the rounds, with their range.
+It encodes photograph-like images (a 1/f spectrum and fine grain), by default at 128 px, and samples
+of the shipped checkpoint. Rounds alternate between the encoders; each figure is the median over the
+rounds, with their range.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def pillow(level: int) -> Callable[[Pixels], bytes]:
-    """Pillow's PNG at a compression level."""
+    """Pillow's PNG encoder at a compression level."""
 
     def encode(pixels: Pixels) -> bytes:
         buffer = io.BytesIO()
@@ -65,7 +65,7 @@ ENCODERS: dict[str, Callable[[Pixels], bytes]] = {
 
 
 def photographs(size: int) -> list[Pixels]:
-    """Random pictures with a photograph's spectrum: power falls with frequency, plus grain."""
+    """Random images with a photograph's spectrum: power falls with frequency, plus grain."""
     random = np.random.default_rng(0)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
     frequency[0, 0] = 1.0
@@ -81,13 +81,13 @@ def photographs(size: int) -> list[Pixels]:
 
 
 def samples() -> list[Pixels]:
-    """Pictures of the shipped checkpoint, classes in turn."""
+    """Samples of the shipped checkpoint, of the classes in turn."""
     sampler = Sampler(load_checkpoint(), "cpu")
     return list(sampler.sample([i % 10 for i in range(NUM_PICTURES)], range(NUM_PICTURES)))
 
 
 def compare(pictures: list[Pixels]) -> dict[str, dict[str, float]]:
-    """For each encoder pictures a second (median, least, most) and the mean size of a file."""
+    """For each encoder: images per second (median, least, most), and the mean size of a file."""
     rates: dict[str, list[float]] = {name: [] for name in ENCODERS}
     for _ in range(ROUNDS):
         for name, encode in ENCODERS.items():
@@ -107,7 +107,7 @@ def compare(pictures: list[Pixels]) -> dict[str, dict[str, float]]:
 
 
 def show(figures: dict[str, dict[str, dict[str, float]]]) -> None:
-    """The figures as a table; ratios are against Pillow's level 1."""
+    """Prints the figures as a table; ratios are relative to Pillow's level 1."""
     for title, rows in figures.items():
         table = Table("", "pictures/s", "range", "× Pillow 1", "kB", "size ratio", title=title)
         base = rows["Pillow, level 1"]

@@ -1,7 +1,7 @@
-"""Every fault that the tests inject, under a longer load, and what became of the requests.
+"""Injects every fault of the tests under a longer load, and counts what happened to the requests.
 
 Run: python -m benchmarks.faults [--only NAME …] [--requests 500]. The faults are the tests of
-tests/integration/faults: what must hold is their docstrings, and a row is printed only where all of
+tests/integration/faults. Their docstrings say what must hold, and a row is printed only if all of
 it held.
 """
 
@@ -30,7 +30,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Row:
-    """What became of all requests of one trial."""
+    """What happened to the requests of one trial."""
 
     fault: str
     holds: str
@@ -51,7 +51,7 @@ class Row:
 
 
 def row(name: str, trial: Trial) -> Row:
-    """The figures of a trial that held; a request that was cut off as excepted is an error."""
+    """The figures of a passed trial; excepted requests that were cut off count as errors."""
     requests = [request for load in trial.loads for request in load.requests]
     errors = Counter(
         str(r.status) if r.outcome == "answered" else "cut off" for r in requests if r.status != 200
@@ -70,7 +70,7 @@ def row(name: str, trial: Trial) -> Row:
 
 
 def try_all(names: Iterable[str], num_requests: int) -> list[Row]:
-    """A row for each fault; raises whatever a fault's own checks raise."""
+    """Tries each fault and prints its row; raises what a fault's own checks raise."""
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -82,14 +82,14 @@ def try_all(names: Iterable[str], num_requests: int) -> list[Row]:
 
 
 def load_faults() -> None:
-    """Fills the list of faults."""
+    """Imports the tests, which fill the list of faults."""
     for module in pkgutil.iter_modules(faults.__path__):
         if module.name.startswith("test_"):
             import_module(f"{faults.__name__}.{module.name}")
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parses the command line and runs the trials."""
     load_faults()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=sorted(FAULTS), default=list(FAULTS))

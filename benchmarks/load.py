@@ -1,7 +1,7 @@
-"""A load of HTTP/1.1 requests that costs little itself: raw asyncio, no client library.
+"""A generator of HTTP/1.1 requests that needs little CPU: raw asyncio, no client library.
 
-Run: python -m benchmarks.load. Prints what it reaches against a server that does nothing, which is
-the most that it can measure.
+Run: python -m benchmarks.load. It prints the rate that it reaches against a server that does
+nothing, which is the highest rate that it can measure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ANSWER_S = 60.0
 
 @dataclass
 class Measurement:
-    """What a load met: seconds of each answered request, by status, over `seconds` in all."""
+    """The result of a load: the time of each answer, and the answers by status, in `seconds`."""
 
     latencies_s: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -37,7 +37,7 @@ class Measurement:
 
     @property
     def per_s(self) -> float:
-        """Requests answered with 200 a second."""
+        """Requests answered with 200, per second."""
         return self.statuses[200] / self.seconds
 
     def percentile_ms(self, percent: int) -> float:
@@ -46,7 +46,7 @@ class Measurement:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; one request at a time."""
+    """A keep-alive connection for one request at a time."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -54,11 +54,11 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Part of the protocol."""
+        """Keeps the transport."""
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Part of the protocol."""
+        """Reads the answer, and resolves the future when it is complete."""
         self._received += data
         end = self._received.find(HEAD_END)
         if end < 0:
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
             self._received.clear()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of the protocol."""
+        """Fails the request that waits for its answer."""
         if self._answer and not self._answer.done():
             self._answer.set_exception(exc or ConnectionError("the server hung up"))
 
@@ -82,20 +82,20 @@ class Connection(asyncio.Protocol):
         return self._head[at:].split(b"\r\n", 1)[0].decode()
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body; raises OSError when the server hangs up."""
+        """Sends a request; returns status and body. Raises OSError if the server disconnects."""
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
         return await self._answer
 
 
 async def connect(address: Address) -> Connection:
-    """A new connection."""
+    """Opens a connection."""
     _, connection = await asyncio.get_running_loop().create_connection(Connection, *address)
     return connection
 
 
 async def ask_once(address: Address, request: bytes) -> tuple[int, bytes]:
-    """Status and body of a single request."""
+    """Sends one request on a new connection; returns status and body."""
     connection = await connect(address)
     async with asyncio.timeout(ANSWER_S):
         answer = await connection.ask(request)
@@ -106,7 +106,7 @@ async def ask_once(address: Address, request: bytes) -> tuple[int, bytes]:
 async def closed_loop(
     address: Address, write: Write, seeds: Iterator[int], num_clients: int, seconds: float
 ) -> Measurement:
-    """Every client asks for its next picture when it has one."""
+    """Each client sends its next request as soon as the last one is answered."""
     found = Measurement()
     connections = [await connect(address) for _ in range(num_clients)]
     start_s = time.perf_counter()
@@ -126,9 +126,10 @@ async def closed_loop(
 async def open_loop(
     address: Address, write: Write, seeds: Iterator[int], per_s: float, seconds: float
 ) -> Measurement:
-    """A request every 1/`per_s` s, whatever comes back; latency counts from when it was due.
+    """Sends a request every 1/`per_s` s, however fast the server answers.
 
-    A request that finds no idle connection opens one, so that a slow server meets more at once.
+    The latency counts from the time when a request was due. If no connection is idle, the request
+    opens a new one, so a slow server gets more requests at the same time.
     """
     found = Measurement()
     idle: deque[Connection] = deque()
@@ -179,7 +180,7 @@ def _serve_constant(listener: socket.socket) -> None:
 
 @contextmanager
 def constant_server() -> Iterator[Address]:
-    """A process that answers every request at once."""
+    """Runs a process that answers every request at once; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = multiprocessing.get_context("fork").Process(
             target=_serve_constant, args=(listener,)
@@ -191,7 +192,7 @@ def constant_server() -> Iterator[Address]:
 
 
 def main() -> None:
-    """Print the ceiling."""
+    """Prints the highest rate that the load generator reaches."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=3.0)

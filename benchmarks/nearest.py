@@ -1,11 +1,12 @@
-"""Whether samples are copies: each beside the training pictures nearest to it.
+"""Shows whether samples are copies: each with the training pictures that are nearest to it.
 
     .venv/bin/python -m benchmarks.nearest picturebook-64 nearest.png
 
-Two samples a class, each with the three pictures of its class that are nearest by the features of a
-classifier and the three nearest by pixels (at 16×16, so that a shift of a pixel does not hide a
-copy). The median pixel distance to the nearest picture is printed beside that of held-out pictures
-of the same data, which are no copies for certain: drawn anew, after the training's last one.
+The sheet has two samples of each class. Each is shown with the three pictures of its class that are
+nearest by the features of a classifier, and the three nearest by pixels (at 16×16, so that a shift
+by a pixel does not hide a copy). The command prints the median pixel distance of samples to the
+nearest picture, and that of held-out pictures, which are certainly no copies: they are pictures of
+the same data with numbers after those of the training.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="a shipped name or a folder, trained on the picturebook")
     parser.add_argument("sheet", type=Path, help="the PNG file to write")

@@ -1,11 +1,11 @@
-"""Ten times as many requests as the service can draw, for a minute, and a crowd that comes at once.
+"""Sends ten times as many requests as the service can answer, and a crowd of clients at once.
 
 Run: python -m benchmarks.overload [--seconds 60] [--json FILE]. API, worker and Redis are real
-processes. The device is simulated: a batch of up to 16 takes 80 ms whatever the CPU does, as on a
-GPU, so that the load itself, which runs on the same cores, does not slow the drawing down. First
-the capacity is measured under 64 clients. Then a crowd asks ten seconds of capacity in one second,
-and each client that is refused comes back when its Retry-After is over. Then ten times the capacity
-is offered in an open loop, and no client comes back.
+processes. The device is simulated: a batch of up to 16 takes 80 ms however busy the CPU is, as on a
+GPU, so that the load generator, which runs on the same cores, does not slow the device down. First
+the capacity is measured with 64 clients. Then a crowd sends ten seconds of capacity within one
+second, and each client that is refused retries after its Retry-After. Then ten times the capacity
+is sent in an open loop for a minute, and no client retries.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Figures = dict[str, float]
 
 
 def write(seed: int) -> bytes:
-    """A whole request."""
+    """The bytes of a request for `seed`."""
     return b"POST /generate?class=0&seed=%d HTTP/1.1\r\nHost: bench\r\n\r\n" % seed
 
 
 @dataclass
 class Flood:
-    """What came of an open loop's requests; seconds are since its start."""
+    """The results of an open loop's requests; times are in seconds since its start."""
 
     address: Address
     seeds: Iterator[int]
@@ -60,7 +60,7 @@ class Flood:
     start_s: float = field(default_factory=time.perf_counter)
 
     async def ask(self, due_s: float) -> int | None:
-        """One request; the seconds after which to come back, if it is refused."""
+        """Sends a request; returns the seconds of Retry-After if it is refused."""
         connection = self.idle.pop() if self.idle else await connect(self.address)
         status, _ = await connection.ask(write(next(self.seeds)))
         ended_s = time.perf_counter()
@@ -75,7 +75,7 @@ class Flood:
         return self.retry_after_s[-1]
 
     async def ask_until_served(self, due_s: float) -> int:
-        """How often a client that obeys Retry-After came back."""
+        """Retries after each Retry-After until it is served; returns the number of retries."""
         times = 0
         await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
         while (wait_s := await self.ask(due_s)) is not None:
@@ -85,7 +85,7 @@ class Flood:
         return times
 
     async def run(self, per_s: float, seconds: float) -> None:
-        """A request every 1/`per_s` s, whatever comes back."""
+        """Sends a request every 1/`per_s` s, however fast they are answered."""
         self.start_s = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for i in range(int(per_s * seconds)):
@@ -96,7 +96,7 @@ class Flood:
 
 
 async def overload(seconds: float) -> dict[str, Figures]:
-    """The figures of the whole benchmark, in its three parts."""
+    """Runs the three parts of the benchmark and returns their figures."""
     seeds = itertools.count(int(time.time()) % 1_000_000 * 1000)
     with tempfile.TemporaryDirectory() as folder:
         async with running_stack(Path(folder), num_workers=1, settings=DEVICE) as stack:
@@ -113,7 +113,7 @@ async def overload(seconds: float) -> dict[str, Figures]:
 
 
 def told(flood: Flood, capacity_per_s: float, seconds: float) -> Figures:
-    """Goodput counts what was answered while the flood lasted, from its second second on."""
+    """The figures of the flood; the goodput leaves out its first second."""
     num_good = sum(1 <= at_s < seconds for at_s in flood.answered_at_s)
     goodput_per_s = num_good / (seconds - 1)
     return {
@@ -134,7 +134,7 @@ def told(flood: Flood, capacity_per_s: float, seconds: float) -> Figures:
 
 
 async def come_at_once(crowd: Flood, num_clients: float) -> Figures:
-    """So many clients within a second; each comes back as it is told until it is served."""
+    """Starts `num_clients` within a second; each retries after its Retry-After until served."""
     start_s = time.perf_counter()
     dues = (start_s + i / num_clients * CROWD_SPREAD_S for i in range(int(num_clients)))
     returns = await asyncio.gather(*map(crowd.ask_until_served, dues))
@@ -150,7 +150,7 @@ async def come_at_once(crowd: Flood, num_clients: float) -> Figures:
 
 
 class Memory:
-    """Samples the processes' vitals inside the block."""
+    """Records the memory of the processes inside the block."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -169,7 +169,7 @@ class Memory:
             self.samples.append({name: one.rss_mib for name, one in found.items()})
 
     def growth(self) -> Figures:
-        """MiB after the first seconds and at the end, by process."""
+        """The MiB of each process after the first seconds and at the end."""
         first, last = self.samples[0], self.samples[-1]
         return {f"{name} MiB at {SAMPLE_EVERY_S:g} s": first[name] for name in first} | {
             f"{name} MiB at the end": last[name] for name in last
@@ -177,12 +177,12 @@ class Memory:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """What `percent` of the values do not exceed."""
+    """The value that `percent` of the values do not exceed."""
     return statistics.quantiles(values, n=100)[percent - 1]
 
 
 def main() -> None:
-    """Parse the command line, run and print."""
+    """Runs the benchmark and prints its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="where to write the figures")

@@ -1,12 +1,13 @@
-"""The laptop's recipe beside the paper's on pictures that the project did not draw.
+"""Compares the recipe of `laptop-32` with the paper's, on pictures that the project did not draw.
 
     .venv/bin/python -m pip install -c constraints.txt -e '.[bench]'
     npm pack emoji-datasource-twitter && tar xzf emoji-datasource-twitter-*.tgz
     OMP_NUM_THREADS=1 .venv/bin/python -m benchmarks.recipes runs/recipes --emoji package
 
-Two sets of pictures: scikit-learn's 1,797 scanned digits, and the emoji of an npm package, a class
-a category. For each set a classifier is trained, whose features then measure both recipes: FID,
-precision and recall of 2,000 samples, and diversity. Run again, it goes on where it stopped.
+There are two sets of pictures: scikit-learn's 1,797 scanned digits, and the emoji of an npm package
+with a class for each category. The command trains a classifier on each set, and measures both
+recipes with its features: FID, precision and recall of 2,000 samples, and diversity. After an
+interruption the same command resumes.
 """
 
 import argparse
@@ -24,7 +25,7 @@ MIN_EMOJI = 80  # of a category that becomes a class
 
 
 def main() -> None:
-    """Trains what is not done yet and prints a line a run."""
+    """Trains the unfinished runs and prints a line for each run."""
     options = parse()
     sets = {"digits": write_digits(options.folder / "digits/pictures")}
     if options.emoji:
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where everything goes")
     parser.add_argument("--emoji", type=Path, help="the unpacked npm package")
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 
 def write_emoji(package: Path, folder: Path) -> Path:
-    """The package's 64 px pictures in a folder for each category that has enough."""
+    """Copies the package's 64 px pictures into a folder for each category that has enough."""
     emoji = json.loads((package / "emoji.json").read_text(encoding="utf-8"))
     by_category: dict[str, list[str]] = {}
     for one in emoji:
@@ -73,12 +74,12 @@ def write_emoji(package: Path, folder: Path) -> Path:
 
 
 def sagan(*args: object) -> None:
-    """Run a `sagan` command as a user does; what it prints is shown."""
+    """Runs a `sagan` command as a user does, with its output shown."""
     subprocess.run([sys.executable, "-m", "sagan", *map(str, args)], check=True)  # noqa: S603
 
 
 def last_scores(run: Path) -> str:
-    """What the last snapshot scored."""
+    """The scores of a run's last snapshot."""
     lines = (run / LOG_FILE).read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     last: dict[str, float] = next(r for r in reversed(records) if "recall" in r)

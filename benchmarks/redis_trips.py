@@ -1,7 +1,8 @@
-"""Redis alone: the round trips that a job makes through it, driven as fast as one process can.
+"""Redis alone: the calls that the service makes for each job, as fast as one process can.
 
-Admit, claim, launch, finish, read the reply: the service's own code and scripts, in batches as a
-busy worker makes them, without HTTP and without a network.
+The calls admit, claim, launch and finish jobs and read their replies, with the service's own code
+and scripts, in batches as a busy worker makes them. There is no HTTP and no model: replies are zero
+bytes.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Trips:
-    """Jobs a second through Redis with one driver, and what a job costs Redis."""
+    """Jobs per second through Redis with one driver, and Redis's CPU µs per job."""
 
     per_s: float
     cpu_us: float
 
 
 def redis_trips(reply_bytes: int, rounds: int, seconds: float) -> Trips:
-    """Medians over rounds, each on a server of its own."""
+    """Medians over rounds; each round has a server of its own."""
     found = [_round(reply_bytes, seconds) for _ in range(rounds)]
     return Trips(
         statistics.median(trips.per_s for trips in found),
@@ -79,7 +80,7 @@ async def _drive(url: str, reply_bytes: int, until_s: float) -> int:
 
 
 async def _admit(queue: JobQueue, replies: ReplyStream, seed: int) -> None:
-    """A batch of requests of one picture each, which share a round trip."""
+    """A batch of requests of one image each, which share a round trip."""
     jobs = [Job(fingerprint=FINGERPRINT, label=0, seed=seed + i) for i in range(BATCH)]
     timeout_ms = int(1000 * TIMEOUT_S)
     await asyncio.gather(

@@ -1,12 +1,12 @@
-"""The sampler against the unfolded eager network, side by side in one run.
+"""Compares the sampler with the unfolded eager network in one run.
 
     .venv/bin/python -m benchmarks.sampler                                  # the CPU
     .venv/bin/python -m benchmarks.sampler --device cuda --base-channels 64
 
 The eager network computes as public PyTorch implementations do: batch norm, class gains, nearest
 upsampling before each 3×3 convolution, σ divided out at every read of a weight, and attention with
-its weights formed. It is written in `benchmarks/eager.py` on the trained module's own tensors, and
-both are checked to draw the same pictures first. Rounds alternate; figures are medians with ranges.
+its weights formed. `benchmarks/eager.py` has it, with the trained module's own tensors. First the
+images of both are compared. Rounds alternate; figures are medians with ranges.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--resolution", type=int, default=128)
@@ -67,7 +67,7 @@ def parse() -> argparse.Namespace:
 
 
 def random_generator(resolution: int, base_channels: int) -> Generator:
-    """An untrained generator whose gains, biases and γ are not where they start."""
+    """An untrained generator with random gains, biases and γ."""
     torch.manual_seed(0)
     config = GeneratorConfig(resolution=resolution, base_channels=base_channels, num_classes=10)
     generator = Generator(config).eval().requires_grad_(False)
@@ -96,7 +96,7 @@ def sampling(sampler: Sampler, batch_size: int) -> Draw:
 
 
 def check(eager: EagerGenerator, sampler: Sampler) -> None:
-    """Raises RuntimeError where the two draw different pictures."""
+    """Raises RuntimeError if the two generate different images."""
     expected = np.asarray(drawing(eager, sampler.device, 4)(0)).astype(int)
     found = sampler.sample([0, 1, 2, 3], range(4)).astype(int)
     difference = int(np.abs(found - expected).max())
@@ -105,7 +105,7 @@ def check(eager: EagerGenerator, sampler: Sampler) -> None:
 
 
 def compare(draws: dict[str, Draw], batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Images a second of each, in turn: median, least and most over the rounds."""
+    """Images per second of each, in turn: median, least and most over the rounds."""
     rates: dict[str, list[float]] = {name: [] for name in draws}
     for turn in range(rounds + 1):
         for name, draw in draws.items():
@@ -120,7 +120,7 @@ def compare(draws: dict[str, Draw], batch_size: int, rounds: int) -> dict[str, d
 
 
 def attention_cost(sampler: Sampler, rounds: int) -> dict[str, float]:
-    """Milliseconds of one picture alone, and with the attention of four query pixels."""
+    """Milliseconds of an image, of an image with attention at four pixels, of attention alone."""
     queries = [(5, 5), (60, 20), (20, 60), (63, 63)]
     calls: dict[str, Draw] = {
         "picture": lambda seed: sampler.sample([0], [seed]),
@@ -138,7 +138,7 @@ def attention_cost(sampler: Sampler, rounds: int) -> dict[str, float]:
 
 
 def show(figures: dict[int, dict[str, dict[str, float]]], attention: dict[str, float]) -> None:
-    """The figures as tables; ratios are against the eager network."""
+    """Prints the figures as tables; ratios are relative to the eager network."""
     table = Table("batch", "", "images/s", "range", "× eager")
     for batch_size, rows in figures.items():
         for name, row in rows.items():

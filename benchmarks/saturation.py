@@ -1,12 +1,12 @@
-"""Real networks through the whole service, beside the sampler alone; and memory over time.
+"""Compares the whole service on real networks with the sampler alone; measures memory over time.
 
     .venv/bin/python -m benchmarks.saturation                     # throughput
     .venv/bin/python -m benchmarks.saturation --soak 100000       # memory, with the trivial network
 
-Throughput: rounds of the bare sampler (batches of 16 made PNG files, all cores, in this process)
-alternate with rounds of the service under 64 clients, and under an open loop at 90 % of what the
-64 clients got. On a CPU the service runs a worker of one thread a core: threads that share a batch
-wait for one another whenever the API takes a core for a moment.
+For throughput, rounds of the sampler alone alternate with rounds of the service. The sampler makes
+PNG files in batches of 16 on all cores, in this process. The service gets 64 clients, and then an
+open loop at 90 % of the rate of the 64 clients. On a CPU the service runs a worker with one thread
+for each core: threads that share a batch wait for one another whenever the API uses a core.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Figures = dict[str, list[float]]
 
 
 def checkpoints(folder: Path) -> dict[str, str]:
-    """What is drawn with: the shipped network, and an untrained one of a size that is used."""
+    """The networks: the shipped one, and an untrained one of a common size."""
     large = GeneratorConfig(resolution=128, base_channels=32, num_classes=20)
     Checkpoint(Generator(large)).save(folder / "large")
     return {"shipped, 64 px": "picturebook-64", "128 px, base 32": f"large={folder / 'large'}"}
 
 
 def sampler_per_s(sampler: Sampler, seconds: float, seeds: Iterator[int]) -> float:
-    """Images a second of the sampler alone, each made a PNG file."""
+    """Images per second of the sampler alone, PNG encoding included."""
     num_images, start_s = 0, time.perf_counter()
     while (now_s := time.perf_counter()) < start_s + seconds:
         batch = list(itertools.islice(seeds, BATCH))
@@ -56,7 +56,7 @@ def sampler_per_s(sampler: Sampler, seconds: float, seeds: Iterator[int]) -> flo
 
 
 def compare(model: str, precision: Precision, rounds: int, seconds: float) -> Figures:
-    """Images a second in each round, and the other figures of the service."""
+    """Images per second in each round, and the other figures of the service."""
     sampler = Sampler(load_checkpoint(model.rpartition("=")[2]), device="cpu", precision=precision)
     sampler.warm_up()
     num_workers = os.cpu_count() or 1
@@ -72,7 +72,7 @@ def compare(model: str, precision: Precision, rounds: int, seconds: float) -> Fi
 
 
 def serve_once(service: Contender, seconds: float, seeds: Iterator[int]) -> dict[str, float]:
-    """Starts the service, loads it in both ways, and stops it."""
+    """Starts the service, measures it with both loads, and stops it."""
     started_s = time.perf_counter()
     with service.running() as server:
         answers(service, server)
@@ -87,19 +87,19 @@ def serve_once(service: Contender, seconds: float, seeds: Iterator[int]) -> dict
         "open loop p50 ms": opened.percentile_ms(50),
         "open loop p99 ms": opened.percentile_ms(99),
         "open loop refused": float(len(opened.latencies_s) - opened.statuses[200]),
-        "start to first picture s": ready_s,
+        "start to first image s": ready_s,
     }
 
 
 def all_answered(found: Measurement) -> Measurement:
-    """The same; raises RuntimeError where an answer was no picture."""
+    """Returns `found`; raises RuntimeError if an answer was not 200."""
     if set(found.statuses) != {200}:
         raise RuntimeError(f"answers other than 200: {dict(found.statuses)}")
     return found
 
 
 def soak(num_images: int, worker_module: str) -> list[dict[str, float]]:
-    """Resident MiB of each process as the images go by."""
+    """The resident MiB of each process, recorded while `num_images` are made."""
     seeds = itertools.count(int(time.time()))
     service = sagan(worker_module)
     samples = []
@@ -114,7 +114,7 @@ def soak(num_images: int, worker_module: str) -> list[dict[str, float]]:
 
 
 def drive(server: Running, write: Write, seeds: Iterator[int], num_images: float) -> int:
-    """Images answered in rounds of a second, until there are `num_images`."""
+    """Loads the server in rounds of a second until it has made `num_images`; returns how many."""
     done = 0
     while done < num_images:
         load = closed_loop(server.address, write, seeds, CLIENTS, 1.0)
@@ -123,7 +123,7 @@ def drive(server: Running, write: Write, seeds: Iterator[int], num_images: float
 
 
 def print_figures(title: str, figures: Figures) -> None:
-    """Medians with their ranges, throughput also as a share of the sampler's."""
+    """Prints medians with their ranges, and throughput also as a share of the sampler's."""
     bare = statistics.median(figures["sampler images/s"])
     print(title)
     for name, values in figures.items():
@@ -133,7 +133,7 @@ def print_figures(title: str, figures: Figures) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parses the command line and runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)

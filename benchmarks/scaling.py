@@ -1,13 +1,14 @@
-"""What a worker, an API replica and a Redis carry, and what a million images a minute would take.
+"""Measures what a worker, an API replica and a Redis can do, and what a million images need.
 
     .venv/bin/python -m benchmarks.scaling [--rounds 3] [--seconds 4] [--clients 64]
 
-Workers: the shipped network behind one API, with one worker and with two. Replicas: a network that
-does nothing, with one API and with two. Redis: its own round trips alone, a job each, with replies
-of the sizes that pictures have; no HTTP, no network. Fleets alternate; medians with their range.
+Workers are measured with the shipped network behind one API: one worker, then two. Replicas are
+measured with a network that does nothing: one API, then two. Redis is measured alone, by the
+service's calls for each job, with replies of the sizes of image files (benchmarks.redis_trips). The
+variants alternate; figures are medians with their range.
 
-The CPU time that each process spent on a picture is measured beside the rate: on a machine whose
-cores are full it is what tells what a core of it would carry elsewhere.
+The CPU time of each process per image is measured as well as the rate: if all cores are busy, it
+shows what a process could do with a core of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ TRIVIAL = "benchmarks.servers.sagan_worker"
 
 @dataclass(frozen=True)
 class Fleet:
-    """So many API replicas and workers on one Redis; a worker computes with one thread."""
+    """A number of API replicas and workers on one Redis; each worker has one thread."""
 
     name: str
     num_replicas: int
@@ -48,7 +49,7 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator[list[Running]]:
-        """The fleet as each replica sees it, once all of it draws; killed at the end."""
+        """Runs the fleet inside the block, which begins when all replicas answer; yields these."""
         with ExitStack() as stack:
             redis = stack.enter_context(PrivateRedis())
             if redis.process is None:
@@ -81,7 +82,7 @@ FLEETS = (
 
 @dataclass(frozen=True)
 class Carried:
-    """A round: images a second, and CPU µs an image of each kind of process."""
+    """The result of a round: images per second, and CPU µs per image of each kind of process."""
 
     per_s: float
     p50_ms: float
@@ -91,7 +92,7 @@ class Carried:
 async def drive(
     addresses: list[Address], seeds: Iterator[int], num_clients: int, seconds: float
 ) -> Measurement:
-    """A closed loop of clients, as many at each address."""
+    """Runs a closed loop with the same number of clients at each address."""
     write = sagan().write
     share = num_clients // len(addresses)
     loops = (closed_loop(address, write, seeds, share, seconds) for address in addresses)
@@ -110,7 +111,7 @@ def joined(parts: list[Measurement]) -> Measurement:
 
 
 def carried(fleet: Fleet, seeds: Iterator[int], num_clients: int, seconds: float) -> Carried:
-    """Starts the fleet, loads it, and says what it carried."""
+    """Starts the fleet, loads it, and returns the result."""
     with fleet.running() as replicas:
         addresses = [replica.address for replica in replicas]
         uvloop.run(drive(addresses, seeds, num_clients, WARM_S))
@@ -125,7 +126,7 @@ def carried(fleet: Fleet, seeds: Iterator[int], num_clients: int, seconds: float
 
 
 def measured(rounds: int, num_clients: int, seconds: float) -> dict[str, list[Carried]]:
-    """All rounds of all fleets, alternating."""
+    """The results of all rounds of all fleets, which alternate."""
     seeds = itertools.count(int(time.time()))
     found: dict[str, list[Carried]] = {}
     for _, fleet in itertools.product(range(rounds), FLEETS):
@@ -134,12 +135,12 @@ def measured(rounds: int, num_clients: int, seconds: float) -> dict[str, list[Ca
 
 
 def median_cpu_us(rounds: list[Carried], kind: str) -> float:
-    """CPU time of all processes of a kind for an image."""
+    """The median CPU time per image of all processes of a kind."""
     return statistics.median(each.cpu_us[kind] for each in rounds)
 
 
 def print_fleets(found: dict[str, list[Carried]]) -> None:
-    """A line a fleet."""
+    """Prints a line for each fleet."""
     print(f"{'':<32}{'images/s':>9} {'range':>13} {'p50 ms':>7}   CPU µs an image")
     for name, rounds in found.items():
         rates = [each.per_s for each in rounds]
@@ -150,7 +151,7 @@ def print_fleets(found: dict[str, list[Carried]]) -> None:
 
 
 def print_million(found: dict[str, list[Carried]], redis_us: float, num_bytes: int) -> None:
-    """The cores that a million images a minute would keep busy."""
+    """Prints the cores that a million images a minute would keep busy."""
     shipped, trivial = found[FLEETS[1].name], found[FLEETS[3].name]
     per_s = MILLION_A_MINUTE_PER_S
     needs = {
@@ -166,7 +167,7 @@ def print_million(found: dict[str, list[Carried]], redis_us: float, num_bytes: i
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parses the command line and runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)

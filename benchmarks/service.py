@@ -1,11 +1,11 @@
-"""The service beside the servers that people would pick instead.
+"""Compares the service with the servers that users could choose instead.
 
-Run: python -m benchmarks.service [--servers sagan litserve triton] [--rounds 5] [--seconds 3].
-One server runs at a time, load and server on the same cores; servers alternate; medians and the
-range over the rounds are printed, and written as JSON with --json. With the trivial network, bytes
-are checked to be the same everywhere and the serving alone is measured; with --network small, a
-SAGAN of 32 px, this project draws with its sampler and the others with the plain module. Every
-request has a seed of its own, so that nothing comes from a cache.
+Run: python -m benchmarks.service [--servers sagan litserve triton] [--rounds 5] [--seconds 3]. The
+servers run in turn, one at a time, on the same cores as the load generator. The command prints
+medians and the range over the rounds, and writes all rows as JSON with --json. With the trivial
+network it checks that all servers return the same bytes, and measures only the serving. With
+--network small (a SAGAN of 32 px) this project renders with its sampler and the others with the
+plain module. Every request has a seed of its own, so no answer comes from a cache.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Row:
 
 
 def told(server: str, load: str, found: Measurement, cpu_s: dict[str, float]) -> Row:
-    """The row of a measurement."""
+    """The row of a measurement; `cpu_s` is the CPU time of each process."""
     num_requests = len(found.latencies_s)
     return Row(
         server,
@@ -74,7 +74,7 @@ async def measure(
     seconds: float,
     seeds: Iterator[int],
 ) -> list[Row]:
-    """A row for each number of clients and each rate."""
+    """Measures each number of clients and each rate; returns a row for each."""
     address, write = server.address, contender.write
     await closed_loop(address, write, seeds, 8, WARM_S)
     loads = {
@@ -93,11 +93,13 @@ async def measure(
 
 
 def check_pictures(contender: Contender, server: Running, network: str) -> None:
-    """Waits for the first answer; raises RuntimeError unless the pictures are the right ones."""
+    """Waits for the first answer; raises RuntimeError if the images are wrong."""
     answers(contender, server)
     for seed, png in zip(CHECKED_SEEDS, load_network(network)(CHECKED_SEEDS), strict=True):
         if not same_picture(picture(contender, server, seed), png):
-            raise RuntimeError(f"{contender.name} draws seed {seed} otherwise than the rest")
+            raise RuntimeError(
+                f"{contender.name} returns another image for seed {seed} than expected"
+            )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -125,7 +127,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parses the command line and runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     names = ("sagan", "litserve", "triton")
     parser.add_argument("--servers", nargs="+", choices=names, default=["sagan", "litserve"])
@@ -148,7 +150,7 @@ def main() -> None:
 
 
 def contenders(network: str, triton_python: str) -> dict[str, Contender]:
-    """The servers by name; this project draws a checkpoint with its own sampler, in float32."""
+    """The servers by name; this project renders a checkpoint with its own sampler in float32."""
     settings = {"SAGAN_MODEL": f"small={network}", "SAGAN_PRECISION": "float32"}
     ours = sagan() if network == TRIVIAL else sagan("app.worker.main", settings)
     return {"sagan": ours, "litserve": litserve(network), "triton": triton(network, triton_python)}

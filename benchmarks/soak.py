@@ -1,10 +1,10 @@
-"""An hour of mixed load, worker deaths and clients that leave; nothing may grow.
+"""An hour of mixed load, killed workers and clients that disconnect, in which nothing may grow.
 
 Run: make soak, or python -m benchmarks.soak [--minutes 60] [--json FILE]. API, two workers with the
-checkpoint that ships, and Redis are real processes. Every ten seconds memory, open files, Redis's
-keys, pending entries and consumers are looked at. After a third of the time, in which caches fill,
-a line through the samples of each may rise by no more than its bound until the end; every request
-must have had its one answer. Worker 2 is killed every 45 s, worker 1 lives all along.
+shipped checkpoint, and Redis are real processes. Every ten seconds it records memory, open files,
+Redis's keys, pending entries and consumers. Caches fill in the first third of the time. A line
+through the records of the rest may rise by no more than a bound, and every request must have
+exactly one answer. Worker 2 is killed every 45 s; worker 1 runs all the time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Sample = dict[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """How one quantity went after the warm-up."""
+    """How a quantity changed after the warm-up."""
 
     name: str
     median: float
@@ -55,12 +55,12 @@ class Row:
 
     @property
     def flat(self) -> bool:
-        """Whether it rose by no more than it may."""
+        """Whether it rose by no more than its bound."""
         return self.rise <= self.max_rise
 
 
 async def soak(minutes: float) -> tuple[list[Sample], Load, Counter[str]]:
-    """The samples, what became of the clients' requests, and of the others'."""
+    """Runs the load; returns the records, the requests of the clients, and other counts."""
     samples: list[Sample] = []
     others: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -82,21 +82,21 @@ async def soak(minutes: float) -> tuple[list[Sample], Load, Counter[str]]:
 
 
 async def kill(stack: Stack, others: Counter[str]) -> None:
-    """kill -9 of worker 2, after a while."""
+    """Waits, then kills worker 2 with kill -9."""
     await asyncio.sleep(KILL_EVERY_S)
     stack.workers[1].send(signal.SIGKILL)
     others["workers killed"] += 1
 
 
 async def leave(stack: Stack, others: Counter[str]) -> None:
-    """A client that asks and hangs up."""
+    """Sends a request and disconnects."""
     await asyncio.sleep(HANG_UP_EVERY_S)
     await hang_up(stack.addresses[0], seed=others["hung up"])
     others["hung up"] += 1
 
 
 async def look(stack: Stack, others: Counter[str]) -> None:
-    """An attention map, then the same again with its ETag."""
+    """Requests an attention map, and once more with its ETag."""
     await asyncio.sleep(LOOK_EVERY_S)
     connection = await Connection.open(stack.addresses[0])
     nth = others["looks"] = others["looks"] + 1
@@ -111,7 +111,7 @@ async def look(stack: Stack, others: Counter[str]) -> None:
 
 
 async def sample(stack: Stack) -> Sample:
-    """What all processes and Redis hold now."""
+    """Records memory and files of all processes, and the keys of Redis."""
     found: Sample = {"s": time.monotonic()}
     for name, one in all_vitals(stack.pids()).items():
         found |= {f"{name} MiB": one.rss_mib, f"{name} files": one.num_files}
@@ -126,7 +126,7 @@ async def sample(stack: Stack) -> Sample:
 
 
 def rows(samples: Sequence[Sample]) -> list[Row]:
-    """A row for each quantity that has a bound, but for the killed worker's memory."""
+    """A row for each quantity that has a bound, except for those of the killed worker."""
     steady = samples[int(WARM_UP * len(samples)) :]
     seconds = [one["s"] for one in steady]
     found = []
@@ -152,11 +152,11 @@ def table(found: Sequence[Row]) -> str:
 
 
 def told(load: Load, others: Mapping[str, int]) -> str:
-    """What was asked and how it was answered."""
+    """Lines that say what was requested and how it was answered."""
     answered = ", ".join(f"{count:,} × {status}" for status, count in load.statuses.items())
     return "\n".join(
         [
-            f"{len(load.requests):,} pictures asked: {answered}; slowest {load.slowest_s:.2f} s;",
+            f"{len(load.requests):,} images requested: {answered}; slowest {load.slowest_s:.2f} s;",
             f"{len(load.unanswered)} without an answer, {load.num_twice} answered twice;",
             ", ".join(f"{count:,} {what}" for what, count in others.items()),
         ]
@@ -164,7 +164,7 @@ def told(load: Load, others: Mapping[str, int]) -> str:
 
 
 def main() -> None:
-    """Parse the command line, run, print and judge."""
+    """Runs the benchmark, prints its table, and fails if a quantity rose too much."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--json", type=Path, help="where to write the samples")

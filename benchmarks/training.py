@@ -1,14 +1,15 @@
-"""The training step against BigGAN-PyTorch's own, side by side in one run.
+"""Compares the training step with BigGAN-PyTorch's own in one run.
 
     git clone https://github.com/ajbrock/BigGAN-PyTorch
     .venv/bin/python -m benchmarks.training --peer BigGAN-PyTorch --size 64
     .venv/bin/python -m benchmarks.training --profile          # where our own step's time goes
 
-Same architecture (its widths, attention at our place), same weights at the start, same pictures in
-the same order, same latents, same rates; the two parameter counts are printed. Steps alternate, so
-that times and loss curves come from one run. Ours gathers and converts its own batches and keeps
-its average within the time measured; the peer is handed ready tensors. Times are medians with
-quartiles. What differs is told in docs/training.md.
+Both sides have the same architecture (its widths, our place of attention), the same weights at the
+start, the same pictures in the same order, the same latents and the same learning rates; the
+command prints both parameter counts. Steps alternate, so that times and loss curves come from one
+run. Our step reads and converts its batches and updates the moving average within the measured
+time; the peer gets ready tensors. Times are medians with quartiles. docs/training.md has the
+differences.
 """
 
 import argparse
@@ -45,14 +46,14 @@ Step = Callable[[], Losses]
 
 @dataclass
 class Measured:
-    """Seconds and both losses of every step of one contender."""
+    """The seconds and both losses of every step of one contender."""
 
     step: Step
     seconds: list[float] = field(default_factory=list)
     losses: list[Losses] = field(default_factory=list)
 
     def run(self) -> None:
-        """Take a step and note it."""
+        """Takes a step and records it."""
         start_s = time.perf_counter()
         losses = self.step()
         self.seconds.append(time.perf_counter() - start_s)
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--peer", type=Path, help="a clone of BigGAN-PyTorch")
@@ -112,7 +113,7 @@ def parse() -> argparse.Namespace:
 def config_of(
     options: argparse.Namespace, num_classes: int, precision: str, compiled: bool = False
 ) -> TrainConfig:
-    """The run: the peer's architecture at this size, the paper's recipe."""
+    """The config of a run with the peer's architecture at this size and the paper's recipe."""
     shared = {
         "resolution": options.size,
         "base_channels": options.base_channels,
@@ -139,9 +140,9 @@ def config_of(
 def prepare(
     options: argparse.Namespace, data: ImageSet
 ) -> tuple[dict[str, Measured], dict[str, dict[str, int]]]:
-    """The contenders by name, and the parameters of each network of both sides.
+    """The contenders by name, and the number of parameters of each network of both sides.
 
-    Raises RuntimeError where the two sides' parameters differ in number.
+    Raises RuntimeError if the two sides' parameters differ in number.
     """
     config = config_of(options, len(data.classes), "float32")
     peer = BigGanPyTorch(options.peer, config)
@@ -167,7 +168,7 @@ def prepare(
 
 
 def state_like(peer: BigGanPyTorch, config: TrainConfig) -> TrainState:
-    """A run's start with the peer's weights, taken over as `sagan import` does."""
+    """The state of a run that starts with the peer's weights, imported as by `sagan import`."""
     state = TrainState.start(config, CPU)
     generator = assemble_generator(BIGGAN_PYTORCH, peer.generator.state_dict(), RULES)
     discriminator = assemble_discriminator(BIGGAN_PYTORCH, peer.discriminator.state_dict(), RULES)
@@ -178,7 +179,7 @@ def state_like(peer: BigGanPyTorch, config: TrainConfig) -> TrainState:
 
 
 def own_step(trainer: Trainer) -> Step:
-    """Our step: a batch from the memory map, both networks, the average."""
+    """Our step: it reads a batch from the memory map and updates both networks and the average."""
 
     def step() -> Losses:
         seen = trainer.step()
@@ -188,7 +189,7 @@ def own_step(trainer: Trainer) -> Step:
 
 
 def peer_step(peer: BigGanPyTorch, config: TrainConfig, data: ImageSet) -> Step:
-    """The peer's step on the same batches, which wait for it as contiguous tensors."""
+    """The peer's step on the same batches, which are ready as contiguous tensors."""
     loader = Loader(config, data, CPU, Processes())
     ready = [loader.batch(0)]
     position = 0
@@ -205,12 +206,12 @@ def peer_step(peer: BigGanPyTorch, config: TrainConfig, data: ImageSet) -> Step:
 
 
 def num_parameters(network: nn.Module) -> int:
-    """Of all its layers together."""
+    """The number of parameters of all layers."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def print_profile(options: argparse.Namespace, data: ImageSet) -> None:
-    """The operations that our step spends its time in."""
+    """Prints the operations that our step spends its time in."""
     config = config_of(options, len(data.classes), options.precision)
     trainer = Trainer(config, data, TrainState.start(config, CPU))
     trainer.step()

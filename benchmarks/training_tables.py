@@ -1,4 +1,4 @@
-"""The tables of `benchmarks.training`: seconds a step, and both loss curves."""
+"""The tables of `benchmarks.training`: seconds per step, and both loss curves."""
 
 import statistics
 
@@ -16,7 +16,7 @@ def quartiles(seconds: list[float]) -> list[float]:
 
 
 def windows(losses: list[Losses], count: int) -> list[Losses]:
-    """D's and G's mean loss in each of `count` equal parts of the curve."""
+    """The mean losses of D and G in each of `count` equal parts of the curve."""
     length = len(losses) // count
     parts = [losses[i * length : (i + 1) * length] for i in range(count)]
     return [
@@ -25,7 +25,7 @@ def windows(losses: list[Losses], count: int) -> list[Losses]:
 
 
 def show(step_s: dict[str, list[float]], losses: dict[str, list[Losses]], batch_size: int) -> None:
-    """Both tables."""
+    """Prints both tables."""
     console = Console(width=100)
     times = Table("contender", "s a step (quartiles)", "images/s", "times the peer")
     base = step_s[f"{PEER} float32"][1]

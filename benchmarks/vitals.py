@@ -1,4 +1,4 @@
-"""Vitals: what a process holds, read from /proc (Linux)."""
+"""Vitals: the memory and open files of a process, read from /proc (Linux)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Vitals:
 
 
 def vitals(pid: int) -> Vitals:
-    """Those of one process; raises OSError when it is gone."""
+    """The vitals of a process; raises OSError if it has ended."""
     folder = Path(f"/proc/{pid}")
     pages = int((folder / "statm").read_text().split()[1])
     return Vitals(pages * PAGE_BYTES / 2**20, len(list((folder / "fd").iterdir())))
 
 
 def all_vitals(pids: Mapping[str, int]) -> dict[str, Vitals]:
-    """By name; a process that is gone is left out."""
+    """The vitals of processes by name, without those that have ended."""
     found = {}
     for name, pid in pids.items():
         try:

@@ -1,4 +1,4 @@
-"""The SAGAN network, its checkpoints, its sampling and its pictures."""
+"""The SAGAN network, its checkpoints, its sampling and its image files."""
 
 from model import pictures
 from model.checkpoint import (

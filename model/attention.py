@@ -39,7 +39,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        """Attends by the fused path, which never holds the HW × HW/4 weights."""
+        """Attends with the fused kernel, without forming the HW × HW/4 weights."""
         query = self.query(x).flatten(2).mT  # (B, HW, C/8)
         key = self._pool(self.key(x)).flatten(2).mT  # (B, HW/4, C/8)
         value = self._pool(self.value(x)).flatten(2).mT  # (B, HW/4, C/2)
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
         return torch.addcmul(x, self.gamma.to(out), out)
 
     def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Computes the weights of each query position, by the explicit path.
+        """Computes the weights of each query position.
 
         `x` is the (B, C, H, W) that `forward` gets; `positions` are (Q,) indices y·W + x into its
         grid, all of them by default. Returns (B, Q, h, w) over the key grid in float32 or better,
@@ -70,9 +70,9 @@ class SelfAttention(nn.Module):
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(query·keyᵀ)·value: (B, Q, D), (B, K, D), (B, K, E) -> (B, Q, E).
 
-    PyTorch's fused kernels need one width for all three, a multiple of 8, and a head axis.
-    Otherwise it forms the weights, which is several times slower. The padding with zeros changes no
-    product.
+    PyTorch's fused kernels need one width for all three, a multiple of 8, and a head axis;
+    otherwise PyTorch forms the weights, which is several times slower. So the tensors are padded
+    with zeros, which changes no product.
     """
     width = value.shape[2]
     fused_width = -(-max(width, query.shape[2]) // 8) * 8

@@ -1,8 +1,8 @@
-"""Checkpoint: a trained generator, perhaps its discriminator, its classes and training facts.
+"""Checkpoint: a trained generator, its classes and training facts, perhaps its discriminator.
 
-On disk it is a folder: `config.json` (what the networks are, class names, training facts),
-`model.safetensors` (the generator) and, where there is one, `discriminator.safetensors`. For people
-a model card, `README.md`, and `samples.png` may lie beside them.
+On disk it is a folder: `config.json` (the networks' options, class names, training facts),
+`model.safetensors` (the generator) and, if there is one, `discriminator.safetensors`. For people a
+model card, `README.md`, and `samples.png` may lie beside them.
 """
 
 import json
@@ -70,8 +70,8 @@ class _Description(BaseModel):
 class Checkpoint:
     """Networks in eval mode, their classes and training facts; saves itself as a folder.
 
-    `classes` has one entry a label (placeholders where none are given). `facts` is free JSON:
-    training command, number of images seen, licence. Raises CheckpointError where the number of
+    `classes` has one entry for each label (placeholders if none are given). `facts` is free JSON:
+    training command, number of images seen, licence. Raises CheckpointError if the number of
     classes does not fit the generator.
     """
 
@@ -100,14 +100,14 @@ class Checkpoint:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The permanent name of this generator, see `fingerprint_of`."""
+        """The hash that identifies this generator, see `fingerprint_of`."""
         return fingerprint_of(self.generator)
 
     def save(self, path: str | Path, beside: Mapping[str, bytes] | None = None) -> Path:
         """Writes the folder `path` and replaces an older checkpoint there once this one is whole.
 
         `beside` has the contents of further files by name: the model card and its samples. Raises
-        CheckpointError where `path` holds something else, OSError where the disk refuses a file.
+        CheckpointError if `path` holds something else, OSError if the disk refuses a file.
         """
         networks: dict[str, nn.Module] = {GENERATOR_FILE: self.generator}
         if self.discriminator is not None:
@@ -129,9 +129,9 @@ class Checkpoint:
 def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = True) -> Checkpoint:
     """Loads the checkpoint of a folder, a shipped or imported one by its name, or the default.
 
-    The folder of a training run stands for the newest checkpoint in it. Without `discriminator`
-    the discriminator's file is not read. Raises CheckpointError, which names the file and the
-    fault.
+    For the folder of a training run it loads the newest checkpoint of the run. Without
+    `discriminator` the discriminator's file is not read. Raises CheckpointError, which names the
+    file and the fault.
     """
     folder = checkpoint_folder(source)
     description = read_description(folder, _Description)
@@ -159,7 +159,7 @@ def shipped_names() -> list[str]:
 
 
 def checkpoint_folder(source: str | Path | None) -> Path:
-    """Finds the folder that `load_checkpoint` reads; raises CheckpointError where there is none."""
+    """Finds the folder that `load_checkpoint` reads; raises CheckpointError if there is none."""
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
@@ -187,11 +187,11 @@ def save_folder(
     networks: Mapping[str, nn.Module],
     others: Mapping[str, bytes],
 ) -> None:
-    """Writes the folder `path`, or replaces it: checkpoints and classifiers are saved by this.
+    """Writes or replaces the folder `path` of a checkpoint or a classifier.
 
     `description` becomes `config.json`; `networks` and `others` have the safetensors files and the
     other files by name. The files are written to a folder beside `path`, which takes the place of
-    `path` once it is whole. Raises OSError where the disk refuses a file.
+    `path` once it is whole. Raises OSError if the disk refuses a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -213,7 +213,7 @@ def save_folder(
 
 
 def require_replaceable(path: Path, kind: str, files: Collection[str]) -> None:
-    """Raises CheckpointError where `path` exists and holds anything but `files` of a `kind`."""
+    """Raises CheckpointError if `path` has anything but `files`; `kind` names what it should be."""
     if path.exists() and not (path.is_dir() and {f.name for f in path.iterdir()} <= set(files)):
         raise CheckpointError(f"{path}: there is something else than a {kind}; not touched")
 
@@ -239,7 +239,7 @@ def read_description(folder: Path, model: type[Description]) -> Description:
 def load_tensors(network: nn.Module, file: Path) -> None:
     """Loads a safetensors file into `network`, on the CPU.
 
-    Raises CheckpointError where the file cannot be read, or naming a tensor that does not fit.
+    Raises CheckpointError if the file cannot be read, or naming a tensor that does not fit.
     """
     try:
         tensors = load_file(file)

@@ -59,7 +59,7 @@ device_option = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."
 )
 truncation_option = click.option(
-    "--truncation", type=float, help="Over 0 and at most 4; smaller is tamer and more alike."
+    "--truncation", type=float, help="Truncate the latents at this value, up to 4."
 )
 
 
@@ -68,7 +68,7 @@ truncation_option = click.option(
 @class_option
 @click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), help="Random if not given.")
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True,
-              help="How many; picture i has seed + i. Several become one sheet.")  # fmt: skip
+              help="Number of images; image i has seed + i. Several become one sheet.")  # fmt: skip
 @truncation_option
 @device_option
 @out_option
@@ -81,7 +81,7 @@ def generate(
     device: str,
     out: Path,
 ) -> None:
-    """Draw pictures of a class into a file.
+    """Generate images of a class and write them to a file.
 
     Example: sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
     """
@@ -143,7 +143,7 @@ def attention(
     device: str,
     out: Path,
 ) -> None:
-    """Show what the pixels of a picture attended to when they were drawn.
+    """Show what the generator attended to when it generated pixels of an image.
 
     Example: sagan attention --class zebra --seed 3 --at 20 40 --at 44 40 -o maps.png
     """
@@ -162,7 +162,7 @@ def attention(
 @click.command()
 @click.argument("model", required=False)
 def inspect(model: str | None) -> None:
-    """Say what MODEL is: a checkpoint folder, a shipped or imported name, or a foreign file."""
+    """Describe MODEL: a checkpoint folder, a shipped or imported name, or a foreign file."""
     if model is not None and Path(model).is_file():
         _describe_foreign(Path(model))
         return
@@ -187,7 +187,7 @@ def _describe_foreign(file: Path) -> None:
 def find_label(checkpoint: Checkpoint, text: str) -> int:
     """The label of a class by name, WordNet id, alias or index, as `ClassNames` finds it.
 
-    Raises click.UsageError naming the classes that are meant, or those there are.
+    Raises click.UsageError, which names the classes that have this name, or some of the classes.
     """
     names = ClassNames(checkpoint.classes)
     labels = names.labels(text)

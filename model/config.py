@@ -1,4 +1,4 @@
-"""What a generator and a discriminator are made of: frozen, validated, saved as JSON."""
+"""The options of a generator and of a discriminator: frozen, validated, saved as JSON."""
 
 from typing import Annotated, Literal, Self
 
@@ -79,16 +79,16 @@ class _NetworkConfig(BaseModel):
 class GeneratorConfig(_NetworkConfig):
     """A SAGAN generator (Zhang et al. 2018, section 4 and the released code).
 
-    `attention_at` lists the feature-map resolutions that self-attention follows; by default 32, or
-    16 where the picture itself is 32 px. `attention_form` "released" pools keys and values 2×2 and
+    `attention_at` lists the resolutions of the feature maps that self-attention follows; by default
+    32, or 16 if the images have 32 px. `attention_form` "released" pools keys and values 2×2 and
     gives the values C/2 channels, as the released code and every public checkpoint do; "paper" is
     the form of the paper's equations. `residual_at` lists the resolutions that a `ResidualBlock`
-    follows instead, the paper's control. `conditional_gain` "direct" multiplies by the class's
-    embedding, "offset" by one plus it. With `conditional_latent` each conditional norm also adds a
-    linear function of z to its gain and its bias, so that z reaches every block and not only the
-    first (skip-z, Brock et al. 2019, section 3.1 and appendix B; there z is cut in chunks, here
-    every block sees all of it). Raises `pydantic.ValidationError` (a `ValueError`) naming the field
-    and the value.
+    follows instead, as in the paper's control experiment. `conditional_gain` "direct" multiplies by
+    the class's embedding, "offset" by one plus it. With `conditional_latent` each conditional norm
+    also adds a linear function of z to its gain and its bias, so that z reaches every block and not
+    only the first (skip-z, Brock et al. 2019, section 3.1 and appendix B, which gives each block a
+    part of z; here every block gets all of it). Raises `pydantic.ValidationError` (a `ValueError`)
+    naming the field and the value.
     """
 
     z_dim: Positive = 128
@@ -111,12 +111,12 @@ class GeneratorConfig(_NetworkConfig):
 
     @property
     def width_at(self) -> dict[int, int]:
-        """Channels of the feature map that attention at a resolution sees."""
+        """The channels of the feature map that attention at each resolution gets."""
         return dict(zip(self.block_resolutions, self.widths[1:], strict=True))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of the 4×4 input, then of each block's output."""
+        """The channels of the 4×4 input, then of each block's output."""
         return tuple(m * self.base_channels for m in self.channel_multipliers)
 
     @property
@@ -132,7 +132,7 @@ class GeneratorConfig(_NetworkConfig):
         return self.attention_at
 
     def key_grid(self, layer: int) -> tuple[int, int]:
-        """(h, w) of the positions that attention layer `layer` chooses among."""
+        """(h, w) of the grid of keys of attention layer `layer`."""
         side = self.attention_layers[layer]
         return (side, side) if self.attention_form == "paper" else (side // 2, side // 2)
 
@@ -140,13 +140,13 @@ class GeneratorConfig(_NetworkConfig):
 class DiscriminatorConfig(_NetworkConfig):
     """A discriminator with self-attention, or with residual blocks in its place.
 
-    `conditioning` says how it comes to know of classes: "projection" (Miyato & Koyama 2018), or
-    "classifier", AC-GAN's auxiliary one (Odena et al. 2017). `pooling` says how the last feature
-    map becomes a vector: "sum" adds its positions up, as published; "scaled" divides that sum by
-    the square root of their number, so that logits start in the same range at every resolution,
-    which matters where no spectral norm bounds them.
-    `skip_sees_relu`: in StudioGAN and mimicry an in-place ReLU at a block's entry also changes what
-    its skip connection carries; checkpoints trained so need the same.
+    `conditioning` says how it uses the class: "projection" (Miyato & Koyama 2018), or "classifier",
+    the auxiliary classifier of AC-GAN (Odena et al. 2017). `pooling` says how the last feature map
+    becomes a vector: "sum" adds up its positions, as published; "scaled" divides that sum by the
+    square root of their number. Then logits start in the same range at every resolution, which
+    matters if no spectral norm bounds them. `skip_sees_relu` applies a block's first ReLU to its
+    skip connection too, as the in-place ReLUs of StudioGAN and mimicry do; their checkpoints need
+    it.
     """
 
     conditioning: Conditioning = "projection"
@@ -166,18 +166,19 @@ class DiscriminatorConfig(_NetworkConfig):
 
     @property
     def width_at(self) -> dict[int, int]:
-        """Channels of the feature map that attention at a resolution sees: the first such block."""
+        """The channels that attention at each resolution gets, from the first block that ends
+        there."""
         blocks = list(zip(self.block_resolutions, self.widths, strict=True))
         return dict(reversed(blocks))
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each block's output."""
+        """The channels of each block's output."""
         return tuple(m * self.base_channels for m in self.channel_multipliers)
 
     @property
     def block_resolutions(self) -> tuple[int, ...]:
-        """The resolution that each block ends at; the last ones share one."""
+        """The resolution that each block ends at; the last ones have the same."""
         downs = NUM_DOWNSAMPLINGS[self.resolution]
         return tuple(
             self.resolution >> min(i + 1, downs) for i in range(len(self.channel_multipliers))

@@ -1,4 +1,4 @@
-"""Devices: choosing one, and the name of the kernels that determine its rounding."""
+"""Devices: chooses one, and names the kernels that determine its rounding."""
 
 import platform
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def exact_kernels() -> AbstractContextManager[None]:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 arithmetic; elsewhere that is slower than float32."""
+    """Whether the device has bfloat16 arithmetic; without it bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     found = cpu_capabilities() if device.type == "cpu" else {}
@@ -41,7 +41,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def cpu_capabilities() -> Mapping[str, object]:
-    """The processor's instruction sets by name; empty where this torch does not report them."""
+    """The names of the processor's instruction sets; empty if torch does not report them."""
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 

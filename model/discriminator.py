@@ -1,4 +1,4 @@
-"""Discriminator: scores how real a picture of a class looks."""
+"""Discriminator: scores how real an image of a class looks."""
 
 import torch
 from torch import Tensor, nn

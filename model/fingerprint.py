@@ -1,4 +1,4 @@
-"""The fingerprint of a generator: a permanent name for it and, with a seed, for its pictures."""
+"""The fingerprint of a generator: identifies it and, with class and seed, its images."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from model.generator import Generator
 def fingerprint_of(generator: Generator) -> str:
     """The sha256 (hex) of the canonical config and the sorted tensors: name, dtype, shape, bytes.
 
-    Nothing else enters it: a renamed class or a moved folder is the same generator.
+    It depends on nothing else: it stays the same if a class is renamed or the folder is moved.
     """
     digest = hashlib.sha256()
     # Defaults are left out, so that a switch of a later version leaves older fingerprints alone.

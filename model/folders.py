@@ -1,4 +1,4 @@
-"""The default folders of models and downloads, and how a folder is replaced in one step."""
+"""The default folders of models and downloads, and the replacement of a folder in one step."""
 
 import ctypes
 import os
@@ -18,15 +18,15 @@ def models_folder() -> Path:
 
 
 def downloads_folder() -> Path:
-    """The folder for downloaded files; all of them can be downloaded again."""
+    """The folder for downloaded files; it may be deleted."""
     return platformdirs.user_cache_path(APP, appauthor=False) / "downloads"
 
 
 def replace_folder(partial: Path, path: Path) -> None:
     """Moves the finished folder `partial` to `path` and removes what was there.
 
-    On Linux the two are exchanged in one step, so that `path` is there at every moment, whenever
-    the process is killed; elsewhere it is missing for the time between two renames.
+    On Linux the two are exchanged in one step, so that `path` exists even if the process is killed.
+    On other systems `path` is missing between two renames.
     """
     if not path.exists():
         partial.replace(path)
@@ -40,7 +40,7 @@ def replace_folder(partial: Path, path: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swaps two paths in one step; returns false where the system cannot."""
+    """Swaps two paths in one step; returns false if the system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False

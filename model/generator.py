@@ -1,4 +1,4 @@
-"""Generator: draws a picture from a latent and a class."""
+"""Generator: makes an image of a latent and a class."""
 
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
         initialize(self)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Draws pictures from (B, z_dim) latents and (B,) classes or (B, num_classes) weights.
+        """Generates images from (B, z_dim) latents and (B,) classes or (B, num_classes) weights.
 
         Returns (B, 3, H, W) RGB in [-1, 1]. Raises ValueError for shapes that do not fit.
         """
@@ -72,7 +72,7 @@ class Generator(nn.Module):
     ) -> Tensor:
         """The weights of attention layer `layer`, as `SelfAttention.weights`: (B, Q, h, w).
 
-        Runs the network only up to that layer. Raises ValueError where there is no such layer.
+        Runs the network only up to that layer. Raises ValueError if there is no such layer.
         """
         self.check(z, labels)
         layers = self.config.attention_layers
@@ -89,7 +89,7 @@ class Generator(nn.Module):
         return attention.weights(x, positions)
 
     def check(self, z: Tensor, labels: Tensor) -> None:
-        """Raises ValueError, naming both shapes, where latents or classes do not fit."""
+        """Raises ValueError, naming both shapes, if latents or classes do not fit."""
         if z.dim() != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z has shape {tuple(z.shape)}, expected (B, {self.config.z_dim})")
         if labels.shape not in ((len(z),), (len(z), self.config.num_classes)):

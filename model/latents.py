@@ -1,8 +1,9 @@
 """Latents from seeds, by arithmetic that gives the same numbers on every machine.
 
-A seed keys the Philox4x64 counter generator (Salmon et al. 2011); its raw 64-bit words, whose
-stream NumPy guarantees for good, become uniforms and then normals through the inverse normal CDF,
-all in float64, rounded to float32 at the end.
+A seed is the key of the Philox4x64 counter generator (Salmon et al. 2011), whose stream NumPy
+guarantees never to change. Its raw 64-bit words become uniform numbers, and these become normal
+numbers through the inverse normal CDF. All is computed in float64 and rounded to float32 at the
+end.
 """
 
 import math
@@ -56,9 +57,10 @@ def latents(
 ) -> NDArray[np.float32]:
     """Draws the latents of `seeds`: (B, z_dim) float32, standard normal.
 
-    `truncation` t, one for all or one a seed, draws from the normal truncated to [-t, t], through
-    the same uniforms: neighbouring truncations give neighbouring latents. None means no
-    truncation. Raises ValueError for a seed outside 0…2³²−1 or a truncation outside (0, 4].
+    `truncation` t, one for all seeds or one for each, draws from the normal distribution truncated
+    to [-t, t]. It uses the same uniform numbers, so similar truncations give similar latents. None
+    means no truncation. Raises ValueError for a seed outside 0…2³²−1 or a truncation outside (0,
+    4].
     """
     keys = [operator.index(seed) for seed in seeds]
     bounds = list(truncation) if isinstance(truncation, Iterable) else [truncation] * len(keys)
@@ -75,10 +77,11 @@ def latents(
 def between(
     start: NDArray[np.float32], end: NDArray[np.float32], part: float
 ) -> NDArray[np.float32]:
-    """Interpolates: the latent (z_dim,) at `part`, 0…1, of the arc from `start` to `end`.
+    """Interpolates: the (z_dim,) latent at `part` (0…1) of the arc from `start` to `end`.
 
     Spherical interpolation (Shoemake 1985): normal latents of many dimensions lie near a sphere,
-    and a straight line between two would pass through a region with hardly any (White 2016).
+    and a straight line between two would pass through a region with hardly any latents (White
+    2016).
     """
     a, b = start.astype(np.float64), end.astype(np.float64)
     cosine = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())

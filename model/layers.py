@@ -1,9 +1,10 @@
-"""Spectral norm, conditional batch norm and the residual blocks that both networks are built of.
+"""Spectral norm, conditional batch norm, and the residual blocks of both networks.
 
-Two exact identities save most of the arithmetic, in training as in sampling. A nearest-neighbour
-upsampling before a 3×3 convolution makes it read each input four times, so the pair is one 4×4
-transposed convolution of stride 2; a 3×3 convolution before an average pool is one 4×4 convolution
-of stride 2. And a 1×1 convolution commutes with both, so it runs on the smaller side.
+Exact identities save most of the arithmetic, in training and in sampling. After nearest-neighbour
+upsampling a 3×3 convolution would read each input four times, so both are computed as one 4×4
+transposed convolution of stride 2. A 3×3 convolution followed by average pooling is computed as one
+4×4 convolution of stride 2. A 1×1 convolution commutes with upsampling and pooling, so it runs on
+the smaller feature map.
 """
 
 from collections.abc import Iterator
@@ -51,11 +52,11 @@ class SpectralNorm(nn.Module):
             return torch.dot(self.u.to(matrix), torch.mv(matrix, self.v.to(matrix)))
 
     def normalized_weight(self) -> Tensor:
-        """The weight of the layer's arithmetic: W/σ.
+        """The weight that the layer uses: W/σ.
 
-        In eval mode σ is a constant, and one rounding in every layer is spared: it is found and
-        divided out in float64 where the device has that, so that imported networks come as close
-        to their own code's pictures as float32 lets them.
+        In eval mode σ is a constant. It is computed and divided out in float64 if the device has
+        that, which saves a rounding in every layer: imported networks then give images as close to
+        those of their own code as float32 allows.
         """
         if self.u is None or self.v is None:
             return self.weight
@@ -179,7 +180,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Doubles the resolution: BN-ReLU-up-conv-BN-ReLU-conv, beside up and a 1×1 convolution."""
+    """Doubles the resolution: BN-ReLU-up-conv-BN-ReLU-conv, plus a shortcut of up and 1×1 conv."""
 
     def __init__(self, in_channels: int, out_channels: int, config: GeneratorConfig) -> None:
         super().__init__()
@@ -201,10 +202,10 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """ReLU-conv-ReLU-conv-pool beside a 1×1 convolution and pool.
+    """ReLU-conv-ReLU-conv-pool, plus a shortcut of a 1×1 convolution and pool.
 
-    `first`: the block that meets the picture has no ReLU before its first convolution.
-    Without `downsample` nothing is pooled, and a skip between equal widths is the identity.
+    The `first` block, which gets the image, has no ReLU before its first convolution. Without
+    `downsample` nothing is pooled, and a shortcut between equal widths is the identity.
     """
 
     def __init__(
@@ -251,7 +252,8 @@ def advance_power_iteration(network: nn.Module, num_iterations: int = 1) -> None
 def initialize(network: nn.Module) -> None:
     """Sets Xavier-uniform weights and zero biases, as the released code does; class gains are 1.
 
-    Spectrally normalised class gains and biases start Xavier-uniform: a constant has no σ to keep.
+    Spectrally normalised class gains and biases get Xavier-uniform weights too, since dividing a
+    constant by its σ would change it.
     """
     for module in network.modules():
         if isinstance(module, Conv2d | Linear | Embedding):

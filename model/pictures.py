@@ -40,7 +40,7 @@ def encode_png(pixels: Pixels) -> bytes:
     """Encodes (H, W, 3) uint8 RGB pixels as a PNG file (ISO/IEC 15948), lossless.
 
     Every row has the "up" filter, the difference to the row above, which NumPy computes in one
-    subtraction; ISA-L deflates an order of magnitude faster than zlib and to the same size
+    subtraction. ISA-L compresses an order of magnitude faster than zlib, to the same size
     (`benchmarks/encoder.py`).
     """
     height, width = pixels.shape[:2]
@@ -70,7 +70,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def contact_sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
-    """Lays out (H, W, 3) pictures of equal size row by row, with thin black gutters."""
+    """Lays out (H, W, 3) images of equal size row by row, with thin black gutters."""
     height, width = pictures[0].shape[:2]
     rows = -(-len(pictures) // columns)
     step_y, step_x = height + GUTTER_PX, width + GUTTER_PX
@@ -88,12 +88,12 @@ def attention_picture(
     view: View = "overlay",
     size_px: int = 256,
 ) -> Pixels:
-    """Draws what each query pixel attends to: a panel for each, side by side, `size_px` high.
+    """Shows what each query pixel attends to: a panel for each, side by side, `size_px` high.
 
-    `pixels` (H, W, 3); `weights` (Q, h, w), one map a query; `queries` (x, y) in pixels of the
-    image. "overlay" lights up the attended places of the image, "heatmap" shows the bare maps, and
-    "pair" puts the image with its query points before the overlays. Each map is scaled to its own
-    maximum. Raises ValueError where weights and queries differ in number.
+    `pixels` (H, W, 3); `weights` (Q, h, w), one map for each query; `queries` (x, y) in pixels of
+    the image. "overlay" brightens the attended places of the image, "heatmap" shows only the maps,
+    and "pair" puts the image with its query points in front of the overlays. Each map is scaled to
+    its own maximum. Raises ValueError if weights and queries differ in number.
     """
     if len(weights) != len(queries):
         raise ValueError(f"{len(weights)} maps for {len(queries)} queries")
@@ -154,7 +154,7 @@ def _mark(image: Pixels, centres: Sequence[tuple[float, float]], first_colour: i
 
 @cache
 def encoder() -> str:
-    """Names the encoders by a checksum of a fixed picture: other bytes give another name.
+    """Names the encoders by a checksum of a fixed image: other bytes give another name.
 
     ISA-L has code of its own for each instruction set, and a later version may pack otherwise; so
     may WebP's and JPEG's.

@@ -1,4 +1,4 @@
-"""Upsampling, and the 4×4 kernel that replaces a 3×3 convolution beside upsampling or pooling."""
+"""Upsampling, and the 4×4 kernel of a 3×3 convolution joined with upsampling or pooling."""
 
 from typing import Literal
 
@@ -17,8 +17,8 @@ def upsample(x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
 def summed_shifts(kernel: Tensor) -> Tensor:
     """Adds up a 3×3 kernel at its four shifts by 0 or 1: (out, in, 3, 3) -> (out, in, 4, 4).
 
-    It is one matrix product. Padding and adding would read the kernel a dozen times, which on small
-    feature maps takes longer than the convolution.
+    It is computed as one matrix product: padding and adding would read the kernel a dozen times,
+    which takes longer than the convolution if the feature maps are small.
     """
     shifts = torch.tensor(_SHIFTS, dtype=kernel.dtype, device=kernel.device)
     with torch.autocast(kernel.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""The residual block that can replace attention: the paper's control."""
+"""The residual block that can replace attention, for the paper's control experiment."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,11 +14,11 @@ class ResidualBlock(nn.Module):
     """x + ReLU-conv1×1-ReLU-conv3×3-ReLU-conv1×1: as many parameters as attention, but local.
 
     Zhang et al. 2018 (section 5, table 1) compare self-attention with a residual block that has the
-    same number of parameters, to tell what attention gains from what size alone would. They leave
-    open what the block is made of. This is the bottleneck of He et al. 2016 (figure 5) with the
-    activation first, as in the blocks around it: like attention it narrows, mixes positions and
-    widens again, has no normalisation and knows no class. Its inner width makes it the size of an
-    attention layer of `form`, to the nearest whole channel.
+    same number of parameters, to separate the effect of attention from that of the size. They do
+    not say what the block consists of. This is the bottleneck of He et al. 2016 (figure 5) with the
+    activation first, as in the blocks around it. Like attention it narrows, mixes positions and
+    widens again, has no normalisation and does not depend on the class. Its inner width is the one
+    that gives it about as many parameters as an attention layer of `form`.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ def inner_width(channels: int, form: AttentionForm) -> int:
 
 
 def residual_blocks(config: GeneratorConfig | DiscriminatorConfig) -> nn.ModuleDict:
-    """The residual blocks of a network by the resolution that they follow; often there are none."""
+    """The residual blocks of a network, by the resolution that they follow; usually none."""
     return nn.ModuleDict(
         {
             str(at): ResidualBlock(

@@ -1,4 +1,4 @@
-"""Errors of training that belong to no single room, and the suggestion that some of them make."""
+"""RunError, and the suggestions of similar names in error messages."""
 
 import difflib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Addresses: who asked, and under which address clients know this server, behind proxies or not."""
+"""Addresses: the client's address, and the address under which clients know this server."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def base_address(request: Request) -> str:
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):
             raise InvalidValueError(
-                f"Host: {host[:80]!r} is not a host name, so that there is no url: send the name, "
+                f"Host: {host[:80]!r} is not a host name, so no url can be made: send the name, "
                 "or set SAGAN_PUBLIC_URL at the server"
             )
         origin = f"{request.scope['scheme']}://{host}"

@@ -1,4 +1,4 @@
-"""Who sent a request: API keys, where they are configured, and the client that limits apply to."""
+"""Identifies the sender of a request: checks API keys, and names the client for limits."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class KeyRing:
 class Authentication:
     """Refuses requests without a valid key; puts the key's name into the request's state.
 
-    Responses that need a key are `private`: a shared cache would give them to all, uncounted.
+    Responses that need a key are `private`. A shared cache would give them to clients without a
+    key, and would not count them.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:

@@ -61,7 +61,7 @@ class ClassLookup:
     def label(self, key: str, field: str = "class") -> int:
         """The label of a class by name, WordNet id, alias or index.
 
-        `field` is the field of the request that gave it. Raises UnknownClassError,
+        `field` is the field of the request that has `key`. Raises UnknownClassError,
         AmbiguousClassError.
         """
         labels = self._names.labels(key)

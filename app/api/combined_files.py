@@ -52,7 +52,7 @@ class Bundle(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Part of the entity tag."""
+        """The part of the entity tag that says how the images are combined."""
         return self.layout
 
     @property
@@ -89,7 +89,7 @@ def grid(bodies: Sequence[bytes], file_format: FileFormat) -> bytes:
 
 
 def archive(images: Sequence[NamedFile], file_format: FileFormat) -> bytes:
-    """A zip of the files; they are stored without further compression."""
+    """A zip of the files, without further compression."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as file:
         for image in images:
@@ -117,8 +117,8 @@ def json_with(
 ) -> bytes:
     """A JSON object with `members` (at least one), and the images as member `name`.
 
-    Each image is encoded by itself, because json.dumps holds Python's lock until it is done: for 64
-    images all clients would wait a seventh of a second.
+    Each image is encoded by itself, because json.dumps holds Python's lock until it is done. With
+    64 images in one call all clients would wait a seventh of a second.
     """
     encoded = b", ".join(json.dumps(image).encode() for image in images)
     return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), encoded)
@@ -132,7 +132,7 @@ class Walk(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Part of the entity tag."""
+        """The part of the entity tag that says how the images are combined."""
         return "walk"
 
     @property

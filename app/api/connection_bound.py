@@ -1,4 +1,4 @@
-"""ConnectionBound: how many clients may be connected, and how many the process allows."""
+"""ConnectionBound: how many connections of clients this process accepts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConnectionBound:
         self._told_s = -TELL_AGAIN_S
 
     def log_refusal(self) -> None:
-        """Logs that connections are refused, unless the log has a recent line of it."""
+        """Logs that connections are refused, unless it did so within TELL_AGAIN_S."""
         now_s = time.monotonic()
         if now_s - self._told_s >= TELL_AGAIN_S:
             self._told_s = now_s
@@ -46,7 +46,7 @@ def connections_within_files(wanted: int) -> int:
     allowed = max(1, most - NUM_SURPLUS - SPARE_FILES)
     if allowed < wanted:
         logger.warning(
-            "this process may open %d files, so that it takes %d connections instead of "
+            "this process may open %d files, so it accepts %d connections instead of "
             "SAGAN_MAX_CONNECTIONS=%d: raise the hard limit (`ulimit -Hn`)",
             most,
             allowed,

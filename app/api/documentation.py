@@ -119,9 +119,9 @@ def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[
 
 
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
-    """Completes the document with what the endpoints do not know: schemas by name, and settings.
+    """Adds to the document what the endpoints do not know: schemas by name, and settings.
 
-    With `keys`, it says that keys are required and how to send them.
+    With `keys` the document says that keys are required and how to send them.
     """
     document = app.openapi()
     components = document.setdefault("components", {})

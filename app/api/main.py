@@ -124,7 +124,7 @@ def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that on SIGTERM is unready at once, stops accepting, and finishes its requests."""
+    """On SIGTERM this server becomes unready, accepts no connections and finishes its requests."""
 
     def __init__(
         self, app: FastAPI, settings: Settings, max_connections: int | None = None

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its metrics, bounds on its size, the way to its route."""
+"""Middleware: request ids, metrics, limits on sizes, and a short way to the image routes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def header(scope: Scope, name: bytes) -> str:
 
 
 class Requests:
-    """The outermost middleware: sets the request id, measures, turns a crash into a problem.
+    """The outermost middleware: sets the request id, measures the time, answers crashes with 500.
 
     A HEAD request is answered like a GET without the body. When there are too many connections, or
     too many bytes that clients have not read, requests get 503, except those of the probes.
@@ -157,8 +157,8 @@ def unread_error(unsent: UnsentBytes) -> OverloadedError:
 class ResponseSender:
     """Sends one response: notes its status and adds the request id.
 
-    `status` is 0 until the response starts. A response for which there is no room is not sent:
-    `refused` is true then.
+    `status` is 0 until the response starts. If clients have left so many bytes unread that the
+    response would exceed the bound, it is not sent and `refused` becomes true.
     """
 
     def __init__(
@@ -274,7 +274,7 @@ class PlainRoute(APIRoute):
 class DirectRoutes:
     """The innermost middleware: calls each PlainRoute of a fixed path itself.
 
-    The layers that FastAPI puts around its router serve handlers with dependencies; without them
+    The layers that FastAPI puts around its router are for handlers with dependencies; without them
     the API needs a fifth less CPU for a small image (docs/performance.md). All other requests go on
     to the router.
     """

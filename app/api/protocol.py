@@ -75,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._gathering.lose()
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Begins to count the bytes of a head."""
         self._in_head = self._head_began = True
         self._offered = False
         self._head_bytes = 0
@@ -87,7 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is complete; one with an offer to change the protocol is parsed once more."""
+        """Ends the head; one with an offer to change the protocol is parsed again instead."""
         if self.parser.get_method() == b"CONNECT":
             raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
         num_hosts = sum(name == b"host" for name, _ in self.headers)
@@ -106,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """The request is complete, unless httptools has ended it at an offer."""
+        """Ends the request, unless httptools has ended it at an offer to change the protocol."""
         if not self._offered:
             super().on_message_complete()
 

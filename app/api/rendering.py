@@ -1,4 +1,4 @@
-"""Renders the images of a request: jobs, the cache or the queue, and the response."""
+"""Answers requests for images: gets each file from the cache or the queue, and responds."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class CombinedFile(Protocol):
 
     @property
     def kind(self) -> str:
-        """Part of the entity tag."""
+        """The part of the entity tag that says how the images are combined."""
 
     @property
     def media_type(self) -> str:

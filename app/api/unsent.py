@@ -1,4 +1,4 @@
-"""UnsentBytes: a bound on what all clients together have not taken of their responses."""
+"""UnsentBytes: a bound on the bytes of responses that all clients together have not read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class UnsentBytes:
         self._at_most += num_bytes
 
     def discard(self, holder: Holder) -> None:
-        """Forgets a holder, which has no more bytes."""
+        """Forgets a holder that has no more bytes."""
         self._holders.discard(holder)
 
     def has_room(self, num_bytes: int) -> bool:

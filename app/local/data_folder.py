@@ -1,4 +1,4 @@
-"""The folder of `--data-dir`: one server at a time, and what its damaged file means."""
+"""The folder of `--data-dir`: only one server may use it, and its file may be damaged."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class DataFolderError(Exception):
 
 
 def lock_folder(folder: Path) -> int:
-    """Makes the folder and locks it; the file descriptor holds the lock while it is open anywhere.
+    """Creates and locks the folder; the lock lasts while any process has the descriptor open.
 
-    Raises DataFolderError when another process has it, or when it cannot be written.
+    Raises DataFolderError when another process has the lock, or when the folder is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,23 +67,25 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def lost_at_start(folder: Path, log: str) -> str | None:
-    """What the server's `log` tells of a file whose end it cut off; None when it is whole."""
+    """What was lost, if `log` says that the server cut off the end of its file; else None."""
     if (found := _TRUNCATED.search(log)) is None:
         return None
     return (
         f"the end of {folder / APPEND_ONLY / found[1]} was incomplete and is cut off at byte "
-        f"{found[2]}: of the jobs that waited, and of clients' budgets, the last changes before "
-        "the crash are lost; replicas admit jobs whose clients still wait again"
+        f"{found[2]}: the last changes of queued jobs and of clients' budgets before the crash are "
+        "lost; replicas admit again the jobs whose clients still wait"
     )
 
 
 def how_to_go_on(folder: Path, log: str) -> str | None:
-    """What to do about a file that the server cannot read, by its `log`; None if it can."""
+    """What to do, if `log` says that the server cannot read its file; else None."""
     if _UNREADABLE not in log:
         return None
     damaged = folder / APPEND_ONLY
-    begin_empty = f"`mv {damaged} {damaged}.damaged` begins empty: jobs that waited are lost"
+    begin_empty = (
+        f"After `mv {damaged} {damaged}.damaged` the server starts without the queued jobs"
+    )
     checker = shutil.which("redis-check-aof") or shutil.which("valkey-check-aof")
     manifest = damaged / "appendonly.aof.manifest"
-    keep = f"; `{checker} --fix {manifest}` keeps what lies before the damage" if checker else ""
+    keep = f"; `{checker} --fix {manifest}` keeps the part before the damage" if checker else ""
     return f"the file in {damaged} is damaged. {begin_empty}{keep}"

@@ -1,6 +1,6 @@
-"""`python -P -m app.local.entry MODULE FD`: runs the `main` of a module once it is imported.
+"""`python -P -m app.local.entry MODULE FD`: imports a module, reports that to FD, runs its `main`.
 
-A module that cannot be imported will not be importable after a restart either.
+If the import fails, the exit status asks the parent not to restart: it would fail again.
 """
 
 from __future__ import annotations

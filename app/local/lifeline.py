@@ -1,4 +1,4 @@
-"""`python -P -m app.local.lifeline PARENT_PID SIGNAL COMMAND...`: a child of its parent."""
+"""`python -P -m app.local.lifeline PARENT_PID SIGNAL COMMAND...`: ends with its parent."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ PARENT_GONE_EXIT = 143
 def tied(parent_pid: int, ended_by: signal.Signals = signal.SIGTERM) -> list[str]:
     """The start of a command line whose process gets the signal `ended_by` when its parent dies.
 
-    With another signal than SIGTERM the process hears none of GROUP_SIGNALS, so that it leaves in
-    the parent's order even where all processes are signalled at once.
+    If `ended_by` is not SIGTERM, the process does not receive GROUP_SIGNALS. So the parent decides
+    when it ends, even if a signal goes to all processes at once.
     """
     module = [sys.executable, "-P", "-m", "app.local.lifeline"]
     return [*module, str(parent_pid), str(int(ended_by))]

@@ -78,7 +78,7 @@ def _binaries() -> Iterator[Path]:
 def private_folder() -> Path:
     """A new folder of mode 0700 whose path is short enough for a socket in it.
 
-    TMPDIR is passed over where it is too long. Raises PrivateRedisError.
+    Ignores TMPDIR if its path is too long. Raises PrivateRedisError.
     """
     for parent in (None, *SHORT_FOLDERS):
         try:
@@ -98,8 +98,8 @@ class PrivateRedis:
     """The server as a context manager; `url` is valid inside the block.
 
     It listens on a unix socket in a new folder of mode 0700 and stores nothing, unless `data_dir`
-    is given. `launcher` is put before its command line: the supervisor ties the server to itself
-    with it.
+    is given. `launcher` begins its command line; the supervisor uses it so that the server ends
+    when the supervisor ends.
     """
 
     def __init__(self, data_dir: Path | None = None, launcher: Sequence[str] = ()) -> None:
@@ -188,7 +188,7 @@ class PrivateRedis:
     def stop(self) -> None:
         """Stops the server, after STOP_S by force; it can be started again.
 
-        It is asked by a command, since a launcher may shield it from SIGTERM.
+        Sends SHUTDOWN, since a launcher may keep SIGTERM from the server.
         """
         if self.process is None:
             return
@@ -209,7 +209,7 @@ class PrivateRedis:
             self.process = None
 
     def close(self) -> None:
-        """Stops the server, deletes its folder and gives the data folder free."""
+        """Stops the server, deletes its folder and unlocks the data folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:

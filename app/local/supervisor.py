@@ -46,8 +46,8 @@ class ConfigurationRefusedError(Exception):
 class Child:
     """A process that is restarted when it dies, and that dies with this process.
 
-    It ends by the signal `ended_by`, see app.local.lifeline.tied. With `reports_import` its command
-    gets a file descriptor as its last argument, to which it writes when its modules are imported.
+    The signal `ended_by` ends it, see app.local.lifeline.tied. With `reports_import` the last
+    argument of its command is a file descriptor; the process writes to it after its imports.
     """
 
     def __init__(
@@ -297,9 +297,10 @@ def _say(line: str) -> None:
 
 
 def open_standard_streams() -> None:
-    """Opens those of stdin, stdout and stderr that are closed, to nothing.
+    """Opens /dev/null in place of those of stdin, stdout and stderr that are closed.
 
-    Else a socket or a file of ours would get their number, and children would write into it.
+    Otherwise a socket or a file of this process would get their number, and children would write
+    into it.
     """
     for descriptor in range(3):
         try:
@@ -322,7 +323,7 @@ def claim_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            why = "is in use" if error.errno == errno.EADDRINUSE else f"is not to be had ({error})"
+            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error})"
             raise SettingsError(
                 f"port {port} of {host} {why}: choose another with --port or SAGAN_PORT"
             ) from None
@@ -362,9 +363,9 @@ def visible_gpus() -> list[str]:
 
 
 def safe_path() -> dict[str, str]:
-    """Variables with which children import nothing from the working directory.
+    """Variables that keep children from importing modules of the working directory.
 
-    `-P` alone would not do: an empty part of PYTHONPATH stands for the working directory too.
+    `-P` alone would not suffice: an empty part of PYTHONPATH means the working directory too.
     """
     here, ours = Path.cwd().resolve(), Path(__file__).resolve().parents[2]
     parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)

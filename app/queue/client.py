@@ -298,7 +298,7 @@ class Refusals:
     """The images of requests that one queue refused and that are expected to be retried.
 
     Each counts as if it were queued until its Retry-After has passed, so that clients which are
-    refused later are told to come later. Clients need not come back: MAX_QUEUES bounds the count.
+    refused later get a later Retry-After. Clients may not retry, so MAX_QUEUES bounds the count.
     """
 
     def __init__(self) -> None:

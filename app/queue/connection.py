@@ -1,4 +1,4 @@
-"""Connections to Redis: waits have timeouts, no retry is hidden, all faults raise one error."""
+"""Connections to Redis: waits have timeouts, clients do not retry, all faults raise one error."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class JobClaims:
         return self.reads.shares.streams
 
     async def join(self) -> None:
-        """Creates the streams and the group where they do not exist."""
+        """Creates the streams and the group if they do not exist."""
         await self.reads.join()
 
     async def add(self, fingerprint: str) -> None:
@@ -253,7 +253,7 @@ class StreamReads:
         self._more = True  # whether more entries may wait than the last read returned
 
     async def join(self) -> None:
-        """Creates the streams and the group where they do not exist."""
+        """Creates the streams and the group if they do not exist."""
         for stream in self.shares.streams:
             with redis_errors_translated():
                 try:

@@ -51,7 +51,7 @@ def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
 
 
 def seen_key(job_id: str) -> str:
-    """Exists while no job of this id may be admitted: it is queued, or it was cancelled."""
+    """A key that exists while no job of this id may be admitted: it is queued or was cancelled."""
     return f"{KEY_PREFIX}:seen:{job_id}"
 
 
@@ -61,7 +61,7 @@ def replies_key(replica_id: str) -> str:
 
 
 def replica_key(replica_id: str) -> str:
-    """Exists while Redis has not lost what this API replica admitted."""
+    """A key that exists while Redis has not lost the jobs that this API replica admitted."""
     return f"{KEY_PREFIX}:replica:{replica_id}"
 
 

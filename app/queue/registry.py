@@ -192,7 +192,7 @@ class ModelCards:
         return self.fresh and bool(self._snapshot.workers)
 
     def unready_s(self, fingerprint: str | None = None) -> float:
-        """For how long no live worker of this model (None: of any) has been known.
+        """The seconds since a live worker of this model (None: of any model) was last known.
 
         It counts from when Redis became unreachable or the last worker died.
         """

@@ -16,7 +16,7 @@ KNOBS = (
 )
 UNLIKE = (
     "processor",
-    "run this model on processors of one kind, or a Redis for each kind: their bytes differ",
+    "run this model on processors of one kind, or use a Redis for each kind of processor",
 )
 
 

@@ -40,7 +40,7 @@ class Claimed:
 def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
     """The jobs to run in the next forward pass, beginning with the first, and the remaining jobs.
 
-    Samples of one model run together. An attention map runs alone. A job that was launched before
+    Images of one model run together. An attention map runs alone. A job that was launched before
     without a reply runs alone too: it may have killed its worker.
     """
     if not jobs:

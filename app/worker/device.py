@@ -89,7 +89,7 @@ class Device:
 
 
 class Watchdog:
-    """Ends the process when a forward pass takes longer than `limit_s`, once it is `start`ed.
+    """After `start`, ends the process when a forward pass takes longer than `limit_s`.
 
     Its jobs stay pending; its successor or another worker takes them over and runs each alone. A
     hang that holds Python's lock stops this thread too, so faulthandler's timer, which needs no

@@ -32,7 +32,7 @@ LAST_ANSWERS_S = 1.0  # for the replies to earlier batches when the device is lo
 
 
 class Presence:
-    """Sends heartbeats until it `ended`, for all `renderers` but those `retiring`."""
+    """Sends heartbeats until `ended`, with the models of all `renderers` except `retiring`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Presence:
 
 
 class WorkerLoop:
-    """Runs one worker: while the device runs a batch, the next is claimed and the last encoded."""
+    """Runs one worker: claims the next batch and encodes the last one while the device runs one."""
 
     def __init__(
         self,

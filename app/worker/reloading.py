@@ -1,4 +1,4 @@
-"""Reloading: when a checkpoint folder changes, as during training, the new checkpoint is served.
+"""Reloading: serves the new checkpoint when a checkpoint folder changes, as during training.
 
 The new checkpoint is another model with its own stream. The worker registers only the new one, but
 goes on running jobs of the old one until the API has retired it, so that no job is lost.
@@ -142,7 +142,7 @@ class Reloading:
 
 
 def stamp_of(source: ModelSource) -> Stamp | None:
-    """Changes when a folder's checkpoint is replaced; None for what is not a folder."""
+    """A value that changes when a folder's checkpoint is replaced; None for what is no folder."""
     if source.location is None or not Path(source.location).is_dir():
         return None
     from model.checkpoint import CONFIG_FILE, CheckpointError, checkpoint_folder

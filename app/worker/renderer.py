@@ -40,7 +40,7 @@ class Renderer(Protocol):
         """The card that the worker registers for this model."""
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
-        """One output a job, in one forward pass: many samples, or one attention map."""
+        """One output per job, from one forward pass: of many images, or of one attention map."""
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """The body of the reply, in the job's output format."""

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, asked for a seed, and read."""
+"""The servers that are compared: how each is started, what it is sent, and how it answers."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs; `pids` has the root of each of its process trees, by what it does."""
+    """A running server; `pids` has the root process of each part of it, by the part's name."""
 
     address: Address
     pids: dict[str, int]
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU seconds that each has taken so far, with its children."""
+        """The CPU seconds that each part has used so far, with its child processes."""
         return {name: sum(map(_cpu_s, family(pid))) for name, pid in self.pids.items()}
 
     def rss_mib(self) -> dict[str, float]:
-        """Resident memory of each, with its children."""
+        """The resident memory of each part, with its child processes."""
         return {name: sum(map(_rss_mib, family(pid))) for name, pid in self.pids.items()}
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`start` runs it on a port; `write` spells its request for a seed, `png` reads its answer."""
+    """A server: `start` runs it on a port, `write` makes a request, `png` reads the answer."""
 
     name: str
     start: Callable[[int, ExitStack], dict[str, int]]
@@ -51,7 +51,7 @@ class Contender:
 
     @contextmanager
     def running(self) -> Iterator[Running]:
-        """The server, once it listens; killed at the end."""
+        """Runs the server inside the block; it may not answer yet, see `answers`."""
         port = free_port()
         with ExitStack() as stack:
             yield Running(("127.0.0.1", port), self.start(port, stack))
@@ -62,7 +62,7 @@ def sagan(
     settings: Mapping[str, str] = MappingProxyType({}),
     num_workers: int = 1,
 ) -> Contender:
-    """This project: API, workers and Redis as `sagan serve` runs them."""
+    """This project: an API, workers and a Redis, as `sagan serve` runs them."""
 
     def start(port: int, stack: ExitStack) -> dict[str, int]:
         redis = stack.enter_context(PrivateRedis())
@@ -121,7 +121,7 @@ def triton(network: str, python: str = sys.executable) -> Contender:
 
 
 def post(path: bytes, body: bytes) -> bytes:
-    """A whole request with a JSON body."""
+    """The bytes of a request with a JSON body."""
     head = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n" % path
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
@@ -132,7 +132,7 @@ def run(
     environment: dict[str, str],
     python: str = sys.executable,
 ) -> int:
-    """Starts a Python process that `stack` kills with all its children; its process id."""
+    """Starts a Python process and returns its id; `stack` ends it with all its children."""
     process = subprocess.Popen(  # noqa: S603
         [python, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},  # the same for all servers
@@ -156,7 +156,7 @@ def run(
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it that live."""
+    """The ids of a process and of all its living descendants."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -165,13 +165,13 @@ def family(pid: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and probably nobody on the next two."""
+    """A port that is free, as the next two probably are."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 def picture(contender: Contender, server: Running, seed: int) -> bytes:
-    """The PNG file that the server draws for a seed; empty where it does not answer with 200."""
+    """The PNG file that the server returns for a seed; empty if the status is not 200."""
     try:
         status, body = asyncio.run(ask_once(server.address, contender.write(seed)))
     except OSError:
@@ -180,7 +180,7 @@ def picture(contender: Contender, server: Running, seed: int) -> bytes:
 
 
 def answers(contender: Contender, server: Running) -> None:
-    """Waits until the server draws; raises TimeoutError."""
+    """Waits until the server returns an image; raises TimeoutError."""
     end_s = time.monotonic() + START_S
     while not picture(contender, server, 0):
         if time.monotonic() > end_s:

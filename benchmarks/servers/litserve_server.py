@@ -1,4 +1,4 @@
-"""The comparison's LitServe, as its documentation recommends: LitAPI, batches of 32 within 5 ms.
+"""The LitServe of the comparison, as its documentation recommends: batches of 32 within 5 ms.
 
 Run: python -m benchmarks.servers.litserve_server PORT NETWORK.
 """
@@ -14,30 +14,30 @@ from benchmarks.servers.networks import load_network
 
 
 class PictureAPI(litserve.LitAPI):
-    """Seeds in, PNG files out."""
+    """Takes seeds and returns PNG files."""
 
     def setup(self, device: str) -> None:
-        """Part of LitAPI."""
+        """Loads the network."""
         self.draw = load_network(sys.argv[2])
 
     def decode_request(self, request: dict[str, int]) -> int:
-        """Part of LitAPI."""
+        """The seed of a request."""
         return int(request["seed"])
 
     def batch(self, inputs: list[int]) -> list[int]:
-        """Part of LitAPI."""
+        """A batch is a list of seeds."""
         return inputs
 
     def predict(self, x: list[int]) -> list[bytes]:
-        """Part of LitAPI."""
+        """The PNG files of the seeds."""
         return self.draw(x)
 
     def unbatch(self, output: list[bytes]) -> list[bytes]:
-        """Part of LitAPI."""
+        """The PNG files of the batch, one for each request."""
         return output
 
     def encode_response(self, output: bytes) -> Response:
-        """Part of LitAPI."""
+        """The response with a PNG file."""
         return Response(output, media_type="image/png")
 
 

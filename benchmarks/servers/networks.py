@@ -1,4 +1,4 @@
-"""What the compared servers draw with: the trivial network, or a SAGAN as anyone would run it."""
+"""The networks of the compared servers: a trivial one, or a SAGAN as users would run it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Draw = Callable[[Sequence[int]], list[bytes]]  # seeds -> PNG files
 
 
 def save_small(folder: Path) -> None:
-    """An untrained SAGAN of 32 px as a checkpoint's folder."""
+    """Writes an untrained SAGAN of 32 px as a checkpoint folder."""
     torch.manual_seed(0)
     config = GeneratorConfig(resolution=32, base_channels=8, num_classes=10)
     Checkpoint(Generator(config)).save(folder)
 
 
 def load_network(name: str) -> Draw:
-    """ "trivial", or the folder of a checkpoint whose plain module draws."""
+    """A function from seeds to PNG files: the trivial network, or the module of a checkpoint."""
     if name == TRIVIAL:
         sampler = TrivialSampler()
         return lambda seeds: list(map(encode_png, sampler.sample([CLASS] * len(seeds), seeds)))
@@ -46,7 +46,7 @@ def load_network(name: str) -> Draw:
 
 
 def same_picture(one: bytes, other: bytes) -> bool:
-    """Whether two PNG files show the same, to a rounding or two."""
+    """Whether two PNG files have the same pixels within MAX_DIFFERENCE levels."""
     if one == other:
         return True
     first, second = (np.asarray(Image.open(io.BytesIO(png)), np.int16) for png in (one, other))

@@ -1,4 +1,4 @@
-"""The comparison's Triton, through nvidia-pytriton: its dynamic batcher, batches of 32 within 1 ms.
+"""The Triton of the comparison, through nvidia-pytriton: dynamic batches of 32 within 1 ms.
 
 Run: python -m benchmarks.servers.triton_server PORT NETWORK.
 """
@@ -19,7 +19,7 @@ MAX_BATCH, MAX_DELAY_US = 32, 1000
 
 
 def main() -> None:
-    """Serve until killed."""
+    """Serves until the process is killed."""
     draw_pngs = load_network(sys.argv[2])
 
     @batch

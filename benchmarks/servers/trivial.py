@@ -1,6 +1,6 @@
-"""As good as no network at all, so that what is left to measure is the serving.
+"""A network that does almost nothing, so that a benchmark measures only the serving.
 
-Latents and a few elementwise steps, to pictures of 32 px.
+It makes images of 32 px from latents by a few elementwise steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Z_DIM = COLOURS * COLOURS * 3
 
 
 class TrivialSampler:
-    """Draws as model.Sampler does: the latent, as 4×4 colours, over a class's texture."""
+    """Replaces model.Sampler: an image is the latent, as 4×4 colours, plus a class's texture."""
 
     renderer = "cpu-trivial"
 
@@ -33,7 +33,7 @@ class TrivialSampler:
     def sample(
         self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
     ) -> NDArray[np.uint8]:
-        """(B, 32, 32, 3) pictures; elementwise, so that no batch changes another's bytes."""
+        """(B, 32, 32, 3) images, computed elementwise: they do not depend on the batch."""
         z = torch.from_numpy(latents(seeds, Z_DIM, truncation))
         side = RESOLUTION // COLOURS
         colours = z.view(-1, COLOURS, 1, COLOURS, 1, 3).expand(-1, -1, side, -1, side, -1)
@@ -48,19 +48,19 @@ class TrivialSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> NDArray[np.float32]:
-        """There is no attention in it."""
+        """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError
 
     def render(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """Nobody walks in it."""
+        """Raises NotImplementedError: there are no walks."""
         raise NotImplementedError
 
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> WholeAttention:
-        """There is no attention in it."""
+        """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError
 
     def sample_with_attention(
@@ -71,5 +71,5 @@ class TrivialSampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """There is no attention in it."""
+        """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError

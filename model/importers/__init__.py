@@ -1,4 +1,4 @@
-"""Checkpoints of other SAGAN implementations, made into this project's own."""
+"""Imports checkpoints of other SAGAN implementations into this project's format."""
 
 from model.importers.importing import FORMATS, Imported, Overrides, describe, import_files
 from model.importers.naming import ImportRefusedError

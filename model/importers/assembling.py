@@ -1,7 +1,7 @@
-"""A foreign network's tensors -> this project's Generator or Discriminator.
+"""Makes this project's Generator or Discriminator of a foreign network's tensors.
 
-Everything that shapes tell is read from them; the rest comes from the format's rules. Whatever
-does not fit is refused with the foreign key at fault.
+Sizes and places are read from the shapes of the tensors; the rest comes from the format's rules. A
+tensor that does not fit is refused, and the error names its foreign key.
 """
 
 from collections import Counter
@@ -171,13 +171,13 @@ def _size(parts: Parts, name: str, axis: int) -> int | None:
 
 
 def _common(*claims: int | None) -> int:
-    """What most claims say; 1 where there are none, which no other shape will fit."""
+    """The most frequent claim; 1 if there are none, which will not fit the other shapes."""
     counted = Counter(claim for claim in claims if claim)
     return counted.most_common(1)[0][0] if counted else 1
 
 
 def _multipliers(widths: Sequence[int], usual: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-    """Base channels and multipliers: the size's usual multipliers where they fit."""
+    """Base channels and multipliers: the size's usual multipliers if they fit."""
     base = max(widths[0] // usual[0], 1)
     if [base * m for m in usual] == list(widths):
         return base, tuple(usual)

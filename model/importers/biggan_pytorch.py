@@ -1,7 +1,7 @@
 """Checkpoints of BigGAN-PyTorch's SAGAN script: bare state dicts `G_ema.pth`, `G.pth`, `D.pth`.
 
-Its spectral norm stores only u and runs one power iteration at every forward pass, also in eval
-mode, so what it draws with are the vectors after one more iteration.
+Its spectral norm stores only u, and runs one power iteration at every forward pass, also in eval
+mode. So its images come from the vectors after one more iteration.
 """
 
 import re
@@ -49,7 +49,7 @@ OUTSIDE_DISCRIMINATOR = {"linear": "linear", "embedding": "embed"}
 
 
 def split(tensors: Tensors) -> Split:
-    """One network a file."""
+    """Each file has one network."""
     if not any(re.match(r"blocks\.\d+\.0\.conv(1|2|_sc)\.", key) for key in tensors):
         return Split()
     if starts(tensors, "output_layer.") or any(".bn1." in key for key in tensors):
@@ -58,7 +58,7 @@ def split(tensors: Tensors) -> Split:
 
 
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
-    """Attention is a second entry beside the block that it follows."""
+    """Our names and the foreign keys; the attention after block i is `blocks.i.1`."""
     blocks: list[str] = []
     while starts(tensors, place := f"blocks.{len(blocks)}.0."):
         blocks.append(place)

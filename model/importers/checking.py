@@ -1,4 +1,4 @@
-"""Tensors that no network can have been trained to: refused by their key in the file."""
+"""Refuses tensors that no trained network can have; the error names the key in the file."""
 
 from math import isfinite
 
@@ -10,7 +10,7 @@ from model.layers import SpectralNorm
 
 
 def require_numbers(key: str, tensor: Tensor) -> None:
-    """An ordinary tensor of finite floating-point numbers; raises ImportRefusedError."""
+    """Raises ImportRefusedError unless `tensor` is dense and has finite floating-point numbers."""
     if tensor.layout is not torch.strided or tensor.is_meta:
         raise ImportRefusedError(f"{key} is a {_form(tensor)} tensor, expected a dense one")
     if not tensor.is_floating_point():
@@ -25,18 +25,20 @@ def _form(tensor: Tensor) -> str:
 
 
 def require_variances(parts: Parts) -> None:
-    """No running variance below 0; raises ImportRefusedError."""
+    """Raises ImportRefusedError if a running variance is below 0."""
     for name, part in parts.items():
         if name.endswith(".running_var") and (part.tensor < 0).any():
             raise ImportRefusedError(f"{part.key} holds a variance below 0")
 
 
 def require_divisible(network: nn.Module, parts: Parts) -> None:
-    """Every normalised weight has a σ that it can be divided by; raises ImportRefusedError."""
+    """Raises ImportRefusedError if the σ of a spectrally normalised weight is 0 or not finite."""
     for name, layer in network.named_modules():
         if not isinstance(layer, SpectralNorm) or layer.u is None:
             continue
         sigma = layer.sigma().item()
         if sigma == 0 or not isfinite(sigma):
             key = parts[f"{name}.weight"].key
-            raise ImportRefusedError(f"{key} has the spectral norm {sigma:g}, nothing to divide by")
+            raise ImportRefusedError(
+                f"{key} has the spectral norm {sigma:g}, which cannot divide it"
+            )

@@ -1,4 +1,4 @@
-"""What labels depict: ImageNet's 1,000 classes, or a file of the user's."""
+"""The classes of the labels: ImageNet's 1,000, or those in a file of the user."""
 
 import json
 from functools import cache
@@ -22,8 +22,8 @@ def imagenet_classes() -> tuple[ClassInfo, ...]:
 def read_classes(file: Path) -> tuple[ClassInfo, ...]:
     """The classes of a file, in the order of their labels.
 
-    The file is JSON (a list of names, or of objects with `name`, `wnid`, `aliases`) or text with a
-    name a line. Raises ImportRefusedError where it cannot be read.
+    The file is JSON (a list of names, or of objects with `name`, `wnid`, `aliases`) or text with
+    one name on each line. Raises ImportRefusedError if it cannot be read.
     """
     try:
         text = file.read_text(encoding="utf-8")

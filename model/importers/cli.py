@@ -1,4 +1,4 @@
-"""`sagan import`: a checkpoint of another implementation, or the recommended public one."""
+"""`sagan import`: imports a checkpoint of another implementation, or the recommended public one."""
 
 import re
 import sys
@@ -31,26 +31,28 @@ IMAGENET_LICENCE = "Apache-2.0 (mmgeneration)"
     "-o",
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The checkpoint folder to write; else one in the user's models folder.",
+    help="The checkpoint folder to write; by default one in the user's models folder.",
 )
 @click.option(
     "--discriminator",
     metavar="FILE-or-URL",
-    help="Where the discriminator has a file of its own.",
+    help="The file of the discriminator, if it has one of its own.",
 )
 @click.option(
     "--classes",
     "classes_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Class names in the order of the labels: JSON, or text with one a line.",
+    help="Class names in the order of the labels: JSON, or text with one per line.",
 )
 @click.option(
     "--batch-norm-eps",
     type=click.FloatRange(0, min_open=True),
-    help="Instead of the format's own.",
+    help="The eps of batch norm, instead of the format's own.",
 )
 @click.option(
-    "--colour-order", type=click.Choice(["RGB", "BGR"]), help="Of the file; the result is RGB."
+    "--colour-order",
+    type=click.Choice(["RGB", "BGR"]),
+    help="Order of the colours in the file; the result is RGB.",
 )
 @click.option(
     "--skip-sees-relu/--no-skip-sees-relu",
@@ -67,11 +69,11 @@ def import_command(
     colour_order: Literal["RGB", "BGR"] | None,
     skip_sees_relu: bool | None,
 ) -> None:
-    """Make a checkpoint of another SAGAN implementation into one of this project's.
+    """Import a checkpoint of another SAGAN implementation into this project's format.
 
-    FORMAT is auto to go by the file's keys, or one of studiogan, mmgeneration, biggan-pytorch,
-    mimicry, tensorflow. `sagan import imagenet-128` fetches the recommended public checkpoint:
-    128 px, 1,000 ImageNet classes.
+    FORMAT is auto, which recognises the format by the file's keys, or one of studiogan,
+    mmgeneration, biggan-pytorch, mimicry, tensorflow. `sagan import imagenet-128` fetches the
+    recommended public checkpoint: 128 px, 1,000 ImageNet classes.
 
     Example: sagan import auto model=G-best.pth --discriminator model=D-best.pth -o my-sagan
     """
@@ -119,7 +121,7 @@ def _import(
 
 
 def _local(source: str) -> Path:
-    """The file itself, downloaded with a progress bar where `source` is an address."""
+    """The file itself, downloaded with a progress bar if `source` is an address."""
     if not _is_address(source):
         return Path(source)
     with _progress() as report:
@@ -151,7 +153,7 @@ def _progress() -> Iterator[Report]:
 
 
 def _name(format_name: str, source: str) -> str:
-    """What the imported model is called where the user gives no folder."""
+    """The name of the imported model if the user gives no folder."""
     if format_name == IMAGENET_NAME:
         return IMAGENET_NAME
     stem = Path(file_name(source) if _is_address(source) else source).stem

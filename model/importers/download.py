@@ -1,4 +1,4 @@
-"""Download of a foreign checkpoint: goes on where a cut one stopped; whole and checked, or not."""
+"""Downloads a foreign checkpoint: resumes interrupted downloads, and checks the whole file."""
 
 import hashlib
 import http.client
@@ -23,7 +23,7 @@ Report = Callable[[int, int | None], None]  # bytes there, bytes in all where kn
 
 
 class DownloadError(ImportRefusedError):
-    """A file that could not be fetched, or is not the one that was promised."""
+    """A file could not be downloaded, or its sha256 is not the promised one."""
 
 
 def download(
@@ -32,11 +32,12 @@ def download(
     report: Report = lambda _done, _total: None,
     promised: str | None = None,
 ) -> Path:
-    """The file of `url` in `folder`, fetched unless it is there already.
+    """Downloads `url` into `folder`, unless the file is there already, and returns its path.
 
-    A cut connection is taken up again for as long as each brings bytes, and the part that is there
-    then stays for the next call (RFC 9110, section 14). `promised` is how the file's sha256 begins;
-    a name that ends in 8 hexadecimal digits promises it too. Raises DownloadError.
+    After an interruption it connects again (RFC 9110, section 14), until a connection brings no
+    bytes; the next call then resumes from the part that is there. `promised` is the beginning of
+    the file's sha256; by default it is taken from the end of the file's name, if there is one.
+    Raises DownloadError.
     """
     name = file_name(url)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https") or not name:
@@ -52,20 +53,20 @@ def download(
     if promised and not (found := sha256(partial)).startswith(promised):
         partial.unlink()
         raise DownloadError(
-            f"{url}: sha256 begins {found[:8]}, promised is {promised[:8]}: not kept, try again"
+            f"{url}: the sha256 begins {found[:8]}, not {promised[:8]} as promised: try again"
         )
     return partial.replace(file)
 
 
 def file_name(url: str) -> str:
-    """What the file of an address is called: without its query, %XX decoded."""
+    """The name of the file at an address: without the query, and with %XX decoded."""
     return Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name
 
 
 def promised_sha256(name: str) -> str | None:
-    """The beginning of the sha256 that a file's name ends with, as PyTorch's hub has it.
+    """The beginning of the sha256 at the end of a file's name, as PyTorch's hub writes it, or None.
 
-    Digits alone are more often a date: they promise nothing.
+    Eight decimal digits are ignored, since they are more often a date.
     """
     match = re.search(r"-(?=\d*[a-f])([0-9a-f]{8})\.\w+$", name)
     return match[1] if match else None
@@ -94,8 +95,8 @@ def _fetch_all(url: str, partial: Path, report: Report) -> None:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         if _size(partial) <= before:
             raise DownloadError(
-                f"{url}: {reason}; the {_size(partial)} bytes that came are kept, the same "
-                "command goes on from there"
+                f"{url}: {reason}; the {_size(partial)} bytes received are kept, and the same "
+                "command resumes from there"
             )
 
 
@@ -107,7 +108,7 @@ def _fetch_rest(url: str, partial: Path, report: Report) -> bool:
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         if resumed and not response.headers["Content-Range"].startswith(f"bytes {start}-"):
-            raise DownloadError(f"{url}: answers with another range than asked")
+            raise DownloadError(f"{url}: the server sent another range than requested")
         start = start if resumed else 0
         length = response.headers["Content-Length"]
         total = None if length is None else start + int(length)

@@ -1,5 +1,4 @@
-"""From a foreign file to a checkpoint: recognise the format, assemble the networks, say what was
-assumed."""
+"""Imports a foreign file: recognises its format, assembles the networks, lists assumptions."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -27,21 +26,21 @@ N = TypeVar("N", Generator, Discriminator)
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user knows better than the format's rules; None where those are right."""
+    """Values that the user sets instead of the format's rules; None keeps the rule."""
 
     batch_norm_eps: float | None = None
     colour_order: Literal["RGB", "BGR"] | None = None
     skip_sees_relu: bool | None = None
 
     def apply(self, rules: Rules) -> Rules:
-        """The rules with what is known better."""
+        """The rules, changed by these values."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
         return replace(rules, **known)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A foreign checkpoint as one of ours, and what there is to say of it, a line each."""
+    """The checkpoint made of a foreign file, and the lines that describe it."""
 
     checkpoint: Checkpoint
     lines: tuple[str, ...]
@@ -65,10 +64,10 @@ def import_files(
     classes: Sequence[ClassInfo] | None = None,
     overrides: Overrides | None = None,
 ) -> Imported:
-    """The checkpoint of a foreign `file`, with the discriminator of another where one is given.
+    """The checkpoint of a foreign `file`, with the discriminator of another file if one is given.
 
-    `format_name` is one of `FORMATS`, or "auto" to go by the keys. Nothing is written. Raises
-    ImportRefusedError naming the file and the first key at fault.
+    `format_name` is one of `FORMATS`, or "auto" to recognise the format by the keys. Nothing is
+    written. Raises ImportRefusedError naming the file and the first key at fault.
     """
     found = _find(file, format_name, overrides)
     if not found.split.generator:
@@ -79,7 +78,7 @@ def import_files(
         raise ImportRefusedError(f"{discriminator}: {remarks or 'holds no discriminator'}")
     if other.format is not found.format:
         raise ImportRefusedError(
-            f"{other.file}: of {other.format.name}, the generator of {found.format.name}"
+            f"{other.file}: format {other.format.name}, but the generator has {found.format.name}"
         )
     other = replace(other, rules=found.rules)  # the file's name may say less than the generator's
     generator = _assembled(assemble_generator, found, found.split.generator)
@@ -96,7 +95,7 @@ def import_files(
 
 
 def describe(file: Path) -> list[str]:
-    """What a foreign file is, a line a fact; raises ImportRefusedError where it is none."""
+    """Lines that describe a foreign file; raises ImportRefusedError if its format is unknown."""
     found = _find(file, "auto", None)
     generator, discriminator_network = None, None
     if found.split.generator:
@@ -140,7 +139,7 @@ def _require_a_pair(generator: Generator, discriminator: Discriminator, file: Pa
 
 
 def _classes(given: Sequence[ClassInfo] | None, count: int) -> Sequence[ClassInfo]:
-    """The names of `count` labels; none where they are not known, for placeholders."""
+    """The classes of `count` labels; empty if they are unknown, so that placeholders are used."""
     if given is None:
         return imagenet_classes() if count == NUM_IMAGENET_CLASSES else ()
     if len(given) != count:
@@ -182,13 +181,13 @@ def _lines(
     return [
         *lines,
         *(f"remark          {remark}" for remark in found.split.remarks),
-        "no shape tells  (assumed, as the format goes; flags of `sagan import` override)",
+        "assumptions     (for what no shape shows; flags of `sagan import` override them)",
         f"batch_norm_eps  {rules.batch_norm_eps:g} (--batch-norm-eps)",
         f"colour_order    {rules.colour_order}{converted} (--colour-order)",
         f"skip_sees_relu  {'yes' if rules.skip_sees_relu else 'no'} (--[no-]skip-sees-relu)",
         *([] if generator is None else _generator_lines(rules)),
         f"spectral eps    {rules.spectral_norm_eps:g}",
-        *([f"because         {rules.because}"] if rules.because else []),
+        *([f"reasons         {rules.because}"] if rules.because else []),
     ]
 
 

@@ -1,8 +1,9 @@
 """Checkpoints of mimicry: `netG_…_steps.pth` and `netD_…_steps.pth`.
 
-Upsampling is bilinear; one embedding holds a class's gains, then its biases; the discriminator's
-blocks have in-place ReLUs, which their skip connections see. The attention's key does not say
-which block it follows: its width does, and where several blocks have it, mimicry's own place.
+Upsampling is bilinear. One embedding has a class's gains and then its biases. The discriminator's
+blocks have in-place ReLUs, which also change their skip connections. The attention's key does not
+say which block it follows. It follows a block of the same width; if there are several, the one that
+it follows in mimicry's own networks.
 """
 
 import re
@@ -46,7 +47,7 @@ DISCRIMINATOR_PLACES = {4: 1, 6: 1}
 
 
 def split(tensors: Tensors) -> Split:
-    """One network a file."""
+    """Each file has one network."""
     if not any(re.match(r"block\d+\.c(1|2|_sc)\.", key) for key in tensors):
         return Split()
     if starts(tensors, "l1.") or any(re.match(r"block\d+\.b1\.", key) for key in tensors):
@@ -55,7 +56,7 @@ def split(tensors: Tensors) -> Split:
 
 
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
-    """Blocks count from 2 in the generator, from 1 in the discriminator; the rest goes on."""
+    """Our names and the foreign keys; blocks count from 2 in G and from 1 in D."""
     first = 2 if kind == "generator" else 1
     blocks: list[str] = []
     while starts(tensors, place := f"block{first + len(blocks)}."):
@@ -77,7 +78,7 @@ def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
 
 
 def convert(parts: Parts) -> Parts:
-    """Takes the embeddings apart: (classes, 2C) is the gains beside the biases."""
+    """Splits the embeddings (classes, 2C) into gains and biases."""
     halves = dict(parts)
     for name, part in parts.items():
         if part.key.endswith(".embed.weight"):

@@ -1,9 +1,9 @@
-"""Checkpoints of mmgeneration: both networks in one file, and the averaged generator where kept.
+"""Checkpoints of mmgeneration: both networks in one file, some with the averaged generator.
 
-Images are BGR there, but for files converted from StudioGAN, which say so in their name. One
-recipe has spectral norm on the class embeddings and a batch norm eps of 1e-4, the other
-("BigGAN schedule") plain embeddings and 1e-5. Layers may have their spectral norm in the style of
-BigGAN-PyTorch: attention after the second block of a discriminator or a later one always has.
+Their images are BGR, except in files that were converted from StudioGAN; the names of these contain
+RGB. One recipe has spectral norm on the class embeddings and a batch norm eps of 1e-4, the other
+("BigGAN schedule") has plain embeddings and 1e-5. Some layers store their spectral norm as
+BigGAN-PyTorch does: always the attention after the second or a later block of a discriminator.
 """
 
 import re
@@ -43,7 +43,7 @@ UNREACHABLE_BLOCKS = 5  # of a 64 px discriminator, whose last block downsamples
 
 
 def split(tensors: Tensors) -> Split:
-    """The networks of the prefixes, or the one network of a bare state dict."""
+    """The networks by their prefixes, or the one network of a bare state dict."""
     if starts(tensors, *(p + k for p in PREFIXES for k in (*GENERATOR_KEYS, "conv_blocks."))):
         return _without_unreachable(_by_prefix(tensors))
     if starts(tensors, *GENERATOR_KEYS):
@@ -72,7 +72,7 @@ def _without_unreachable(found: Split) -> Split:
 
 
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
-    """Attention is an entry of its own in `conv_blocks`."""
+    """Our names and the foreign keys; attention is an entry of its own in `conv_blocks`."""
     blocks, attention = _places(kind, tensors)
     suffixes = TORCH_SUFFIXES | ({} if _normalised(tensors) else {"conditional": PLAIN})
     if kind == "generator":
@@ -117,7 +117,7 @@ def _prefix(tensors: Tensors) -> str:
 
 
 def rules(tensors: Tensors, file_name: str) -> Rules:
-    """By the form of the embeddings and by what the published files say in their names."""
+    """The rules, from the form of the embeddings and from words in the file's name."""
     normalised = _normalised(tensors)
     embeddings = "spectral norm on class embeddings" if normalised else "plain class embeddings"
     name = PurePath(file_name).name

@@ -1,7 +1,7 @@
-"""How a foreign checkpoint spells the layers of this project's networks.
+"""The names that foreign checkpoints have for the layers of this project's networks.
 
-"Our" names here are those of the networks' `state_dict`, but for attention: `attention.3.query` is
-the attention that follows block 3, whatever its resolution.
+"Our" names here are those of the networks' `state_dict`, except for attention: `attention.3.query`
+belongs to the attention that follows block 3, at any resolution.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -42,7 +42,7 @@ _KINDS: dict[str, LayerKind] = {
 
 
 class ImportRefusedError(CheckpointError):
-    """A foreign file that is not taken; one line that names the first key at fault."""
+    """A foreign file cannot be imported; the message is a line that names the first faulty key."""
 
 
 class Part(NamedTuple):
@@ -52,7 +52,7 @@ class Part(NamedTuple):
     tensor: Tensor
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Part":
-        """With `change` applied; raises ImportRefusedError where the shape does not allow it."""
+        """The part after `change`; raises ImportRefusedError if the shape does not allow it."""
         try:
             return Part(self.key, change(self.tensor))
         except (RuntimeError, IndexError, ValueError) as error:
@@ -65,7 +65,7 @@ Parts = dict[str, Part]  # by our names
 
 @dataclass(frozen=True)
 class Rules:
-    """What no shape tells; `because` says what it was concluded from."""
+    """What the shapes of tensors do not show; `because` says what it was derived from."""
 
     batch_norm_eps: float
     spectral_norm_eps: float
@@ -87,10 +87,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Spelling:
-    """A table of our layers and theirs, and of what a layer's tensors are called.
+    """A table from our names of layers to the foreign ones, and the names of their tensors.
 
-    `outside` are the layers outside the blocks, `block` those of a block, `attention` those of an
-    attention layer. `suffixes` are what each kind of layer calls its tensors.
+    `outside` has the layers outside the blocks, `block` those of a block, `attention` those of an
+    attention layer. `suffixes` has the names of the tensors of each kind of layer.
     """
 
     outside: Mapping[str, str]
@@ -100,7 +100,7 @@ class Spelling:
     suffixes: Mapping[LayerKind, Suffixes]
 
     def names(self, blocks: Sequence[str], attention: Mapping[int, str]) -> dict[str, str]:
-        """Our tensor name -> the foreign key, for blocks and attention at these prefixes."""
+        """Maps our tensor names to the foreign keys, for blocks and attention at these prefixes."""
         layers = dict(self.outside)
         for i, prefix in enumerate(blocks):
             layers |= {f"blocks.{i}.{ours}": prefix + own for ours, own in self.block.items()}
@@ -113,7 +113,7 @@ class Spelling:
         return names
 
     def prefixed(self, prefix: str) -> "Spelling":
-        """The same with `prefix` before the layers outside the blocks."""
+        """This table with `prefix` before the foreign names of the layers outside the blocks."""
         return replace(self, outside={ours: prefix + own for ours, own in self.outside.items()})
 
 
@@ -121,10 +121,10 @@ class Spelling:
 class Format:
     """One implementation's checkpoints.
 
-    `split` finds the networks of a file (none where it is not of this format). `names` gives our
-    tensor name -> foreign key of one of them. `rules` gives what no shape tells, from all tensors
-    and the file's name. `convert` brings the tensors into our orientation. `ignored` recognises
-    foreign keys that carry nothing.
+    `split` finds the networks of a file (none if it is not of this format). `names` maps our tensor
+    names to the foreign keys of one network. `rules` derives from all tensors and the file's name
+    what the shapes do not show. `convert` changes the tensors to our layout. `ignored` recognises
+    foreign keys that are not needed.
     """
 
     name: str
@@ -136,12 +136,12 @@ class Format:
 
 
 def always(rules: Rules) -> Callable[[Tensors, str], Rules]:
-    """For a format whose rules are the same for every file."""
+    """`Format.rules` for a format whose rules are the same for every file."""
     return lambda *_: rules
 
 
 def layer_kind(layer: str) -> LayerKind:
-    """What kind of layer our name `layer` is; the one `norm` outside the blocks has an affine."""
+    """The kind of the layer with our name `layer`; `norm`, outside the blocks, has an affine."""
     return "norm" if layer == "norm" else _KINDS.get(layer.rpartition(".")[2], "conv")
 
 
@@ -153,10 +153,10 @@ def starts(keys: Collection[str], *prefixes: str) -> bool:
 def walk(
     keys: Collection[str], place: Callable[[int], str], attention_layer: str
 ) -> tuple[list[str], dict[int, str]]:
-    """The prefixes of blocks and of the attention among them, in one numbered foreign list.
+    """The prefixes of blocks and of attention in a numbered foreign list that has both.
 
-    `place(j)` is the prefix of entry j; one with keys below `attention_layer` is attention, which
-    belongs to the block before it.
+    `place(j)` is the prefix of entry j. An entry with keys below `attention_layer` is attention,
+    which follows the block before it.
     """
     blocks: list[str] = []
     attention: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""Where attention stands when its key does not say it."""
+"""Finds the block that attention follows, if its key does not say that."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from model.importers.naming import ImportRefusedError, Tensors
 def place_by_width(
     tensors: Tensors, query: str, outputs: Sequence[str], usual: int | None, axis: int = 1
 ) -> int:
-    """The block that attention follows: one whose output is as wide as the attention's input.
+    """The index of a block whose output is as wide as the attention's input.
 
-    `query` is the key of a weight with that input on `axis`; `outputs` are the keys of the blocks'
-    last biases. Of several blocks that fit the `usual` one is taken, else the last. Raises
-    ImportRefusedError where none fits.
+    `query` is the key of a weight that has the width of that input on `axis`; `outputs` are the
+    keys of the blocks' last biases. If several blocks fit, it is the `usual` one, or else the last.
+    Raises ImportRefusedError if no block fits.
     """
     weight = tensors.get(query)
     if weight is None:
@@ -25,7 +25,7 @@ def place_by_width(
     ]
     if not fitting:
         raise ImportRefusedError(
-            f"{query} of shape {tuple(weight.shape)} is as wide as no block's output"
+            f"no block's output is as wide as {query} of shape {tuple(weight.shape)}"
         )
     return usual if usual in fitting else fitting[-1]
 

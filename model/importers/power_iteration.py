@@ -6,7 +6,7 @@ from model.importers.naming import ImportRefusedError, Part, Parts
 
 
 def iterate_once(parts: Parts) -> Parts:
-    """`parts` with v = norm(Wᵀu), u = norm(Wv) for each layer that has a u and no v."""
+    """Sets v = norm(Wᵀu) and then u = norm(Wv) in each layer that has a u and no v."""
     done = dict(parts)
     for name, u in parts.items():
         layer, _, tensor = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""The tensors of a foreign file, read without running anything that it holds."""
+"""Reads the tensors of a foreign file without running any code in it."""
 
 import pickle
 import re
@@ -70,9 +70,9 @@ STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a `.pth` file's state dict, or of an `.npz`, by their keys in file order.
 
-    `module.` and `_orig_mod.`, which wrappers put before names, are taken off. Raises
-    ImportRefusedError with the reason in one line: no such file, damaged, or a pickle that asks
-    for code, which is refused without running it.
+    The prefixes `module.` and `_orig_mod.` of wrappers are removed. Raises ImportRefusedError with
+    the reason in one line: there is no such file, it is damaged, or its pickle refers to code,
+    which is not run.
     """
     try:
         with file.open("rb") as opened:

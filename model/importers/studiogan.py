@@ -1,8 +1,8 @@
-"""Checkpoints of PyTorch-StudioGAN's ResNet SAGAN: `model=G-….pth`, D in a file of its own.
+"""Checkpoints of PyTorch-StudioGAN's ResNet SAGAN: `model=G-….pth`, and D in another file.
 
-Up to v0.2 the class gains and biases were embeddings (classes, C); since then they are linear
-layers (C, classes) on one-hot labels: the transpose, with u and v in each other's place. Every
-block has in-place ReLUs, which the discriminator's skip connections see.
+Up to v0.2 the class gains and biases were embeddings (classes, C). Since then they are linear
+layers (C, classes) on one-hot labels: the weights are transposed, and u and v are swapped. Every
+block has in-place ReLUs, which also change the discriminator's skip connections.
 """
 
 import re
@@ -48,7 +48,7 @@ OUTSIDE_DISCRIMINATOR = {"linear": "linear1", "embedding": "embedding"}
 
 
 def split(tensors: Tensors) -> Split:
-    """One network a file."""
+    """Each file has one network."""
     if not any(re.match(r"blocks\.\d+\.0\.conv2d\d\.", key) for key in tensors):
         return Split()
     if starts(tensors, "linear0.", "bn4.", "conv2d5."):
@@ -57,7 +57,7 @@ def split(tensors: Tensors) -> Split:
 
 
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
-    """Attention is an entry of its own in the list of blocks."""
+    """Our names and the foreign keys; attention is an entry of its own in the list of blocks."""
     blocks, attention = walk(tensors, "blocks.{}.0.".format, "conv1x1_")
     if kind == "generator":
         embedded = any(".embed0." in key for key in tensors)
@@ -69,7 +69,7 @@ def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
 
 
 def convert(parts: Parts) -> Parts:
-    """Turns the later form's gains and biases into embeddings."""
+    """Turns the linear layers of later versions into embeddings."""
     turned: dict[str, Part] = {}
     for name, part in parts.items():
         if re.search(r"\.bn\d\.(gain|bias)\.", part.key):

@@ -1,13 +1,13 @@
-"""The original TensorFlow code's variables, from an `.npz` of them.
+"""Checkpoints of the original TensorFlow code, as an `.npz` of their variables.
 
-Its checkpoints are written with three lines, wherever TensorFlow is installed:
+Three lines write such a file, on a machine with TensorFlow:
 
     import numpy, tensorflow
     r = tensorflow.train.load_checkpoint("path/to/model.ckpt-100000")
     numpy.savez("sagan.npz", **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})
 
 Kernels are (height, width, in, out), matrices (in, out), the first feature map (4, 4, C). Like
-BigGAN-PyTorch it stores u alone and runs one power iteration at every forward pass.
+BigGAN-PyTorch it stores only u, and runs one power iteration at every forward pass.
 """
 
 import re
@@ -71,7 +71,7 @@ SCOPE = re.compile(r"(?:^|/)(?=[gd]_(?:snh0|block|bn/|snconv|non_local|optimized
 
 
 def split(tensors: Tensors) -> Split:
-    """The variables of the two networks; what else stands in their scope goes to the generator."""
+    """The variables of the two networks; others of the same scope go to the generator."""
     own = {k: t for k, t in tensors.items() if not ignored(k)}
     scope = next((_scope(k) for k in own if SCOPE.search(k)), None)
     if scope is None:
@@ -89,7 +89,7 @@ def _scope(key: str) -> str:
 
 
 def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
-    """The generator's blocks count from 1; the discriminator's first has a name of its own."""
+    """Our names and the foreign keys; the discriminator's first block has a name of its own."""
     letter = kind[0]
     scope = next(_scope(key) for key in tensors if SCOPE.search(key))
     blocks: list[str] = []
@@ -115,7 +115,7 @@ def names(kind: Kind, tensors: Tensors) -> dict[str, str]:
 
 
 def convert(parts: Parts) -> Parts:
-    """Brings the axes into PyTorch's order, then runs the power iteration of a forward pass."""
+    """Reorders the axes as in PyTorch, then runs the power iteration of a forward pass."""
     turned = {name: part.map(_turn(name, part.key)) for name, part in parts.items()}
     return iterate_once(turned)
 
@@ -142,7 +142,7 @@ def _channels_first(rows: Tensor) -> Tensor:
 
 
 def ignored(key: str) -> bool:
-    """Adam's slots and counters, which stand beside the variables that they belong to."""
+    """Whether the key belongs to Adam's state, which is stored among the variables."""
     return key.rpartition("/")[2].startswith(("Adam", "beta1_power", "beta2_power", "global_step"))
 
 

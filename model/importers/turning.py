@@ -1,4 +1,4 @@
-"""Rearrangements that leave what a network computes as it is."""
+"""Rearranges the weights of a network without changing what it computes."""
 
 import torch
 from torch import Tensor
@@ -10,10 +10,10 @@ BLUE_FIRST = [2, 1, 0]
 
 
 def swap_red_and_blue(kind: Kind, parts: Parts) -> Parts:
-    """A network for BGR pictures -> the same for RGB ones.
+    """Turns a network for BGR images into the same network for RGB images.
 
-    The generator's last convolution changes the order of its outputs (weight, bias and u), the
-    discriminator's first two that of their inputs (weight and v).
+    It reorders the outputs of the generator's last convolution (weight, bias and u), or the inputs
+    of the discriminator's first two (weight and v).
     """
     swapped = dict(parts)
     if kind == "generator":
@@ -40,11 +40,11 @@ def _swap_v(v: Tensor) -> Tensor:
 
 
 def widen_hidden(parts: Parts) -> Parts:
-    """Discriminator blocks whose middle is as narrow as their input -> as wide as their output.
+    """Widens the middle of discriminator blocks to the width of their output.
 
-    mimicry's blocks, and BigGAN-PyTorch's without `D_wide`, go in -> in -> out channels, this
-    project's in -> out -> out. Channels of zeros are added: they change neither σ nor any output,
-    and no gradient reaches them, so training leaves them alone.
+    The blocks of mimicry, and those of BigGAN-PyTorch without `D_wide`, have in -> in -> out
+    channels, and this project's have in -> out -> out. The added channels are zeros: they change
+    neither σ nor any output, and get no gradient, so training does not change them.
     """
     widened = dict(parts)
     for name in parts:

@@ -1,1 +1,1 @@
-"""Sampling: from a trained generator to pictures, the same bytes in any batch."""
+"""Sampling: from a trained generator to images, the same bytes in any batch."""

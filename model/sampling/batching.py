@@ -1,10 +1,9 @@
-"""Batches of a few fixed sizes, in which a picture does not depend on the rest of its batch.
+"""Batches of a few fixed sizes, in which an image does not depend on the rest of its batch.
 
 At another batch size a layer may run another kernel, which rounds differently. So warm-up finds the
 minimum batch of each stage: the smallest size from which on the stage gives exactly the numbers
 that it gives in the largest batch. Smaller batches are padded to that size, for that stage alone.
-Few stages need it and they are cheap, so a single picture takes hardly longer than one picture
-should.
+Few stages need this, and they are cheap, so a single image takes hardly longer than without it.
 """
 
 import logging
@@ -39,7 +38,7 @@ class FixedBatches:
 
     @torch.inference_mode()
     def run(self, z: Tensor, classes: Tensor, size: int) -> Tensor:
-        """Draws (N, 3, H, W) pictures from N ≤ `size` latents and classes, as a batch of `size`."""
+        """Makes (N, 3, H, W) images from N ≤ `size` latents and classes, as a batch of `size`."""
         x = padded(z, size)
         condition = self._condition(x, padded(classes, size))
         for stage in range(len(self.min_batch_by_stage)):
@@ -50,10 +49,10 @@ class FixedBatches:
     def run_with_attention(
         self, z: Tensor, classes: Tensor, layer: int, positions: Tensor | None, *, picture: bool
     ) -> tuple[Tensor | None, Tensor]:
-        """Draws one picture (1, 3, H, W) and its (1, Q, h, w) attention weights, in one pass.
+        """Generates one image (1, 3, H, W) and its (1, Q, h, w) attention weights, in one pass.
 
         `positions` are (Q,) indices into the layer's grid, or None for all of them. Without
-        `picture` the pass ends at the layer and the picture is None.
+        `picture` the pass ends at the layer, and the returned image is None.
         """
         size, at = min(self.costs_s), self.network.attention_stage(layer)
         x = padded(z, size)
@@ -76,9 +75,9 @@ class FixedBatches:
     ) -> None:
         """Finds the minimum batch of each stage, then checks and times every size.
 
-        `z` and `classes` are the largest batch. A size is used only if it draws each of these
-        pictures to the last bit, at another place of the batch. Where no size does, pictures are
-        drawn one by one. `synchronize` waits for the device.
+        `z` and `classes` are the largest batch. A size is used only if it gives exactly the same
+        images at other places of the batch. If no size does, images are generated one by one.
+        `synchronize` waits for the device.
         """
         self.min_batch_of_affines = self._min_batch(
             lambda rows, _: self.network.latent_affines(rows), z, Condition(classes, z[:, :0])
@@ -156,7 +155,7 @@ def padded(rows: Tensor, count: int) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def plan_batches(count: int, costs_s: tuple[tuple[int, float], ...]) -> tuple[int, ...]:
-    """Chooses the batch sizes, largest first, that draw `count` pictures in the least time.
+    """Chooses the batch sizes, largest first, that take the least time for `count` images.
 
     `costs_s` has (size, seconds of a batch) for each usable size. Only the last batch may be
     padded.

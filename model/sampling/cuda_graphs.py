@@ -1,4 +1,4 @@
-"""Batches as CUDA graphs: no launch overhead, and one is copied out while the next one runs."""
+"""Runs batches as CUDA graphs, without launch overhead; copies each out while the next runs."""
 
 import time
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class GraphedBatches:
         self.costs_s = {n: graph.time() for n, graph in self._graphs.items()}
 
     def render(self, z: Tensor, labels: Tensor, sizes: Iterable[int]) -> NDArray[np.uint8]:
-        """Draws (N, H, W, 3) pixels of (N, z_dim) latents and (N,) labels, in batches of `sizes`.
+        """Makes (N, H, W, 3) pixels of (N, z_dim) latents and (N,) labels, in batches of `sizes`.
 
         A batch is copied to pinned memory on a stream of its own while the next batch runs.
         """
@@ -62,7 +62,7 @@ class _Graph:
             self._levels = to_levels(batches.run(self._z, self._labels, len(z)))
 
     def replay(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Draws (size, H, W, 3) pixels, the requested ones first.
+        """Generates (size, H, W, 3) pixels, the requested ones first.
 
         The next replay overwrites them.
         """

@@ -3,15 +3,16 @@
 The stages of a folded generator are convolutions, affines and attention with constant weights. Each
 is built from the part of the generator that it replaces and computes the same, by exact algebra:
 
-- σ is divided out of its weight.
+- Each weight is divided by its σ.
 - Batch norm's statistics and the class's gain and bias become one affine for each class.
 - Nearest-neighbour upsampling and the 3×3 convolution after it become one 4×4 transposed
   convolution of stride 2 (four 2×2 convolutions, instead of reading each input four times).
 - γ moves into attention's output.
-- What the latent adds to the affines is linear in it; `LatentAffines` computes it for all blocks.
+- What the latent adds to the affines is linear in the latent; `LatentAffines` computes it for all
+  blocks.
 
-The folding runs in float64, also where the result is float32. In float64 the pictures agree to
-1e-10.
+The folding runs in float64, also if the result is float32. In float64 the images of both networks
+agree to 1e-10.
 """
 
 import copy
@@ -34,7 +35,7 @@ Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
 
 
 class Condition(NamedTuple):
-    """What a stage gets beside the features.
+    """What a stage gets in addition to the features.
 
     `classes` are (B,) class indices or (B, num_classes) class weights. `affines` are the (B, N) of
     `LatentAffines`, with N = 0 for a network whose norms do not depend on the latent.
@@ -56,9 +57,9 @@ class Stage(nn.Module):
 class LatentAffines(nn.Module):
     """Computes from (B, z_dim) latents what they add to all gains and biases of conditional norms.
 
-    It is one matrix product for the whole network, with a (B, N) result. For each of `norms`
-    `columns` has the places where its gains begin, where its biases begin and where they end. N is
-    0 if no norm depends on the latent.
+    It is one matrix product for the whole network, with a (B, N) result. `columns` has, for each of
+    `norms`, the columns at which its gains begin, its biases begin and its biases end. N is 0 if no
+    norm depends on the latent.
     """
 
     weight: Tensor
@@ -97,7 +98,7 @@ class FoldedStart(Stage):
 
 
 class FoldedUpBlock(Stage):
-    """An up block: affine-ReLU-up·conv-affine-ReLU-conv, beside a 1×1 convolution and up.
+    """An up block: affine-ReLU-up·conv-affine-ReLU-conv, plus a shortcut of 1×1 conv and up.
 
     `after` is a gain and a bias that follow the block and are folded into its last convolutions.
     """
@@ -189,7 +190,7 @@ class FoldedResidual(Stage):
 class FoldedOutput(Stage):
     """ReLU, the convolution to RGB and tanh, the last in float32 or better.
 
-    `before` is the last batch norm, where it could not be folded into the previous stage.
+    `before` is the last batch norm, if it could not be folded into the previous stage.
     """
 
     gain: Tensor | None
@@ -210,9 +211,9 @@ class FoldedOutput(Stage):
 
 
 class ClassAffine(nn.Module):
-    """A conditional batch norm in eval mode: a gain and a bias a channel, from the class's row.
+    """A conditional batch norm in eval mode: for each channel a gain and a bias, by class.
 
-    For a mix of classes the rows are mixed in the same proportions, which must sum to 1. Where the
+    For a mix of classes the rows are mixed in the same proportions, which must sum to 1. If the
     norm depends on the latent, `columns` are the places of its gains and biases in
     `Condition.affines`.
     """
@@ -285,7 +286,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class FoldedGenerator(nn.Module):
-    """A generator for inference: `stages` that run one after the other, from latents to pictures.
+    """A generator for inference: `stages` that run one after the other, from latents to images.
 
     It has the dtype and the device of `generator`, which stays unchanged. It computes what
     `generator` does in eval mode, and may be cast to bfloat16.

@@ -1,4 +1,4 @@
-"""Sampler: draws pictures from labels and seeds, with the same bytes in any batch.
+"""Sampler: generates images from labels and seeds, with the same bytes in any batch.
 
 The generator is folded (`model.sampling.folding`) and runs in batches of a few fixed sizes, which
 the warm-up has found to give exactly the same numbers (`model.sampling.batching`).
@@ -39,7 +39,8 @@ class WholeAttention(NamedTuple):
     """The attention of every query, quantised to about a byte for each weight.
 
     `grid` is (H, W, h, w): H×W queries, each with h×w weights. `maxima` (H·W,) float32 has the
-    largest weight of each query, `levels` (H·W, h·w) uint8 the weights with that one at 255.
+    largest weight of each query, and `levels` (H·W, h·w) uint8 has the weights scaled so that the
+    largest of each query is 255.
     """
 
     grid: tuple[int, int, int, int]
@@ -48,10 +49,10 @@ class WholeAttention(NamedTuple):
 
 
 class Sampler:
-    """Draws pictures from a checkpoint on one device. Only one thread may use it at a time.
+    """Generates images from a checkpoint on one device. Only one thread may use it at a time.
 
     `device` is "auto" or what `torch.device` takes. The precision "auto" chooses bf16 if the device
-    has arithmetic for it and its pictures are within 40 dB PSNR of those in float32. Raises
+    has arithmetic for it and its images are within 40 dB PSNR of those in float32. Raises
     ValueError for an unknown precision or a device that cannot be used. The first call warms up
     unless `warm_up` was called before.
     """
@@ -79,7 +80,7 @@ class Sampler:
 
     @property
     def renderer(self) -> str:
-        """Names everything that a picture's bytes depend on besides the picture itself."""
+        """Names everything that an image's bytes depend on besides the image itself."""
         torch_version = torch.__version__.split("+")[0]
         computed = f"{self.device.type}-{self.precision}-{ARITHMETIC}"
         return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
@@ -106,10 +107,10 @@ class Sampler:
     def sample(
         self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
     ) -> NDArray[np.uint8]:
-        """Draws (B, H, W, 3) uint8 RGB pictures of B `labels` and B `seeds`.
+        """Generates (B, H, W, 3) uint8 RGB images of B `labels` and B `seeds`.
 
-        `truncation` is one for all pictures or one for each, see `latents`. The bytes of a picture
-        do not depend on the other pictures of the call. Raises ValueError for a label, seed or
+        `truncation` is one for all images or one for each, see `latents`. The bytes of an image do
+        not depend on the other images of the call. Raises ValueError for a label, seed or
         truncation out of range.
         """
         if len(labels) != len(seeds):
@@ -120,7 +121,7 @@ class Sampler:
     def render(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
-        """Draws (B, H, W, 3) uint8 pictures of (B, z_dim) latents and (B, num_classes) weights.
+        """Generates (B, H, W, 3) uint8 images of (B, z_dim) latents and (B, num_classes) weights.
 
         A row of class weights with a single 1 is a class; two halves are a mix of two classes.
         Raises ValueError for shapes that do not fit.
@@ -139,11 +140,11 @@ class Sampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> NDArray[np.float32]:
-        """The attention weights of the pixels `queries` of a picture: (Q, h, w) float32.
+        """The attention weights of the pixels `queries` of an image: (Q, h, w) float32.
 
-        Each query (x, y) is a pixel of the picture, floored to the layer's grid; each (h, w) sums
-        to 1. `layer` counts attention layers from the input; -1 is the last, as in the paper's
-        figures. Raises ValueError for a query outside the picture or a layer that is not there.
+        Each query (x, y) is a pixel of the image, floored to the layer's grid; each (h, w) sums to
+        1. `layer` counts attention layers from the input; -1 is the last, as in the paper's
+        figures. Raises ValueError for a query outside the image or a layer that is not there.
         """
         positions = self._positions(queries, layer)
         _, weights = self._attend(label, seed, truncation, layer, positions, picture=False)
@@ -157,7 +158,7 @@ class Sampler:
         truncation: float | None = None,
         layer: int = -1,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Draws the (H, W, 3) picture of `sample` and its `attention`, in one pass."""
+        """Generates the (H, W, 3) image of `sample` and its `attention`, in one pass."""
         positions = self._positions(queries, layer)
         image, weights = self._attend(label, seed, truncation, layer, positions, picture=True)
         if image is None:
@@ -167,7 +168,7 @@ class Sampler:
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
     ) -> WholeAttention:
-        """The attention weights of every pixel, for pages that show them at the pointer."""
+        """The attention weights of every pixel, for web pages that show them under the pointer."""
         side = self._side(layer)
         _, weights = self._attend(label, seed, truncation, layer, None, picture=False)
         maxima = weights[0].amax((1, 2))
@@ -253,9 +254,9 @@ def _as_array(weights: Tensor) -> NDArray[np.float32]:
 
 @torch.inference_mode()
 def bf16_if_close_enough(network: FoldedGenerator, z: Tensor, classes: Tensor) -> FoldedGenerator:
-    """Returns `network` in bfloat16 if its pictures are within 40 dB PSNR, else unchanged.
+    """Returns `network` in bfloat16 if its images are within 40 dB PSNR, else unchanged.
 
-    It compares the pictures of (B, z_dim) latents and (B,) classes, and logs the choice.
+    It compares the images of (B, z_dim) latents and (B,) classes, and logs the choice.
     """
     rounded = copy.deepcopy(network).to(torch.bfloat16)
     psnr_db = psnr(rounded(z, classes), network(z, classes))
@@ -271,6 +272,6 @@ def bf16_if_close_enough(network: FoldedGenerator, z: Tensor, classes: Tensor) -
 
 
 def psnr(images: Tensor, reference: Tensor) -> float:
-    """The peak signal-to-noise ratio of pictures in [-1, 1], in dB; 120 for equal pictures."""
+    """The peak signal-to-noise ratio of images in [-1, 1], in dB; 120 for equal images."""
     error = float((images.double() - reference.double()).square().mean())
     return 10 * float(torch.log10(torch.tensor(RANGE**2 / max(error, RANGE**2 * 1e-12))))

@@ -24,7 +24,7 @@ def print_dry_run(config: TrainConfig, device: torch.device) -> None:
 def cost_table(
     config: TrainConfig, device: torch.device, costs: Costs, speed: Speed | None
 ) -> Table:
-    """Makes the table; `speed` is None where a batch does not fit into the memory."""
+    """Makes the table; `speed` is None if a batch does not fit into the memory."""
     side = config.generator.resolution
     table = Table(title=f"{config.data} at {side} px on {device}", show_header=False)
     for name, parameters, flops in (

@@ -98,7 +98,7 @@ def evaluate_command(
     device: torch.device,
     out: Path | None,
 ) -> None:
-    """Measure CHECKPOINT, a folder or a name, against real pictures.
+    """Compare the samples of CHECKPOINT, a folder or a name, with real pictures.
 
     \b
     sagan evaluate picturebook-64

@@ -90,7 +90,7 @@ def _serve_metrics(port: int | None, run: Path, total_images: int) -> TrainingMe
 def _features(source: str | None, run: Path, device: torch.device) -> FeatureExtractor | None:
     """Opens the features for scoring snapshots, if any.
 
-    Warns where earlier snapshots of the run were scored and later ones will not be.
+    Warns if earlier snapshots of the run were scored and later ones will not be.
     """
     if source is not None:
         return open_features(source, device)

@@ -61,7 +61,7 @@ def option(*names: str, heading: str, **attributes: Any) -> Callable[[F], F]:
 
 
 def config_options(command: F) -> F:
-    """Adds a flag for each field of `HEADINGS`; its value is None where it is not given."""
+    """Adds a flag for each field of `HEADINGS`; its value is None if it is not given."""
     for heading, names in reversed(HEADINGS.items()):
         for name in reversed(names):
             command = _config_option(name, heading)(command)

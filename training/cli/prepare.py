@@ -46,14 +46,14 @@ def prepare_command(
 
     `sagan train --data OUT` trains on that folder.
 
-    SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids get
-    their names), a flat folder of pictures, a folder of StyleGAN's `dataset_tool`, CIFAR-10 or
-    CIFAR-100 (python version, the archive or its folder), a Hugging Face data set (hf:NAME, or a
-    folder of `save_to_disk`), or `picturebook`.
+    SOURCE is a folder with a folder of pictures for each class (ImageNet's layout; WordNet ids are
+    replaced by ImageNet's names), a flat folder of pictures, a folder that StyleGAN's
+    `dataset_tool` has written, CIFAR-10 or CIFAR-100 (python version, the archive or its folder), a
+    Hugging Face data set (hf:NAME, or a folder that `save_to_disk` has written), or `picturebook`.
 
     Each picture is cropped to its central square and resized. The command runs on all cores; after
-    Ctrl-C or a crash the same command resumes. What cannot be read is left out and listed in
-    OUT/unreadable.txt with the reason.
+    Ctrl-C or a crash the same command resumes. Files that cannot be read are left out;
+    OUT/unreadable.txt lists them with the reason.
 
     \b
     sagan prepare imagenet/train prepared/imagenet-128 --size 128

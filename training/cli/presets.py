@@ -12,7 +12,7 @@ def presets_command() -> None:
     """List the named recipes that `sagan train --preset` takes.
 
     The name of a preset is a base, followed by any number of variants, joined by hyphens:
-    sagan-128, sagan-128-feat64, sagan-64-sn-d-only-no-ttur. A later variant wins over an earlier
+    sagan-128, sagan-128-feat64, sagan-64-sn-d-only-no-ttur. A later variant overrides an earlier
     one.
     """
     console = Console()

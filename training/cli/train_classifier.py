@@ -55,8 +55,8 @@ def train_classifier_command(
 ) -> None:
     """Train a small classifier of the data's classes into the folder OUT.
 
-    Every fifth picture of each class is held out; the accuracy on those is printed and recorded.
-    Use it with `sagan evaluate --features OUT`.
+    Every fifth picture of each class is held out; the accuracy on these is printed and recorded.
+    Use the classifier with `sagan evaluate --features OUT`.
 
     Example: sagan train-classifier runs/pets-classifier --data pictures/pets
     """

@@ -1,4 +1,4 @@
-"""Pictures for training: where they come from, prepared folders, and the order they are seen in.
+"""Pictures for training: their sources, and prepared folders.
 
-Nothing is imported here, so that the processes that decode pictures start without torch.
+This module imports nothing, so that the processes that decode pictures start without torch.
 """

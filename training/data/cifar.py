@@ -2,8 +2,8 @@
 
 The files are pickles, and a pickle can run any code. So the reader accepts only what CIFAR's files
 contain: plain values and NumPy arrays. Arrays become inert objects, which are checked before their
-bytes are used. Any other name in a file ends the reading. (CIFAR also comes in a binary version
-without pickles, but most people have the python version.)
+bytes are used. A file that refers to any other name is refused. (CIFAR also comes in a binary
+version without pickles, but most people have the python version.)
 """
 
 import pickle
@@ -45,7 +45,7 @@ LAYOUTS = (
 
 
 def is_cifar(path: Path) -> bool:
-    """Whether `path` is an archive or a folder of CIFAR by its names, or contains such a folder."""
+    """Whether `path` has the names of CIFAR's archive or folder, or contains such a folder."""
     return _layout_of(path) is not None
 
 
@@ -136,7 +136,7 @@ class _Array:
     def pixels(self) -> Pixels:
         """Returns (N, 32, 32, 3) pictures.
 
-        Raises ValueError where the array holds something else.
+        Raises ValueError if the array holds something else.
         """
         if (self.dtype.code, self.shape[1:], self.fortran) != ("u1", (3 * SIDE**2,), False):
             raise ValueError(f"pictures of shape {self.shape} and type {self.dtype.code}")

@@ -1,4 +1,4 @@
-"""Names of classes from whatever folders and data sets call them: readable, NFC and unique."""
+"""Makes readable, unique names of classes, in NFC, from the names in folders and data sets."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from model.importers.classes import imagenet_classes
 def readable(name: str) -> str:
     """The name of a file or folder as text that can be printed and saved, in NFC.
 
-    A Mac writes accents decomposed (NFD), Linux allows bytes that are not UTF-8. Such bytes, and
-    what cannot be printed, become escapes such as `\\xe9`.
+    macOS writes accents decomposed (NFD), and Linux allows bytes that are not UTF-8. Such bytes,
+    and characters that cannot be printed, become escapes such as `\\xe9`.
     """
     text = normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -30,7 +30,7 @@ def is_utf8(name: str) -> bool:
 
 
 def class_of_folder(name: str) -> ClassInfo:
-    """The class of a folder; a WordNet id of ImageNet stands for ImageNet's class."""
+    """The class of a folder: ImageNet's class if the name is its WordNet id."""
     by_wnid = {info.wnid: info for info in imagenet_classes()}
     return by_wnid.get(name) or ClassInfo(name=readable(name))
 
@@ -47,8 +47,8 @@ def class_of_text(text: str) -> ClassInfo:
 def unique_names(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     """The classes with names changed so that no two are equal.
 
-    Of equal names the first stays. Another becomes the last alias, which is the full name in the
-    data set, if that is free, else the name with a number.
+    The first of several equal names stays. Each other one is replaced by the class's last alias
+    (its full name in the data set) if no class has that name, else by the name with a number.
     """
     taken = {info.name for info in classes}
     seen: set[str] = set()

@@ -1,6 +1,6 @@
 """Decodes pictures on all cores, straight into an array file.
 
-Nothing here imports torch, so that the processes start quickly and stay small.
+This module does not import torch, so that the processes start quickly and stay small.
 """
 
 import multiprocessing
@@ -111,8 +111,8 @@ def decode_all(chunks: Iterable[Chunk], num_chunks: int) -> Iterator[DecodedChun
     """Decodes chunks on all cores and yields them as they finish, in any order.
 
     Only a few chunks are in memory at a time, and only as many processes run as the memory allows.
-    A picture whose process is killed also when it is alone is left out as unreadable. Raises
-    `concurrent.futures.process.BrokenProcessPool` where processes die without such a picture.
+    A picture is left out as unreadable if its process is killed also when it is alone. Raises
+    `concurrent.futures.process.BrokenProcessPool` if processes die without such a picture.
     """
     waiting, processes = iter(chunks), num_processes(num_chunks)
     while True:

@@ -27,14 +27,14 @@ ClassLevel = Literal[1, 2]
 
 
 def folder_source(root: Path, class_level: ClassLevel | None = None) -> Source:
-    """Finds the pictures of `root`/CLASS/**, or those right in `root`, as one class with its name.
+    """Finds the pictures of `root`/CLASS/**, or those directly in `root`, which become one class.
 
     A folder named by a WordNet id gets ImageNet's name for that class. Hidden files and folders are
-    ignored. The layouts of StyleGAN (`dataset.json` with labels) and of img2dataset (shards with
-    captions, one class) are recognized. With `class_level` 1 the folders right in `root` are the
-    classes whatever they are called; with 2 their subfolders are, those of equal names together.
-    Raises DataError where there are no pictures, and where the folders look like the parts of a
-    data set (`train`, `val`).
+    ignored. It recognizes the layouts of StyleGAN (`dataset.json` with labels) and of img2dataset
+    (shards with captions, one class). With `class_level` 1 the folders directly in `root` are the
+    classes, whatever their names are. With 2 the classes are their subfolders, and subfolders of
+    the same name are one class. Raises DataError if there are no pictures, and if the folders look
+    like the parts of a data set (`train`, `val`).
     """
     try:
         found = find_pictures(root)
@@ -60,7 +60,7 @@ def folder_source(root: Path, class_level: ClassLevel | None = None) -> Source:
 
 
 def _by_name(folders: Mapping[Path, Sequence[Path]], level: ClassLevel) -> dict[str, list[Path]]:
-    """The pictures of each class, by the name of its folder; equal names come together."""
+    """The pictures of each class, by the name of its folder; equal names are one class."""
     by_class: dict[str, list[Path]] = {}
     names: dict[str, str] = {}  # the first folder name of each readable one
     for folder, files in folders.items():
@@ -131,7 +131,7 @@ def _identity(file: Path, root: Path) -> bytes:
 
 
 def _remarks(found: Found, by_class: Mapping[str, Sequence[Path]]) -> list[str]:
-    """What was odd, a line each; `by_class` is empty where the folders are not the classes."""
+    """What was odd, a line each; `by_class` is empty if the folders are not the classes."""
     remarks = []
     if empty := [folder.name for folder, files in found.by_folder.items() if not files]:
         remarks.append(

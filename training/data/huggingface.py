@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's `datasets` library, by name or from a folder of `save_to_disk`."""
+"""Data sets of Hugging Face's `datasets` library, by name or written by `save_to_disk`."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +32,11 @@ def is_huggingface(source: str) -> bool:
 
 
 def huggingface_source(source: str) -> Source:
-    """Loads the `train` split of a data set; raises DataError where it has no pictures.
+    """Loads the `train` split of a data set; raises DataError if it has no pictures.
 
     The pictures are the first column of type Image. The labels are the first column of type
     ClassLabel, else a column called `label`, `labels` or `fine_label`. Without such a column all
-    pictures belong to one class. Rows without a label are left out, which `remarks` counts.
+    pictures belong to one class. Rows without a label are left out; `remarks` has their number.
     """
     try:
         import datasets
@@ -124,7 +124,7 @@ def _labels_of(source: str, rows: Any) -> _Labels:
 
 
 def _plain(source: str, column: str, value: object) -> int | str | None:
-    """The label of a row: a number, or text; None where there is none (null, NaN, -1, "")."""
+    """The label of a row: a number, or text; None if there is none (null, NaN, -1, "")."""
     if isinstance(value, float) and value.is_integer():  # integers beside nulls become floats
         value = int(value)
     if value is None or value in (-1, "") or value != value:  # NaN differs from itself

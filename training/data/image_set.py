@@ -10,7 +10,7 @@ from model.checkpoint import ClassInfo
 
 
 class DataError(ValueError):
-    """Training data is missing, damaged, or not what a run needs."""
+    """Training data is missing, damaged, or unsuitable for the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def darkness(images: NDArray[np.uint8]) -> str | None:
 
 
 def suspicions(names: Sequence[str], counts: Sequence[int]) -> list[str]:
-    """Describes what looks wrong about the number of classes and of their pictures, a line each."""
+    """Lines that describe what looks wrong about the numbers of classes and of pictures."""
     total, fewest, most = sum(counts), min(counts), max(counts)
     found = []
     if len(names) == 1:

@@ -1,4 +1,4 @@
-"""What the folders of a data set are, if they are not its classes: parts, shards, other formats."""
+"""Recognizes folders that are not the classes of a data set: parts, shards, other formats."""
 
 import json
 import re
@@ -20,11 +20,11 @@ Folders = Mapping[Path, Sequence[Path]]  # the pictures under each folder
 
 
 def refuse_parts(root: Path, folders: Folders) -> None:
-    """Raises DataError where the folders are the parts of a data set, each with all classes.
+    """Raises DataError if the folders are the parts of a data set, each with all classes.
 
-    They are where they are called like parts (`train`, `test_set`, `seg_train`), or where they have
-    no pictures of their own and the same folders in each. A class of vehicles can be called
-    `train`: it has pictures of its own, and other classes beside it.
+    They are parts if their names say so (`train`, `test_set`, `seg_train`), or if they have no
+    pictures of their own and all have the same subfolders. A class of vehicles can be called
+    `train` too: it has pictures of its own, and there are other classes.
     """
     parts = [folder for folder in folders if _is_split(folder.name)]
     nested = {folder for folder, files in folders.items() if not _own(folder, files)}
@@ -51,8 +51,8 @@ def are_captioned_shards(folders: Folders) -> bool:
 def stylegan_labels(root: Path) -> Mapping[str, int] | None:
     """The labels in StyleGAN's `dataset.json`, by the picture's path in `root`; None without one.
 
-    The mapping is empty where the file says that the pictures have no labels. Raises DataError
-    where it cannot be read, and where labels are vectors.
+    The mapping is empty if the file says that the pictures have no labels. Raises DataError if it
+    cannot be read, and if labels are vectors.
     """
     file = root / STYLEGAN_FILE
     if not file.is_file():
@@ -75,7 +75,7 @@ def stylegan_labels(root: Path) -> Mapping[str, int] | None:
 
 
 def refuse_other_formats(root: Path) -> None:
-    """Raises DataError where a folder without pictures has a data set in another format."""
+    """Raises DataError if a folder without pictures has a data set in another format."""
     if any(root.glob("*.parquet")) or any(root.glob("*/*.parquet")):
         raise DataError(
             f"{readable(str(root))}: Parquet files of a Hugging Face data set: give it as hf:{root}"

@@ -23,7 +23,7 @@ def find_source(text: str, num_pictures: int, class_level: ClassLevel | None = N
     """Finds the source that `text` names: picturebook, hf:NAME, a CIFAR archive or a folder.
 
     `num_pictures` is the number of pictures of the picturebook, `class_level` that of
-    `folder_source`. Raises DataError where `text` names no source.
+    `folder_source`. Raises DataError if `text` names no source.
     """
     if text == PICTUREBOOK:
         return picturebook_source(num_pictures)

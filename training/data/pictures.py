@@ -1,6 +1,6 @@
-"""Pictures from files, bytes, arrays or the picturebook, and how each becomes (size, size, 3) RGB.
+"""Reads pictures from files, bytes, arrays or the picturebook as (size, size, 3) RGB.
 
-Nothing here imports torch, so that the processes that decode start quickly and stay small.
+This module does not import torch, so that the processes that decode start quickly and stay small.
 """
 
 import errno
@@ -69,7 +69,7 @@ class FilePicture:
 
 @dataclass(frozen=True)
 class EncodedPicture:
-    """A picture given as the content of such a file."""
+    """A picture given as the content of a file of one of `FORMATS`."""
 
     name: str
     content: bytes
@@ -118,7 +118,7 @@ def _open_regular(path: Path) -> IO[bytes]:
 
 def _decoded(file: IO[bytes], size: int) -> Pixels:
     try:
-        # Pillow warns of many pixels, which `square` bounds, and of odd metadata, for nobody to read.
+        # Nobody would read what Pillow warns of: many pixels, which `square` bounds, odd metadata.
         with catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as image:
             # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never to under twice the size.
             image.draft("RGB", (2 * size, 2 * size))

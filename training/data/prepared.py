@@ -1,8 +1,8 @@
 """Prepared folders: pictures of one size as a memory-mapped array, with labels and a description.
 
 - `images.npy` is a uint8 array with rows of (size, size, 3).
-- `labels.npy` has the (N,) labels of the first N rows. Where pictures were unreadable, the
-  array has unused rows at its end.
+- `labels.npy` has the (N,) labels of the first N rows. If pictures were unreadable, the array has
+  unused rows at its end.
 - `data.json` has the classes with their counts, the source, and the version of the format.
 
 A finished folder is put in place by one rename, so a folder with a `data.json` is complete.
@@ -64,7 +64,7 @@ def read_description(folder: Path) -> PreparedDescription:
 def open_prepared(folder: Path, size: int) -> ImageSet:
     """Opens a prepared folder; its pictures stay on the disk and are read when they are used.
 
-    Raises DataError where they have another size or the folder is damaged.
+    Raises DataError if they have another size or the folder is damaged.
     """
     about = read_description(folder)
     if about.size != size:

@@ -93,7 +93,8 @@ class Journal:
 def open_journal(folder: Path, task: dict[str, object]) -> Iterator[Journal]:
     """Opens the journal of `folder`, or creates it for `task`.
 
-    Waits while another process has it open. Raises DataError where it belongs to another task.
+    Waits while another process has the journal open. Raises DataError if it belongs to another
+    task.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / JOURNAL).open("a+", encoding="utf-8") as file:
@@ -107,8 +108,8 @@ def prepare(source: Source, out: Path, size: int) -> PreparedDescription:
 
     The work happens in `.NAME.partial` beside `out`, which is renamed once it is complete. After a
     stop the same call resumes. If `out` already holds these pictures, nothing is done. Unreadable
-    pictures are left out and listed in `unreadable.txt`. Raises DataError where `out` holds
-    something else, where no picture is readable, and where the disk is too small.
+    pictures are left out and listed in `unreadable.txt`. Raises DataError if `out` holds something
+    else, if no picture is readable, and if the disk is too small.
     """
     if not len(source):
         raise DataError(f"{source.name}: no pictures")

@@ -1,4 +1,4 @@
-"""Finds the picture files under a folder, and says of everything that it leaves out why it does."""
+"""Finds the picture files under a folder, and gives a reason for everything that it leaves out."""
 
 import stat
 from collections import Counter, deque
@@ -26,10 +26,10 @@ class LeftOut:
 
 @dataclass
 class Found:
-    """What lies in a folder.
+    """The content of a folder.
 
-    `loose` are the pictures right in it, `by_folder` those anywhere under each of its folders (by
-    path), `others` counts the files of other kinds by suffix.
+    `loose` are the pictures directly in it, `by_folder` those anywhere under each of its folders
+    (by path), `others` counts the files of other kinds by suffix.
     """
 
     loose: list[Path] = field(default_factory=list)
@@ -41,10 +41,10 @@ class Found:
 def find_pictures(root: Path) -> Found:
     """Finds the pictures under `root`, in the order of their names, files before folders.
 
-    Hidden files and folders are ignored, and folders that systems make for themselves. A link to a
-    folder is followed unless that folder is read already, so that cycles end and nothing counts
-    twice. Only regular files are taken: reading a FIFO would wait for ever. Raises OSError where
-    `root` itself cannot be read.
+    Hidden files and folders are ignored, and so are folders that operating systems make for
+    themselves. A link to a folder is followed unless that folder is read already, so that cycles
+    end and no picture counts twice. Only regular files are read: a FIFO would block for ever.
+    Raises OSError if `root` itself cannot be read.
     """
     walk = _Walk()
     walk.is_new(root)

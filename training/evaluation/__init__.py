@@ -1,1 +1,1 @@
-"""Measures checkpoints against data: feature networks, their statistics, and distances of those."""
+"""Measures checkpoints against data: feature networks, statistics of features, and metrics."""

@@ -1,7 +1,7 @@
 """Classifier: a small network that can be trained on any data set and gives features and logits.
 
-On disk it is a folder: `config.json` (what the network is, class names, how it was trained) and
-`classifier.safetensors`.
+On disk it is a folder: `config.json` (the network's options, class names, facts on the training)
+and `classifier.safetensors`.
 """
 
 import hashlib
@@ -47,8 +47,8 @@ class Classifier(nn.Module):
     """A convolutional network of blocks that each halve the resolution.
 
     The features are the means of the maps of every block, and the logits a linear map of them. The
-    first blocks see colour and sharpness, so a distance of features measures these beside what is
-    depicted.
+    first blocks respond to colour and sharpness, so a distance of features measures these as well
+    as the object.
     """
 
     def __init__(self, config: ClassifierConfig) -> None:
@@ -116,7 +116,7 @@ class TrainedClassifier:
     def save(self, path: Path) -> Path:
         """Writes the folder `path` and replaces an older classifier there once this one is whole.
 
-        Raises FeatureError where `path` holds something else.
+        Raises FeatureError if `path` holds something else.
         """
         description = _Description(
             format=FORMAT,

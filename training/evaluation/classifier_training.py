@@ -30,8 +30,8 @@ def train_classifier(
     """Trains a classifier of `data`; its facts have the accuracy on the held-out pictures.
 
     The optimiser is AdamW with a one-cycle schedule (Smith & Topin 2018). Pictures are shifted at
-    random, and half of the batches are halved in size. Raises DataError where a class has too few
-    pictures to hold one out.
+    random, and in half of the batches they have half the side. Raises DataError if a class has too
+    few pictures to hold one out.
     """
     learnt, held_out = split(data)
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Evaluates a generator: draws samples and compares them with a data set by several metrics."""
+"""Evaluates a generator: compares its samples with a data set by several metrics."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +29,10 @@ Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class DrawnPictures:
-    """Samples of a generator, from the seeds 0, 1, …: `counts` has their number for each label.
+    """Samples of a generator, from the seeds 0, 1, …
 
-    `labels` maps each label of the data to the generator's label.
+    `counts` has the number of samples for each label of the data, and `labels` the generator's
+    label for each label of the data.
     """
 
     draw: Draw
@@ -64,9 +65,9 @@ def evaluate(
 ) -> Evaluation:
     """Draws the samples and compares their features with those of the data.
 
-    `metrics` are some of `METRICS`; intra-FID needs statistics by class. Raises ValueError where a
-    metric needs more pictures than there are, and FeatureError where it needs probabilities that
-    the extractor does not return.
+    `metrics` are some of `METRICS`; intra-FID needs statistics by class. Raises ValueError if a
+    metric needs more pictures than there are, and FeatureError if it needs probabilities that the
+    extractor does not return.
     """
     found = Evaluation()
 
@@ -95,7 +96,7 @@ def class_counts(data: ImageSet, num_samples: int) -> list[int]:
 
 
 def require_enough(data: ImageSet, counts: Sequence[int], metrics: Sequence[str]) -> None:
-    """Raises DataError where a metric needs more pictures, or more samples, than there are."""
+    """Raises DataError if a metric needs more pictures, or more samples, than there are."""
     for metric in metrics:
         least = MIN_PICTURES[metric]
         if min(len(data), sum(counts)) < least:

@@ -15,7 +15,7 @@ Forward = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
 class FeatureError(ValueError):
-    """A feature network is missing, not readable, or returns something else than it should."""
+    """A feature network is missing or unreadable, or returns the wrong shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class FeatureExtractor:
     """A network that turns a picture into D features, and perhaps into class probabilities.
 
     Reports call the features by `name`; `key` is a hash of the weights. Two distances can only be
-    compared where name and key are the same.
+    compared if name and key are the same.
     """
 
     name: str
@@ -35,7 +35,7 @@ class FeatureExtractor:
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Computes (N, D) features of (N, H, W, 3) pictures.
 
-        Raises FeatureError where the network returns something else.
+        Raises FeatureError if the network returns something else.
         """
         values, _ = self._run(pixels, classify=False)
         return values
@@ -46,7 +46,7 @@ class FeatureExtractor:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Computes (N, D) features and (N, classes) probabilities of (N, H, W, 3) pictures.
 
-        Raises FeatureError where the network does not return both.
+        Raises FeatureError if the network does not return both.
         """
         values, probabilities = self._run(pixels, classify=True)
         if probabilities is None:

@@ -16,7 +16,7 @@ class Moments:
     """The count, mean and scatter matrix of D-dimensional features, in float64.
 
     The memory is D², whatever the count. Batches are combined by the pairwise update of Chan, Golub
-    & LeVeque (1983), which stays precise where the mean is far from 0.
+    & LeVeque (1983), which stays precise if the mean is far from 0.
     """
 
     def __init__(self, count: int = 0, mean: Floats | None = None, scatter: Floats | None = None):
@@ -57,9 +57,10 @@ class Moments:
 def frechet_distance(a: Moments, b: Moments) -> float:
     """The Fréchet distance |μa − μb|² + tr(Σa + Σb − 2(Σa Σb)^½) of two Gaussians.
 
-    Dowson & Landau (1982); of Inception features it is the FID, Heusel et al. (2017), equation 6.
-    The trace of (Σa Σb)^½ is computed as that of (Σa^½ Σb Σa^½)^½, which is symmetric, so that its
-    eigenvalues are real and stable. Raises ValueError where either has fewer than two features.
+    The formula is that of Dowson & Landau (1982). With Inception features the distance is the FID
+    (Heusel et al. 2017, equation 6). The trace of (Σa Σb)^½ is computed as that of (Σa^½ Σb
+    Σa^½)^½, which is symmetric, so that its eigenvalues are real and stable. Raises ValueError if
+    either has fewer than two features.
     """
     covariance_a, covariance_b = a.covariance, b.covariance
     root = _square_root(covariance_a)
@@ -76,10 +77,10 @@ def _square_root(covariance: Floats) -> Floats:
 
 
 class InceptionScore:
-    """The Inception score exp(E KL(p(y|x) ‖ p(y))) (Salimans et al. 2016, section 4), in batches.
+    """The Inception score exp(E KL(p(y|x) ‖ p(y))) (Salimans et al. 2016, section 4).
 
-    As in the paper it is the mean over ten parts of the pictures; picture number i belongs to part
-    i mod 10. Only sums are kept.
+    As in the paper it is the mean over ten parts of the images; image number i belongs to part i
+    mod 10. The images come in batches, of which only sums are kept.
     """
 
     def __init__(self) -> None:
@@ -99,7 +100,7 @@ class InceptionScore:
     def result(self) -> tuple[float, float]:
         """Returns mean and standard deviation over the parts.
 
-        Raises ValueError below ten pictures.
+        Raises ValueError for fewer than ten images.
         """
         if not self.counts.all():
             raise ValueError(
@@ -118,9 +119,9 @@ def _plogp(p: Floats) -> Floats:
 def kernel_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """KID: the unbiased squared MMD of (N, D) and (M, D) features with k(x, y) = (x·y/D + 1)³.
 
-    Bińkowski et al. (2018), section 4 and equation 4. It is computed over all pairs instead of
+    See Bińkowski et al. (2018), section 4 and equation 4. It is computed over all pairs instead of
     random subsets, which gives the same expectation with less variance. The memory is `BLOCK` rows
-    of a kernel matrix. Raises ValueError where either set has fewer than two rows.
+    of a kernel matrix. Raises ValueError if either set has fewer than two rows.
     """
     if min(len(a), len(b)) < 2:
         raise ValueError(f"KID takes at least 2 pictures a set, got {len(a)} and {len(b)}")
@@ -156,12 +157,13 @@ def _blocks(features: NDArray[np.floating]) -> Iterator[Floats]:
 def precision_recall(
     real: NDArray[np.floating], drawn: NDArray[np.floating]
 ) -> tuple[float, float]:
-    """Precision and recall of (N, D) real and (M, D) drawn features.
+    """Precision and recall: (N, D) features of real images, and (M, D) of `drawn` samples.
 
-    Kynkäänniemi et al. (2019), section 2. The manifold of a set is the union of balls around its
-    features; the radius of each ball is the distance to the third nearest neighbour. Precision is
-    the share of drawn features inside the real manifold, recall the share of real features inside
-    the drawn one. Both depend on N and M. Raises ValueError for a set without third neighbours.
+    See Kynkäänniemi et al. (2019), section 2. The manifold of a set is the union of balls around
+    its features; the radius of each ball is the distance to the third nearest neighbour. Precision
+    is the share of the samples inside the manifold of the real images, recall the share of the real
+    images inside that of the samples. Both depend on N and M. Raises ValueError for a set without
+    third neighbours.
     """
     if min(len(real), len(drawn)) <= NEIGHBOURS:
         raise ValueError(

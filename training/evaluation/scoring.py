@@ -1,4 +1,4 @@
-"""A score of a generator while it trains: FID, precision and recall of a few thousand samples."""
+"""Scores a generator while it trains: FID, precision and recall of a few thousand samples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,8 @@ def snapshot_score(
 
     The function returns the FID first, under a name with the features in it (`fid_picturebook-64`),
     then precision and recall: a generator that leaves modes out may have a good FID and precision,
-    and a low recall. The data's statistics are computed now, or read from the folder `cache`.
+    and a low recall. `snapshot_score` computes the data's statistics, or reads them from the folder
+    `cache`.
     """
     real = data_statistics(data, extractor, cache)
     counts = class_counts(data, num_samples)

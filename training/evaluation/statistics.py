@@ -1,4 +1,4 @@
-"""Statistics of a set of pictures, from which it is compared with another set.
+"""Statistics of a set of pictures, for comparing it with another set.
 
 Pictures are read class by class, so that only one class's moments are in memory at a time. Whatever
 the number of pictures, the statistics are a few D×D arrays and at most `KEPT` rows of features.
@@ -75,8 +75,8 @@ def collect(
 ) -> Statistics:
     """Reads every picture once and collects its features.
 
-    `score` is given the class probabilities, too. Raises FeatureError where the extractor fails,
-    and ValueError for a set without pictures.
+    The class probabilities are added to `score`. Raises FeatureError if the extractor fails, and
+    ValueError for a set without pictures.
     """
     chosen = _chosen(sum(pictures.counts))
     kept: list[NDArray[np.float32]] = []
@@ -131,7 +131,7 @@ class DataStatistics:
     folder: Path
 
     def of_class(self, label: int) -> Moments:
-        """Reads the moments of a class, which exist where `data_statistics` had `by_class`."""
+        """Reads the moments of a class, which exist if `data_statistics` had `by_class`."""
         moments, _ = _load(_class_file(self.folder, label))
         return moments
 

@@ -1,1 +1,1 @@
-"""Watches a run: what is measured, what is wrong, and where it is shown."""
+"""Watches a run: averages measurements, notices problems, and shows both."""

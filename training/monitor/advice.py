@@ -1,4 +1,4 @@
-"""Advice for a run that a problem has stopped: commands that work as they are printed."""
+"""Advice for a run that a problem has stopped: commands that work as printed."""
 
 import itertools
 import shlex

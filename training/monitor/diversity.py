@@ -1,8 +1,8 @@
 """Diversity: how much the samples of a class differ, relative to the pictures of that class.
 
 The measure is the mean distance of pairs of pictures (the root mean square over pixels) after each
-is averaged down to 8×8. At that size pictures differ by what stands where and in which colour, and
-not by noise or fine lines.
+is averaged down to 8×8. At that size pictures differ by the places and colours of things, and not
+by noise or fine lines.
 """
 
 import statistics
@@ -23,12 +23,12 @@ MAX_CLASSES = 10
 
 
 def measured_classes(num_classes: int) -> list[int]:
-    """Returns at most ten labels at even distances."""
+    """Returns at most ten labels, evenly spaced."""
     return sorted({i * num_classes // MAX_CLASSES for i in range(MAX_CLASSES)})
 
 
 def mean_distance(images: Tensor) -> float:
-    """The mean distance of pairs of (N, 3, H, W) pictures in [-1, 1]; 0 where all are equal."""
+    """The mean distance of pairs of (N, 3, H, W) pictures in [-1, 1]; 0 if all are equal."""
     coarse: Tensor = F.adaptive_avg_pool2d(images.float(), SIDE).flatten(1)
     pairs: Tensor = torch.pdist(coarse)
     return float(pairs.mean() / coarse.shape[1] ** 0.5)
@@ -59,7 +59,7 @@ def sample_distances(generator: Generator, classes: Sequence[int]) -> list[float
 
 
 class Diversity:
-    """Measures a generator's samples against `data`: 1 where they differ as much as pictures do."""
+    """Measures a generator's samples against `data`: 1 if they differ as much as pictures do."""
 
     def __init__(self, data: ImageSet) -> None:
         self.classes = measured_classes(len(data.classes))

@@ -63,7 +63,7 @@ class TrainingMetrics:
     def update_progress(self, num_images: int) -> None:
         """Counts up to `num_images`.
 
-        After a rollback this is fewer than before; nothing is taken off.
+        After a rollback `num_images` is lower than before; the counter then stays the same.
         """
         self.images.labels(self.run).inc(max(0, num_images - self._num_images))
         self._num_images = num_images
@@ -79,7 +79,7 @@ class TrainingMetrics:
         self.loader_wait.labels(self.run).set(values["loader_wait"])
 
     def record_scores(self, scores: Mapping[str, float]) -> None:
-        """Sets the scores of a new snapshot and the time of it."""
+        """Sets the scores of a new snapshot and its time."""
         for name, value in scores.items():
             self.score.labels(self.run, name).set(value)
         self.snapshot_time.labels(self.run).set(time.time())

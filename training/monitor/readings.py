@@ -90,7 +90,7 @@ class Meter:
     def read(self, mean: Callable[[Tensor], Tensor]) -> Readings:
         """Returns the means over the steps since the last call, averaged over processes by `mean`.
 
-        Raises ValueError where there was no step.
+        Raises ValueError if there was no step.
         """
         if self._sum is None:
             raise ValueError("no step since the last reading")

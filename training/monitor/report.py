@@ -33,9 +33,9 @@ class Report:
     """Shows a run's progress and writes its records. Rank 0 alone has one, as a context manager.
 
     A terminal shows a progress bar; any other output gets a line every 30 seconds. Every record
-    also goes to `log.jsonl` and TensorBoard, by the number of images seen, and to `metrics` where
-    they are given. A run that resumes at `num_images` makes later records again, so the old ones
-    are removed. Raises RunError where the disk is full.
+    also goes to `log.jsonl` and TensorBoard, by the number of images seen, and to `metrics` if they
+    are given. A run that resumes at `num_images` repeats the steps after it, so their old records
+    are removed. Raises RunError if the disk is full.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ def duration(seconds: float) -> str:
 class RunLog:
     """`log.jsonl`, a line of JSON for each record.
 
-    Raises RunError where the disk refuses a record.
+    Raises RunError if the disk refuses a record.
     """
 
     def __init__(self, folder: Path) -> None:

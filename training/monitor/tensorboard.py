@@ -24,8 +24,8 @@ FOLDER = "tensorboard"
 class TensorBoard:
     """A file of events in `RUN/tensorboard`. `add` returns once its points are on the disk.
 
-    TensorBoard no longer shows what older files have of more than `num_images`, which comes from
-    before a rollback or a kill. Raises RunError where the disk refuses a record.
+    TensorBoard does not show points of more than `num_images` in older files: they are from before
+    a rollback or a kill. Raises RunError if the disk refuses a record.
     """
 
     def __init__(self, folder: Path, num_images: int) -> None:

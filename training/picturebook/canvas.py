@@ -1,4 +1,4 @@
-"""The canvas: outlines in unit coordinates become painted pixels."""
+"""The canvas: paints outlines, given in unit coordinates, as pixels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class Canvas:
         return np.asarray(points @ self._matrix.T + self._offset)
 
     def fill(self, *outlines: Points, paint: Paint, opacity: float = 1.0) -> None:
-        """Paint the union of the outlines; seen through where `opacity` is below 1."""
+        """Paint the union of the outlines; it is translucent if `opacity` is below 1."""
         shapes = [self.to_px(outline) for outline in outlines]
         if isinstance(paint, Gradient) or opacity < 1.0:
             self._fill_masked(shapes, paint, opacity)
@@ -73,7 +73,7 @@ class Canvas:
 
     @contextmanager
     def clip(self, *outlines: Points) -> Iterator[None]:
-        """Keep what is painted in this context only where it falls inside the outlines."""
+        """Keep only the part inside the outlines of what is painted in the `with` block."""
         before = self.image.copy()
         yield
         outside = Image.new("L", self.image.size, 255)
@@ -83,7 +83,7 @@ class Canvas:
         self.image.paste(before, (0, 0), outside)
 
     def soften(self, num_cells: int) -> None:
-        """Blur all that is painted so far to the detail of `num_cells` cells a side."""
+        """Blur what is painted so far, as if the image had `num_cells` × `num_cells` pixels."""
         coarse = self.image.resize((num_cells, num_cells), Image.Resampling.BOX)
         self.image.paste(coarse.resize(self.image.size, Image.Resampling.BICUBIC))
 

@@ -113,7 +113,7 @@ def _gate(castle: Canvas) -> None:
 
 
 def _on_a_rock(castle: Canvas, chance: Chance) -> None:
-    """A castle of slender towers, each of another height, on a rock."""
+    """A castle of slender towers of different heights, on a rock."""
     stone = hsv(chance.between(0.02, 0.14), chance.between(0.06, 0.22), chance.between(0.78, 0.95))
     roof = hsv(chance.pick((0.0, 0.02, 0.58, 0.62, 0.47)), 0.6, chance.between(0.5, 0.72))
     flag = hsv(chance.between(0, 1), 0.75, 0.9)

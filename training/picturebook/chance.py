@@ -1,4 +1,4 @@
-"""Chance: the random choices of one picture, the same for good."""
+"""Chance: the random choices of one picture, the same in every version of Python."""
 
 import random
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ class Chance:
         self._stream = random.Random(seed)  # noqa: S311 - pictures, not secrets
 
     def between(self, low: float, high: float) -> float:
-        """A number drawn evenly from [low, high)."""
+        """A number drawn uniformly from [low, high)."""
         return low + (high - low) * self._stream.random()
 
     def around(self, centre: float, reach: float) -> float:
-        """A number within `reach` of `centre`, more often near it than far."""
+        """A number within `reach` of `centre`; numbers near it are more likely."""
         return centre + reach * (self._stream.random() + self._stream.random() - 1.0)
 
     def happens(self, probability: float) -> bool:

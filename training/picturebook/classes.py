@@ -31,7 +31,7 @@ CLASSES: tuple[PictureClass, ...] = (
 
 
 def label_of(index: int) -> int:
-    """The label of picture `index`; labels cycle, so every run of ten pictures holds all classes.
+    """The label of picture `index`; labels cycle, so any ten pictures in a row have all classes.
 
     Raises ValueError on a negative index.
     """

@@ -1,4 +1,4 @@
-"""How a picture is put together: a scene, and where in it which view of the subject is."""
+"""Composition of a picture: a scene, a view of the subject, and its place in the scene."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ MARGIN = 0.015
 class View:
     """One way to see a subject, which is painted facing right in coordinates of its own.
 
-    `span` is (left, top, right, bottom) of all that it may reach, `scale` its size in the
-    foreground, `tilt` the range of angles it is turned by, in radians. A subject on the ground
-    has its feet on y = 0; `shadow` is (centre x, half width) of the shadow under them.
+    `span` is (left, top, right, bottom) of the region that the subject may fill, `scale` its size
+    in the foreground, `tilt` the range of angles that it is turned by, in radians. A subject on the
+    ground has its feet on y = 0; `shadow` is (centre x, half width) of the shadow under them.
     """
 
     span: tuple[float, float, float, float]
@@ -42,10 +42,10 @@ class View:
 
 @dataclass(frozen=True)
 class Subject:
-    """What the pictures of a class show: the scenes, the views, and how they are put together.
+    """What the pictures of a class show: the scenes, the views, and how they are combined.
 
-    `near_y` is where on the page the feet of a subject in the foreground are, if it has feet, and
-    `company` the probability of a second, farther one.
+    `near_y` is the height on the page of the feet of a subject in the foreground, if it has feet.
+    `company` is the probability of a second subject, farther away.
     """
 
     scenes: Sequence[Scene]
@@ -54,10 +54,10 @@ class Subject:
     company: float = 0.0
 
     def paint(self, canvas: Canvas, chance: Chance, light: Light) -> None:
-        """Paint one picture: a scene and in it a subject, near or far, and its company.
+        """Paint one picture: a scene, a subject near or far, and sometimes a second subject.
 
-        The farther a subject stands on the ground, the smaller it is and the nearer its feet are
-        to the horizon. Where there is no ground it may be anywhere.
+        The farther a subject stands on the ground, the smaller it is and the nearer its feet are to
+        the horizon. If the scene has no ground, the subject may be anywhere.
         """
         horizon = chance.pick(self.scenes)(canvas, chance)
         front = chance.between(*self.near_y)
@@ -68,7 +68,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class _Place:
-    """How large a subject is, and where in the room that it has: from 0 to 1 across and down."""
+    """The size of a subject, and its place in the free space, from 0 to 1 across and down."""
 
     zoom: float
     across: float

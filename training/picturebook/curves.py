@@ -37,7 +37,7 @@ def smooth(points: Sequence[Point], steps: int = STEPS) -> Points:
 
 
 def trace(knots: Sequence[Sequence[float]], steps: int = STEPS) -> np.ndarray:
-    """The open smooth curve through the knots, of any dimension, as (~N * steps, D)."""
+    """The open smooth curve through N knots of D dimensions, as about (N * steps, D)."""
     inner = np.asarray(knots, dtype=float)
     first, last = 2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1]
     curve = _spline(np.concatenate([first, inner, last]), steps)
@@ -45,7 +45,7 @@ def trace(knots: Sequence[Sequence[float]], steps: int = STEPS) -> np.ndarray:
 
 
 def limb(*joints: Joint, steps: int = STEPS) -> Points:
-    """The outline of a rounded limb along the joints, as wide at each as the joint says."""
+    """The outline of a rounded limb along the joints, each of which gives its width there."""
     curve = trace(joints, steps)
     centre, radius = curve[:, :2], np.maximum(curve[:, 2:], 1e-4) / 2
     along = np.gradient(centre, axis=0)
@@ -79,7 +79,8 @@ def polygon(*corners: Point) -> Points:
 
 
 def fringe(*roots: Point, lock: Point, num_locks: int) -> Points:
-    """Soft locks of fur side by side along the smooth line of roots, each hanging by `lock`."""
+    """Soft locks of fur side by side along the smooth line of roots; `lock` goes from root to
+    tip."""
     line = trace(roots, steps=max(2, 2 * num_locks // max(1, len(roots) - 1)))
     at = np.linspace(0, len(line) - 1, num_locks + 1).round().astype(int)
     tips = (line[at[:-1]] + 2 * line[at[1:]]) / 3 + lock

@@ -56,7 +56,7 @@ EAR_SHADOW = EAR + np.array((0.012, 0.012))
 
 @dataclass(frozen=True)
 class Coat:
-    """The shades of one dog's fur, and the same as a blend from the lit back to the paws."""
+    """The shades of one dog's fur, and a blend of them from the lit back to the paws."""
 
     light: Colour
     main: Colour
@@ -215,7 +215,7 @@ def _brush(dog: Canvas, coat: Coat, *knots: tuple[float, float]) -> None:
 
 
 def _folded_hind_leg(dog: Canvas, coat: Coat, x: float, toes: float) -> None:
-    """A thigh about `x` and the foot before it, flat on the ground, that ends at `toes`."""
+    """A thigh at `x` and the foot in front of it, flat on the ground as far as `toes`."""
     thigh = ellipse(x, -0.15, 0.15, 0.145, -0.3)
     dog.fill(ellipse(x + 0.015, -0.145, 0.155, 0.145, -0.3), paint=coat.deep, opacity=0.55)
     lit = Gradient(coat.light, coat.main, -0.3, -0.05)

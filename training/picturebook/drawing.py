@@ -1,4 +1,4 @@
-"""From an index to pixels: which painter draws a picture, and how it is reduced to its size."""
+"""Draws the picture of an index: picks its subject, paints it large and reduces it to its size."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -45,7 +45,7 @@ MIN_OVERSAMPLING = 3
 def draw(index: int, size: int) -> np.ndarray:
     """Picture `index` at `size` pixels: (size, size, 3) uint8 RGB, the same at every call.
 
-    Its class is `label_of(index)`. The same index at another size is the same scene. Raises
+    Its class is `label_of(index)`. At another size the same index gives the same scene. Raises
     ValueError on a negative index or a size below 16.
     """
     if size < MIN_SIZE_PX:

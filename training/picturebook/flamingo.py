@@ -1,4 +1,4 @@
-"""The flamingo: an S of a neck, a hooked bill and very long legs."""
+"""The flamingo: an S-shaped neck, a hooked bill and very long legs."""
 
 from training.picturebook import scenes
 from training.picturebook.canvas import Canvas

@@ -1,4 +1,4 @@
-"""The goldfish: round, orange, with a fan of a tail."""
+"""The goldfish: round, orange, with a fan-shaped tail."""
 
 from training.picturebook import scenes
 from training.picturebook.canvas import Canvas

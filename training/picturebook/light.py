@@ -1,4 +1,4 @@
-"""The light of a picture: the colour of a time of day, and a side that it comes from."""
+"""The light of a picture: the colour of a time of day, and the direction of the light."""
 
 from dataclasses import dataclass
 from math import cos, pi, sin
@@ -10,7 +10,7 @@ from training.picturebook.chance import Chance
 
 @dataclass(frozen=True)
 class Hour:
-    """A time of day: what it makes of red, green and blue, and of the strength of colours."""
+    """A time of day: the factors of red, green and blue in its light, and of the saturation."""
 
     gains: tuple[float, float, float]
     saturation: float = 1.0
@@ -29,7 +29,7 @@ GREY = (0.299, 0.587, 0.114)  # how bright the eye finds red, green and blue
 class Light:
     """An hour's light that comes from `angle`, in radians on the page clockwise from the right.
 
-    `slope` is by how much the lit side is brighter than the middle, as a share.
+    The lit side is brighter than the middle by the share `slope`.
     """
 
     hour: Hour
@@ -38,7 +38,7 @@ class Light:
 
     @classmethod
     def by(cls, chance: Chance) -> "Light":
-        """Any hour, and light from anywhere above."""
+        """A light at a random hour, from a random direction above."""
         hour = chance.pick(HOURS)
         return cls(hour, -pi * chance.between(0.08, 0.92), chance.between(0.04, 0.16))
 

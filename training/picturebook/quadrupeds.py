@@ -1,6 +1,7 @@
-"""What the four-legged animals share: how they walk, how a leg is made.
+"""What the four-legged animals have in common: their stride and their legs.
 
-An animal is drawn in coordinates of its own: facing right, feet on y = 0, upwards negative.
+An animal is drawn in coordinates of its own: it faces right, its feet are on y = 0, and upwards is
+negative.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Foot:
 
 
 def stride(chance: Chance, *, highest: float = 0.7) -> tuple[Foot, Foot, Foot, Foot]:
-    """The feet in mid-walk or at a stand: hind near, hind far, fore near, fore far."""
+    """The feet of an animal that walks or stands: hind near, hind far, fore near, fore far."""
     phase, reach = chance.between(0, 1), chance.pick((0.25, 0.7, 1.0))
     turns = [2 * pi * (phase + fall) for fall in FOOTFALL]
     feet = [Foot(reach * sin(turn), highest * reach * max(0.0, cos(turn))) for turn in turns]

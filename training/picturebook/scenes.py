@@ -1,6 +1,6 @@
 """Backgrounds: a few simple scenes, blurred a little behind the subject.
 
-Each returns the height of its horizon, or None where there is no ground.
+Each scene returns the height of its horizon, or None if it has no ground.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def meadow(canvas: Canvas, chance: Chance) -> float:
 
 
 def park(canvas: Canvas, chance: Chance) -> float:
-    """A lawn before a row of trees."""
+    """A lawn in front of a row of trees."""
     horizon = chance.between(0.5, 0.64)
     hue = chance.between(0.5, 0.58)
     _ground(canvas, horizon, _grass(chance), sky=(hsv(hue, 0.3, 0.96), hsv(hue, 0.1, 1.0)))
@@ -41,7 +41,7 @@ def park(canvas: Canvas, chance: Chance) -> float:
 
 
 def beach(canvas: Canvas, chance: Chance) -> float:
-    """Pale sand before a turquoise sea."""
+    """Pale sand in front of a turquoise sea."""
     horizon = chance.between(0.36, 0.46)
     hue = chance.between(0.49, 0.56)
     sand = hsv(chance.between(0.09, 0.12), 0.16, 0.97)
@@ -56,7 +56,7 @@ def beach(canvas: Canvas, chance: Chance) -> float:
 
 
 def snow(canvas: Canvas, chance: Chance) -> float:
-    """Snow before bluish firs."""
+    """Snow in front of bluish firs."""
     horizon = chance.between(0.5, 0.62)
     hue = chance.between(0.54, 0.64)
     cold = (hsv(hue, 0.12, 0.93), hsv(hue, 0.04, 1.0))
@@ -118,7 +118,7 @@ def savanna(canvas: Canvas, chance: Chance) -> float:
 
 
 def lagoon(canvas: Canvas, chance: Chance) -> float:
-    """Still water with ripples before a far green bank."""
+    """Still water with ripples in front of a far green bank."""
     horizon = chance.between(0.36, 0.5)
     hue = chance.between(0.47, 0.6)
     low = mix(hsv(hue, 0.12, 1.0), hsv(0.1, 0.25, 1.0), chance.between(0, 1))
@@ -182,7 +182,7 @@ def heaven(canvas: Canvas, chance: Chance) -> None:
 
 
 def street(canvas: Canvas, chance: Chance) -> float:
-    """A road before trees or houses."""
+    """A road in front of trees or houses."""
     hue = chance.between(0.52, 0.6)
     horizon = chance.between(0.66, 0.72)
     asphalt = hsv(chance.between(0.55, 0.75), 0.07, chance.between(0.42, 0.55))

@@ -78,8 +78,8 @@ def _wheel(bus: Canvas, x: float) -> None:
 class Turned:
     """A bus in space whose front is turned to the viewer by `yaw` radians.
 
-    A point is how far along the bus it is (front positive), how far up, and how far to the right
-    of a viewer who faces the front (the near side negative).
+    The coordinates of a point are: along the bus (the front is positive), up, and to the right as
+    seen by a viewer who faces the front (the near side is negative).
     """
 
     canvas: Canvas
@@ -99,7 +99,7 @@ class Turned:
     def front(
         self, x: float, left: float, low: float, right: float, high: float, paint: Paint
     ) -> None:
-        """Paint a rectangle that faces ahead, `x` along the bus."""
+        """Paint a rectangle that faces forward, at `x` along the bus."""
         self.fill((x, low, left), (x, low, right), (x, high, right), (x, high, left), paint=paint)
 
     def disc(self, x: float, y: float, radius: float, paint: Paint) -> None:
@@ -109,7 +109,7 @@ class Turned:
         self.canvas.fill(self._seen(np.concatenate([rim, across], axis=1)), paint=paint)
 
     def lamp(self, x: float, y: float, z: float, radius: float, paint: Paint) -> None:
-        """Paint a disc that faces ahead."""
+        """Paint a disc that faces forward."""
         rim = ellipse(z, y, radius, radius)
         along = np.full((len(rim), 1), x)
         self.canvas.fill(self._seen(np.concatenate([along, rim[:, ::-1]], axis=1)), paint=paint)

@@ -1,1 +1,1 @@
-"""What a run is: its config, and the presets, files and flags that it is made from."""
+"""The config of a run, and the presets, files and flags that it is made from."""

@@ -19,13 +19,13 @@ OnTrouble = Literal["stop", "rollback", "go-on"]
 class TrainConfig(BaseModel):
     """The networks, recipe and length of a run. Progress is counted in real images seen.
 
-    The defaults are the paper's recipe (Zhang et al. 2018, section 4): the hinge loss, Adam with
-    β₁ = 0 and β₂ = 0.9, the discriminator's learning rate four times the generator's (TTUR, Heusel
-    et al. 2017), and one discriminator step for each generator step. `batch_size` is that of all
-    processes together.
+    The defaults are the paper's recipe (Zhang et al. 2018, section 4): the hinge loss, Adam with β₁
+    = 0 and β₂ = 0.9, the discriminator's learning rate four times the generator's (TTUR, Heusel et
+    al. 2017), and one discriminator step for each generator step. `batch_size` counts the images of
+    all processes together.
 
     A field with a description is also a key of `--config` files and presets and a flag of `sagan
-    train`; `training.cli.options` says under which heading of the help it stands.
+    train`; `training.cli.options` puts it under a heading of the help.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,7 +73,7 @@ class TrainConfig(BaseModel):
         1.0, description="Attention's γ learns at the rate of its network times this factor."
     )
     cooldown_images: Annotated[int, Field(ge=0)] = Field(
-        0, description="Over this many last images both rates fall linearly to 0."
+        0, description="Lower both learning rates linearly to 0 over this many last images."
     )
     adam_beta1: Decay = Field(0.0, description="Adam's β₁; the paper uses no momentum.")
     adam_beta2: Decay = Field(0.9, description="Adam's β₂; the released code's is 0.999.")

@@ -59,7 +59,7 @@ def descriptions() -> dict[str, list[tuple[str, str]]]:
 
 
 def merged(values: Mapping[str, object], later: Mapping[str, object]) -> Values:
-    """Returns `values` updated with `later`, where a table in both is merged key by key."""
+    """Returns `values` updated with `later`; merges tables that are in both key by key."""
     result = dict(values)
     for key, value in later.items():
         before = result.get(key)

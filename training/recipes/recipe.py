@@ -1,4 +1,4 @@
-"""Makes a run's config from a preset, a TOML file and flags; of two values the later wins.
+"""Makes a run's config from a preset, a TOML file and flags; later values override earlier ones.
 
 The keys are the fields of TrainConfig that have a description, `size`, and the options that both
 networks share. The tables `generator` and `discriminator` set options of one network.
@@ -43,7 +43,7 @@ def read_recipe(
     """Merges the preset `name` (by default `laptop-64`), the values of `file`, and `flags`.
 
     With `networks_given` a checkpoint determines the networks, and the file and flags may not
-    change them. Raises PresetError or RecipeError, also where a variant does not fit the rest.
+    change them. Raises PresetError or RecipeError, also if a variant does not fit the rest.
     """
     given = merged({} if file is None else _read(file), flags)
     if networks_given and (keys := _network_keys(given)):

@@ -61,9 +61,10 @@ def count_costs(config: TrainConfig) -> Costs:
     """Counts the costs of a run without any of its arithmetic.
 
     The networks run on tensors that have shapes but no content. The activations are the distinct
-    tensors that autograd keeps for the backward pass in that half of a step which keeps more. The
-    activations are extrapolated from batches of 2 and 4. If a batch is split into parts, only the
-    activations of one part are counted. Temporary memory of kernels is not counted.
+    tensors that autograd keeps for the backward pass, in the discriminator's or the generator's
+    update, whichever keeps more. They are extrapolated from batches of 2 and 4. If a batch is split
+    into parts, only the activations of one part are counted. Temporary memory of kernels is not
+    counted.
     """
     with FakeTensorMode():  # unlike the meta device it supports autocast
         state = _shapes(config)
@@ -94,7 +95,7 @@ def count_costs(config: TrainConfig) -> Costs:
 def measure_speed(config: TrainConfig, device: torch.device) -> Speed:
     """Times a few steps with random pictures on `device`, after one step to warm up.
 
-    The steps have the run's batch size, on a CPU at most 16. Raises `torch.OutOfMemoryError` where
+    The steps have the run's batch size, but at most 16 on a CPU. Raises `torch.OutOfMemoryError` if
     the batch does not fit.
     """
     batch_size = min(config.batch_size, MAX_MEASURED_BATCH.get(device.type, config.batch_size))

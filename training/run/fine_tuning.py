@@ -73,10 +73,10 @@ def start_from(
 
 
 def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
-    """Maps each label of `new` to the label of the same class in `old`, where there is one.
+    """Maps each label of `new` to the label of the same class in `old`, if there is one.
 
-    A class is the same if it has the same WordNet id. Where one of the two has no WordNet id, it is
-    the same if `ClassNames` finds it by its name, and it alone; an exactly equal name comes first.
+    Classes with the same WordNet id are the same. If one of the two has no WordNet id, they are the
+    same if `ClassNames` finds this class alone by the name; an exactly equal name comes first.
     """
     names = ClassNames(old)
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}

@@ -55,8 +55,8 @@ def train(
 
     At each snapshot `score` measures the calibrated average of the generator; the snapshot with the
     lowest value of the first metric is the best one. `command` is recorded in the checkpoint, and
-    `metrics` are kept up to date. Raises RunError where `folder` belongs to another run or is in
-    use, and where a problem ends the run (see `config.on_trouble`).
+    `metrics` are kept up to date. Raises RunError if `folder` belongs to another run or is in use,
+    and if a problem ends the run (see `config.on_trouble`).
     """
     require_divisible_batch(config, processes)
     state = TrainState.start(config, device)
@@ -76,9 +76,9 @@ def train(
 def _restore_or_initialize(
     folder: Path, config: TrainConfig, data: ImageSet, state: TrainState, init: Checkpoint | None
 ) -> None:
-    """Loads the newest snapshot into `state`, or the weights of `init` where there is no snapshot.
+    """Loads the newest snapshot into `state`, or the weights of `init` if there is no snapshot.
 
-    Raises RunError where `folder` belongs to a run with another recipe or other classes.
+    Raises RunError if `folder` belongs to a run with another recipe or other classes.
     """
     claim_run_folder(folder, config)
     require_same_classes(folder, data.classes)
@@ -214,9 +214,9 @@ class _Loop:
         return problem or Problem("collapsed", line, self.state.num_images)
 
     def _handle_problem(self, problem: Problem | None) -> bool:
-        """Continues, rolls back or stops, as `on_trouble` asks; true where the run continues.
+        """Continues, rolls back or stops, as `on_trouble` asks; true if the run continues.
 
-        Raises RunError where the run must stop. A run whose losses or weights are not finite never
+        Raises RunError if the run must stop. A run whose losses or weights are not finite never
         continues from where it is.
         """
         if problem is None:

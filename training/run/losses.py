@@ -81,7 +81,7 @@ def generator_loss(loss: LossName, real: Tensor | None, fake: Tensor, labels: Te
 
 
 def realness(output: Tensor) -> Tensor:
-    """Takes the (B,) float32 logits, higher for real, from either form of discriminator output."""
+    """Returns the (B,) float32 logits, higher for real images, from either form of output."""
     return (output if output.dim() == 1 else output[:, 0]).float()
 
 

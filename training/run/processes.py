@@ -32,8 +32,8 @@ TIMEOUT = timedelta(hours=2)  # longer than rank 0 takes to score and save a sna
 class Processes:
     """This process's rank among those of its run.
 
-    `control` is a group that carries decisions over the CPU. Where another process has died, every
-    method that communicates raises RuntimeError.
+    `control` is the process group that sends decisions, over the CPU. If another process has died,
+    every method that communicates raises RuntimeError.
     """
 
     rank: int = 0
@@ -84,9 +84,9 @@ class Processes:
 
     @contextmanager
     def rank0_first(self) -> Iterator[None]:
-        """Makes the other processes wait at the end of the `with` block until rank 0 is there.
+        """Makes the other processes wait at the end of the `with` block until rank 0 has passed it.
 
-        Where rank 0 raises inside the block, the others end silently with SystemExit.
+        If rank 0 raises inside the block, the others end silently with SystemExit.
         """
         try:
             yield

@@ -44,7 +44,7 @@ class Trainer:
     def step(self) -> StepMeasurements:
         """Updates the discriminator (`discriminator_steps` times), the generator and the average.
 
-        The generator's update uses the classes of the last discriminator update and, where the loss
+        The generator's update uses the classes of the last discriminator update and, if the loss
         compares pairs, its real images. Returns the measurements of the last discriminator update
         and of the generator's update.
         """

@@ -1,1 +1,1 @@
-"""What a run keeps on the disk."""
+"""The files of a run: snapshots, checkpoints, recipe and lock."""

@@ -1,4 +1,4 @@
-"""Writing files: each is whole or not there, and a full disk is one clear line."""
+"""Writes files completely or not at all, and reports a full disk in one line."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write` with a file beside `path`, syncs that file and renames it to `path`.
 
-    Raises RunError where the disk refuses it; an older file at `path` is then unchanged.
+    Raises RunError if the disk refuses it; an older file at `path` is then unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     with writing(path):
@@ -59,7 +59,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` survive a power cut, where the system can open folders."""
+    """Makes a rename in `folder` survive a power cut, if the system can open folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:

@@ -30,7 +30,7 @@ def export_checkpoint(
 
     The checkpoint records how it was trained. It contains the discriminator, for runs that start
     from it, the model card `README.md`, and `samples.png`. An older folder is replaced once the new
-    one is whole. Raises RunError where the disk refuses a file.
+    one is whole. Raises RunError if the disk refuses a file.
     """
     recipe = config.model_dump(mode="json", exclude={"generator", "discriminator"})
     facts: dict[str, object] = {

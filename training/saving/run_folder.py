@@ -31,7 +31,7 @@ FREE = {
 def locked(folder: Path) -> Iterator[None]:
     """In the `with` block no other process can train in `folder`, which is created if needed.
 
-    Raises RunError where another process holds the lock, or the folder cannot be written.
+    Raises RunError if another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
     """Records `config` in `folder`, after checking it against a config that is recorded there.
 
     Only the fields in `FREE` may differ, so that a run can be prolonged. Partial files of a killed
-    process are removed. Raises RunError naming the field that differs, or where the folder cannot
-    be written.
+    process are removed. Raises RunError naming the field that differs, or if the folder cannot be
+    written.
     """
     for left in folder.glob("*.partial"):
         left.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def claim_run_folder(folder: Path, config: TrainConfig) -> None:
 
 
 def recorded_config(folder: Path) -> TrainConfig | None:
-    """Reads the config of the run in `folder`, or None; raises RunError where it is damaged."""
+    """Reads the config of the run in `folder`, or None; raises RunError if it is damaged."""
     file = folder / RUN_FILE
     if not file.exists():
         return None
@@ -99,7 +99,7 @@ def require_same_recipe(folder: Path, recorded: TrainConfig, asked: TrainConfig)
 
 
 def require_same_classes(folder: Path, classes: Sequence[ClassInfo]) -> None:
-    """Raises RunError where the run in `folder` has other classes, or the same in another order."""
+    """Raises RunError if the run in `folder` has other classes, or the same in another order."""
     try:
         learnt = load_checkpoint(folder, discriminator=False).classes
     except CheckpointError:  # no checkpoint is exported yet

@@ -31,7 +31,7 @@ def images_of(snapshot: Path) -> int:
 def save_snapshot(folder: Path, state: TrainState) -> Path:
     """Writes `state` to a new snapshot, whole or not at all.
 
-    Raises RunError for weights that are not finite, and where the disk refuses the file.
+    Raises RunError for weights that are not finite, and if the disk refuses the file.
     """
     _require_finite(state)
     path = folder / f"snapshot-{state.num_images:012d}.pt"
@@ -54,7 +54,7 @@ def newest_before(folder: Path, num_images: int) -> Path | None:
 def rewind(folder: Path, num_images: int) -> Path | None:
     """Deletes the snapshots of more than `num_images` and returns the newest that is left.
 
-    Where none would be left it deletes nothing and returns None.
+    If none would be left it deletes nothing and returns None.
     """
     kept = newest_before(folder, num_images)
     for path in snapshots(folder):
@@ -64,7 +64,7 @@ def rewind(folder: Path, num_images: int) -> Path | None:
 
 
 def load_newest_snapshot(folder: Path, state: TrainState) -> Path | None:
-    """Loads the newest snapshot of `folder` into `state`; returns None where there is none.
+    """Loads the newest snapshot of `folder` into `state`; returns None if there is none.
 
     Raises RunError naming a snapshot that cannot be read.
     """
@@ -96,7 +96,7 @@ def _require_finite(state: TrainState) -> None:
 
 
 def _require_intact(path: Path) -> None:
-    """Raises BadZipFile where a checksum does not match, which torch.load does not check."""
+    """Raises BadZipFile if a checksum does not match, which torch.load does not check."""
     with zipfile.ZipFile(path) as archive:
         if (broken := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"{broken} does not match its checksum")
@@ -120,12 +120,12 @@ class Best(BaseModel):
 
 
 def write_best(folder: Path, best: Best) -> None:
-    """Writes `best.json`; raises RunError where the disk refuses it."""
+    """Writes `best.json`; raises RunError if the disk refuses it."""
     write_whole_bytes(folder / BEST_FILE, f"{best.model_dump_json()}\n".encode())
 
 
 def read_best(folder: Path) -> Best | None:
-    """Reads `best.json`; returns None where it is missing or damaged."""
+    """Reads `best.json`; returns None if it is missing or damaged."""
     try:
         return Best.model_validate_json((folder / BEST_FILE).read_text("utf-8"))
     except (OSError, ValueError):

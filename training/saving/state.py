@@ -16,7 +16,7 @@ from training.recipes.config import TrainConfig
 
 @dataclass
 class TrainState:
-    """A run between two steps. `random` draws the latents, on the CPU whatever the device."""
+    """A run between two steps. `random` draws the latents, on the CPU for every device."""
 
     generator: Generator
     discriminator: Discriminator
@@ -105,7 +105,7 @@ class TrainState:
 def _adam(network: nn.Module, config: TrainConfig) -> Adam:
     """Creates Adam for a network; `TrainState.set_rates` sets the rate of each parameter group.
 
-    Attention's γ are a second group where `gamma_rate` differs from 1. Otherwise there is one
+    Attention's γ are a second group if `gamma_rate` differs from 1. Otherwise there is one
     group, as in snapshots of older versions.
     """
     named = list(network.named_parameters())

@@ -116,8 +116,8 @@ async def generate(request: Request) -> Response:
 async def image(request: Request, image_id: ImageName) -> Response:
     """Returns the image, which may be cached for ever.
 
-    The id may end in `.png`, `.webp` or `.jpeg`. `If-None-Match` with its ETag is answered 304 at
-    once.
+    The id may end in `.png`, `.webp` or `.jpeg`. If `If-None-Match` has its ETag, the
+    response is 304 and no worker renders the image.
     """
     services = services_of(request)
     fields = query_fields(request, ImageFields)

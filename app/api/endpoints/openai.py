@@ -59,7 +59,7 @@ OWNER = "sagan"
     openapi_extra=json_body(OpenAIFields, required=("prompt",)),
 )
 async def generations(request: Request) -> Response:
-    """`prompt` is the class, `size` the model's own; quality, style and the like are ignored."""
+    """Generates images of the class `prompt`; ignores quality, style and the like."""
     services = services_of(request)
     fields = await all_fields(request, OpenAIFields)
     if fields.prompt is None:
@@ -94,7 +94,7 @@ async def generations(request: Request) -> Response:
     responses=openai_errors(InvalidValueError, NotReadyError),
 )
 async def models(request: Request) -> Response:
-    """The ids are the names of the models."""
+    """Lists all models; their names are the ids."""
     query_fields(request, NoFields)
     services = services_of(request)
     services.cards.named()

@@ -13,8 +13,8 @@ from tests.integration.faults.trial import Trial, fault
 
 @fault("api-killed")
 async def test_a_killed_replica_costs_the_clients_of_the_others_nothing(trial: Trial) -> None:
-    """kill -9 of one of two: its own clients are cut off, all others are answered 200; started
-    again, it has seen the workers before it answers."""
+    """One of two replicas gets kill -9: its own clients are cut off, and all others are answered
+    200; once it has started again, it answers only after it has seen the workers."""
     async with trial.stack(num_api=2) as stack:
         doomed = stack.addresses[0]
         async with trial.load(stack, excepted=(doomed,)) as load:
@@ -27,8 +27,8 @@ async def test_a_killed_replica_costs_the_clients_of_the_others_nothing(trial: T
 
 @fault("api-terminated")
 async def test_a_replica_told_to_stop_answers_what_it_has_begun(trial: Trial) -> None:
-    """SIGTERM to one of two: what it admitted is answered 200; a request on a connection that it
-    had just closed was never admitted and may be sent again."""
+    """One of two replicas gets SIGTERM: what it admitted is answered 200; a request on a connection
+    that it had just closed was never admitted and may be sent again."""
     async with trial.stack(num_api=2) as stack:
         stopped = stack.addresses[0]
         async with trial.load(stack, excepted=(stopped,)) as load:
@@ -43,7 +43,8 @@ async def test_a_replica_told_to_stop_answers_what_it_has_begun(trial: Trial) ->
 async def test_a_workers_connections_that_go_silent_cost_no_request_its_answer(
     trial: Trial,
 ) -> None:
-    """TCP without a FIN, as when a route is lost: the worker connects anew, all answered 200."""
+    """The worker's connections go silent without a FIN, as when a route is lost: it connects again,
+    and all are answered 200."""
     async with trial.stack(num_workers=0) as stack, Proxy(stack.redis.socket) as proxy:
         stack.add_worker(proxy.url)
         await stack.ready()
@@ -57,7 +58,8 @@ async def test_a_workers_connections_that_go_silent_cost_no_request_its_answer(
 async def test_a_replicas_connections_that_go_silent_cost_no_request_its_answer(
     trial: Trial,
 ) -> None:
-    """TCP without a FIN: the replica connects anew and reads what came meanwhile, all 200."""
+    """The replica's connections go silent without a FIN: it connects again and reads the replies
+    that came meanwhile, and all are answered 200."""
     async with trial.stack(num_api=0) as stack, Proxy(stack.redis.socket) as proxy:
         stack.add_api(proxy.url)
         await stack.ready()
@@ -69,7 +71,7 @@ async def test_a_replicas_connections_that_go_silent_cost_no_request_its_answer(
 
 @fault("no-worker-then-one")
 async def test_requests_wait_for_a_worker_that_comes(trial: Trial) -> None:
-    """The last worker leaves and another comes seconds later: all are answered 200."""
+    """The last worker stops, and another starts seconds later: all are answered 200."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack) as load:
         load.fault()
         await stack.workers[0].stop()
@@ -80,7 +82,8 @@ async def test_requests_wait_for_a_worker_that_comes(trial: Trial) -> None:
 
 @fault("other-renderer")
 async def test_a_worker_of_another_renderer_does_not_start(trial: Trial) -> None:
-    """Its bytes would differ: it refuses and is not started again; all are answered 200."""
+    """A worker whose renderer would make other bytes starts: it refuses to run and is not started
+    again, and all are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         await stack.add_worker(FAULTS_RENDERER="another-float64").refused()
@@ -91,7 +94,8 @@ async def test_a_worker_of_another_renderer_does_not_start(trial: Trial) -> None
 async def test_workers_whose_renderer_is_disputed_serve_again_when_it_is_settled(
     trial: Trial,
 ) -> None:
-    """Another renderer is on record for a while: workers end, start again, all answered 200."""
+    """For a while Redis has another renderer on record: the workers end and start again, and all
+    are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         await stack.client.set(renderer_key(FINGERPRINT), "cuda-bf16", px=1500)
@@ -100,7 +104,8 @@ async def test_workers_whose_renderer_is_disputed_serve_again_when_it_is_settled
 
 @fault("other-checkpoint")
 async def test_a_worker_of_another_checkpoint_draws_its_own_jobs_alone(trial: Trial) -> None:
-    """Each checkpoint's requests are drawn by its own worker: all are answered 200."""
+    """Two workers serve a checkpoint each: each renders the requests of its own, and all are
+    answered 200."""
     async with trial.stack(num_workers=1) as stack:
         stack.add_worker(FAULTS_FINGERPRINT="0b" * 32, FAULTS_MODEL="other")
         await stack.ready()

@@ -27,7 +27,8 @@ MESSY: Sequence[tuple[bytes, int]] = (
 
 @fault("disconnect-storm")
 async def test_clients_that_hang_up_cost_the_others_nothing(trial: Trial) -> None:
-    """Hundreds ask and hang up at once: those that stay are answered 200."""
+    """Hundreds of clients send a request and disconnect at once: those that stay are answered
+    200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         for _ in range(5):
@@ -37,7 +38,8 @@ async def test_clients_that_hang_up_cost_the_others_nothing(trial: Trial) -> Non
 
 @fault("slow-clients")
 async def test_clients_that_dawdle_cost_the_others_nothing(trial: Trial) -> None:
-    """Heads and bodies that never end, answers that nobody reads: all others are answered 200."""
+    """Clients send heads and bodies that never end, or do not read responses: all others are
+    answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         slow = [asyncio.create_task(dawdle(stack, i)) for i in range(NUM_DAWDLERS)]
@@ -48,7 +50,8 @@ async def test_clients_that_dawdle_cost_the_others_nothing(trial: Trial) -> None
 
 @fault("rubbish")
 async def test_huge_bodies_and_bad_utf_8_are_refused_one_by_one(trial: Trial) -> None:
-    """413, 422 and the like, never 500, and all others are answered 200."""
+    """Clients send bodies that are too large and bad UTF-8: they get 413, 422 and the like, never
+    500, and all others are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         for data, status in MESSY:

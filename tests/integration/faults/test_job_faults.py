@@ -29,7 +29,8 @@ FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 @fault("poison-alone")
 async def test_a_poisonous_job_alone_is_answered_with_500(trial: Trial) -> None:
-    """An exception, twice: 500, and the worker lives on."""
+    """A job alone in its batch raises an exception both times that it runs: it gets 500, and the
+    worker goes on."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
         await load.stop()
         load.fault()
@@ -39,7 +40,8 @@ async def test_a_poisonous_job_alone_is_answered_with_500(trial: Trial) -> None:
 
 @fault("poison-in-full-batches")
 async def test_a_poisonous_job_in_a_full_batch_fails_alone(trial: Trial) -> None:
-    """An exception in a batch of strangers: they are answered 200, it alone 500."""
+    """A job raises an exception in a batch with other requests' jobs: these are answered 200, and
+    only the faulty job gets 500."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
         load.fault()
         for _ in range(5):
@@ -63,7 +65,8 @@ async def given_up_after_three(trial: Trial, seed: int, watchdog_s: float = 60) 
 
 @fault("segfault")
 async def test_a_job_that_crashes_its_workers_is_given_up_after_three(trial: Trial) -> None:
-    """A real segmentation fault, three times: 500, and all others are answered 200."""
+    """A job causes a real segmentation fault three times: it gets 500, and all others are answered
+    200."""
     await given_up_after_three(trial, SEGFAULT_SEED)
 
 
@@ -71,21 +74,22 @@ async def test_a_job_that_crashes_its_workers_is_given_up_after_three(trial: Tri
 async def test_a_hung_model_ends_its_worker_and_its_job_is_given_up_after_three(
     trial: Trial,
 ) -> None:
-    """A forward pass that never ends: the watchdog ends the process, three times; then 500, and all
-    others are answered 200."""
+    """A job's forward pass never ends, and the watchdog ends the process three times: the job gets
+    500, and all others are answered 200."""
     await given_up_after_three(trial, HUNG_SEED, watchdog_s=0.5)
 
 
 @fault("device-broken-by-job")
 async def test_a_job_that_breaks_every_device_is_given_up_after_three(trial: Trial) -> None:
-    """A CUDA error after which nothing can be drawn: its worker ends and starts again, three times;
-    then 500, and all others are answered 200."""
+    """A job causes a CUDA error after which the process can render nothing; the worker ends and
+    starts again three times: the job gets 500, and all others are answered 200."""
     await given_up_after_three(trial, BREAKING_SEED)
 
 
 @fault("out-of-memory")
 async def test_batches_that_run_out_of_memory_are_halved(trial: Trial) -> None:
-    """Two images fit where four are allowed: halved batches draw them, all are answered 200."""
+    """Batches may have four images, but only two fit into the memory: halved batches are rendered,
+    and all are answered 200."""
     async with (
         trial.stack(num_workers=1, FAULTS_FITS_IMAGES="2") as stack,
         trial.load(stack) as load,
@@ -97,7 +101,8 @@ async def test_batches_that_run_out_of_memory_are_halved(trial: Trial) -> None:
 
 @fault("deadline-in-queue")
 async def test_a_job_whose_deadline_passes_in_the_queue_is_never_drawn(trial: Trial) -> None:
-    """504 in time though no worker runs, and no work is spent on it afterwards."""
+    """No worker runs until after the deadlines: the jobs get 504 in time, and are not rendered
+    afterwards."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack, TIMED_OUT) as load:
         await load.stop()
         load.fault()
@@ -113,7 +118,8 @@ async def test_a_job_whose_deadline_passes_in_the_queue_is_never_drawn(trial: Tr
 
 @fault("deadline-in-model")
 async def test_a_job_whose_deadline_passes_in_the_model_is_told_so_in_time(trial: Trial) -> None:
-    """504 while the forward pass still runs; the next are answered 200."""
+    """A job's deadline passes during its forward pass: it gets 504 in time, and the next requests
+    are answered 200."""
     async with trial.stack() as stack, trial.load(stack, TIMED_OUT) as load:
         load.fault()
         asked_s = time.monotonic()
@@ -126,7 +132,8 @@ async def test_a_job_whose_deadline_passes_in_the_model_is_told_so_in_time(trial
 @fault("clocks-an-hour-apart")
 @pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime: apt-get install faketime")
 async def test_workers_and_replicas_whose_clocks_are_hours_apart_agree(trial: Trial) -> None:
-    """One worker an hour ahead, one an hour behind: deadlines are Redis's, all are answered 200."""
+    """One worker's clock is an hour ahead and the other's an hour behind: deadlines are by Redis's
+    clock, and all are answered 200."""
     async with trial.stack(num_workers=0) as stack:
         for shift in ("+1h", "-1h"):
             stack.add_worker(
@@ -140,7 +147,8 @@ async def test_workers_and_replicas_whose_clocks_are_hours_apart_agree(trial: Tr
 
 @fault("same-job-at-once")
 async def test_a_job_that_is_sent_twenty_times_at_once_is_done_once(trial: Trial) -> None:
-    """The same job id from two replicas at one moment: one entry, one forward pass, one reply."""
+    """Two job queues admit the same job ten times each at one moment: Redis has one entry for it,
+    and it gets one forward pass and one reply."""
     async with trial.stack() as stack, trial.load(stack) as load:
         await load.stop()
         load.fault()

@@ -24,7 +24,8 @@ async def crashes(trial: Trial, stack: Stack) -> None:
 
 @fault("redis-killed")
 async def test_a_redis_that_comes_back_empty_costs_no_request_its_answer(trial: Trial) -> None:
-    """kill -9 without a log on disk: the API admits again what was in flight; new ones got 503."""
+    """Redis, without a log on disk, gets kill -9: the API admits again what was in flight; new
+    requests get 503 until a worker's next heartbeat."""
     async with trial.stack() as stack:
         await crashes(trial, stack)
 
@@ -33,15 +34,16 @@ async def test_a_redis_that_comes_back_empty_costs_no_request_its_answer(trial: 
 async def test_a_redis_that_comes_back_with_its_data_costs_no_request_its_answer(
     trial: Trial,
 ) -> None:
-    """kill -9 with an append-only file: what was in flight is answered; new ones got 503."""
+    """Redis, with an append-only file, gets kill -9: what was in flight is answered; new requests
+    get 503 until Redis is back."""
     async with trial.stack(data_dir=trial.folder / "data") as stack:
         await crashes(trial, stack)
 
 
 @fault("redis-flushed")
 async def test_a_flushed_redis_costs_no_request_its_answer(trial: Trial) -> None:
-    """FLUSHALL: what was in flight is admitted again; new ones get 503 until a worker's next sign
-    of life."""
+    """Redis gets FLUSHALL: the API admits again what was in flight; new requests get 503 until a
+    worker's next heartbeat."""
     async with trial.stack() as stack, trial.load(stack, UNAVAILABLE) as load:
         load.fault()
         await stack.flush_redis()
@@ -50,7 +52,8 @@ async def test_a_flushed_redis_costs_no_request_its_answer(trial: Trial) -> None
 
 @fault("redis-stopped")
 async def test_a_redis_that_hangs_for_ten_seconds_is_waited_for(trial: Trial) -> None:
-    """SIGSTOP for 10 s: those in flight are answered, new ones get 503 in seconds; then all 200."""
+    """Redis is stopped by SIGSTOP for 10 s: requests in flight are answered, new ones get 503
+    within seconds; afterwards all are answered 200."""
     async with trial.stack() as stack, trial.load(stack, UNAVAILABLE, timeout_ms=15_000) as load:
         assert stack.redis.process is not None
         stack.redis.process.send_signal(signal.SIGSTOP)
@@ -64,8 +67,8 @@ async def test_a_redis_that_hangs_for_ten_seconds_is_waited_for(trial: Trial) ->
 async def test_a_redis_at_its_memory_limit_is_worked_off_and_takes_jobs_again(
     trial: Trial,
 ) -> None:
-    """maxmemory with noeviction: what was admitted is answered, new ones get 503 until there is
-    room."""
+    """Redis reaches its maxmemory with noeviction: what was admitted is answered, and new requests
+    get 503 until there is room."""
     async with trial.stack() as stack, trial.load(stack, UNAVAILABLE) as load:
         await stack.client.config_set("maxmemory", "1mb")
         await asyncio.sleep(AWAY_S)
@@ -77,7 +80,8 @@ async def test_a_redis_at_its_memory_limit_is_worked_off_and_takes_jobs_again(
 
 @fault("connections-killed")
 async def test_connections_that_redis_cuts_cost_no_request_its_answer(trial: Trial) -> None:
-    """CLIENT KILL of every connection, blocking readers too, five times: all are answered 200."""
+    """CLIENT KILL cuts every connection five times, those of blocking reads too: all are answered
+    200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         for _ in range(5):

@@ -23,38 +23,42 @@ async def dies_at(point: str, trial: Trial) -> None:
 
 @fault("worker-killed-after-read")
 async def test_a_worker_killed_after_it_read_costs_no_request_its_answer(trial: Trial) -> None:
-    """Claimed and not yet drawn: its successor in the slot draws them, all are answered 200."""
+    """A worker is killed after it has claimed jobs: its successor in the slot renders them, and all
+    are answered 200."""
     await dies_at(CLAIMED, trial)
 
 
 @fault("worker-killed-in-model")
 async def test_a_worker_killed_in_the_model_costs_no_request_its_answer(trial: Trial) -> None:
-    """In the middle of a forward pass: its jobs run again, each alone; all are answered 200."""
+    """A worker is killed in a forward pass: its jobs run again, each alone, and all are answered
+    200."""
     await dies_at(DRAWING, trial)
 
 
 @fault("worker-killed-before-finish")
 async def test_a_worker_killed_before_it_answers_costs_no_request_its_answer(trial: Trial) -> None:
-    """Rendered and encoded, not sent: drawn again, all are answered 200."""
+    """A worker is killed after it has rendered and encoded images and before it sends them: they
+    are rendered again, and all are answered 200."""
     await dies_at(UNFINISHED, trial)
 
 
 @fault("worker-killed-after-finish")
 async def test_a_worker_killed_after_it_answered_answers_nothing_twice(trial: Trial) -> None:
-    """What was sent is not drawn again; all are answered 200."""
+    """A worker is killed right after it has sent its replies: these jobs are not rendered again,
+    and all are answered 200."""
     await dies_at(FINISHED, trial)
 
 
 @fault("device-lost")
 async def test_a_lost_device_ends_its_worker_and_costs_no_request_its_answer(trial: Trial) -> None:
-    """An error of CUDA, and every pass after it is one: that worker ends and starts again, all are
-    answered 200."""
+    """After a CUDA error every forward pass of a worker fails: the worker ends and starts again,
+    and all are answered 200."""
     await dies_at(LOST, trial)
 
 
 @fault("worker-killed-lone")
 async def test_a_lone_workers_death_is_over_within_ten_seconds(trial: Trial) -> None:
-    """The only worker is killed and started again: all are answered 200, in under 10 s."""
+    """The only worker is killed and started again: all are answered 200, the first within 10 s."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack) as load:
         load.fault()
         stack.workers[0].send(signal.SIGKILL)
@@ -65,8 +69,8 @@ async def test_a_lone_workers_death_is_over_within_ten_seconds(trial: Trial) -> 
 
 @fault("worker-killed-for-good")
 async def test_a_killed_workers_jobs_run_elsewhere_soon_after_the_claim_time(trial: Trial) -> None:
-    """It never comes back: another, of another slot, takes its jobs over within three claim times;
-    all are answered 200."""
+    """A worker is killed and not started again: a worker of another slot takes its jobs over within
+    three claim times, and all are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         killed_s = time.monotonic()
@@ -78,7 +82,8 @@ async def test_a_killed_workers_jobs_run_elsewhere_soon_after_the_claim_time(tri
 
 @fault("worker-killed-shipped")
 async def test_a_worker_of_the_shipped_checkpoint_is_killed_under_load(trial: Trial) -> None:
-    """The real network in place of the fake one: all are answered 200 with their own pictures."""
+    """A worker with the shipped checkpoint instead of the fake renderer is killed: all are answered
+    200 with their own images."""
     async with trial.stack(num_workers=0) as stack:
         for _ in range(2):
             stack.add_worker(module=SHIPPED_WORKER)
@@ -92,7 +97,8 @@ async def test_a_worker_of_the_shipped_checkpoint_is_killed_under_load(trial: Tr
 
 @fault("worker-stopped")
 async def test_a_worker_stopped_past_the_claim_time_answers_nothing_twice(trial: Trial) -> None:
-    """SIGSTOP for twice the claim time, then SIGCONT: others did its jobs, all are answered 200."""
+    """A worker is stopped by SIGSTOP for twice the claim time: others run its jobs, it does not
+    answer them after SIGCONT, and all are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         stack.workers[0].send(signal.SIGSTOP)
@@ -104,7 +110,8 @@ async def test_a_worker_stopped_past_the_claim_time_answers_nothing_twice(trial:
 
 @fault("worker-terminated")
 async def test_a_worker_told_to_stop_answers_what_it_has_claimed(trial: Trial) -> None:
-    """SIGTERM, one worker after the other: each drains, all are answered 200."""
+    """The workers get SIGTERM one after the other: each finishes what it has claimed, and all are
+    answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         for worker in stack.workers:

@@ -87,5 +87,7 @@ def test_a_discriminator_of_its_own_file_has_its_generators_colours(tmp_path: Pa
         found = imported.discriminator(x, y)
     torch.testing.assert_close(found, judge(truth, x, y, in_place=False), atol=0, rtol=1e-4)
     other, _ = write_discriminator(layouts.BIGGAN, (8, 16, 16, 24), [1], CLASSES)
-    with pytest.raises(ImportRefusedError, match=r"D\.pth: of biggan-pytorch, the generator of mm"):
+    with pytest.raises(
+        ImportRefusedError, match=r"D\.pth: format biggan-pytorch, but the generator has mm"
+    ):
         import_files(generator, discriminator=save(file, other))
