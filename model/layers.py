@@ -18,9 +18,7 @@ from model.config import GeneratorConfig
 from model.resampling import summed_shifts, upsample
 
 INITIAL_POWER_ITERATIONS = 15
-CONDITION_START = (
-    0.5  # of a gain around 1 and a bias around 0: the standard deviation of either part
-)
+LATENT_START = 0.5  # standard deviation of what z adds to a gain around 1 and a bias around 0
 
 
 class SpectralNorm(nn.Module):
@@ -269,16 +267,11 @@ def initialize(network: nn.Module) -> None:
 
 
 def _start_conditional(norm: ConditionalBatchNorm2d) -> None:
-    """Start the parts of class and latent in gains and biases equally large, if both have one.
+    """Starts the latent's parts of gains and biases with a standard deviation of LATENT_START.
 
-    A class that starts without an effect beside a latent that has one learns its shapes far later.
+    The classes' parts stay at the start of a plain conditional norm: no class has an effect yet.
+    Classes that start with random gains and biases learn slower (docs/training.md has the figures).
     """
-    if norm.latent_gain is None or norm.latent_bias is None:
-        return
-    for of_class, of_latent in (
-        (norm.gain, norm.latent_gain),
-        (norm.bias, norm.latent_bias),
-    ):
-        nn.init.normal_(of_latent.weight, std=CONDITION_START / of_latent.in_features**0.5)
-        with torch.no_grad():
-            of_class.weight.add_(torch.randn_like(of_class.weight), alpha=CONDITION_START)
+    for of_latent in (norm.latent_gain, norm.latent_bias):
+        if of_latent is not None:
+            nn.init.normal_(of_latent.weight, std=LATENT_START / of_latent.in_features**0.5)
