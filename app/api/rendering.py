@@ -48,6 +48,7 @@ NO_STORE = "no-store"  # for a random seed
 MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
 PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # characters that are not quoted in a header
+FRAME_ARITHMETIC = "mix2"  # changes when frames change while the renderer, and images, do not
 MAX_PIXELS = 2**24  # of all images of one request
 FIELDS_ERRORS = (  # of the fields of a request for images
     InvalidValueError,
@@ -190,7 +191,8 @@ def entity_tag(job: Job, renderer: str) -> str:
         return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
     shown = (job.view, job.size_px) if job.output == "png" else ()
     if job.kind == "frame":
-        return f'"{tag}.{job.to_label}-{job.to_seed}-{job.part_thousandths}"'
+        way = f"{job.to_label}-{job.to_seed}-{job.part_thousandths}"
+        return f'"{tag}.{way}-{FRAME_ARITHMETIC}"'
     shows = repr((job.output, job.queries, job.layer, *shown)).encode()
     return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
 

@@ -35,7 +35,15 @@ from app.queue.connection import (
     redis_errors_translated,
 )
 from app.queue.keys import replica_key, replies_key, stream_key
-from app.queue.messages import DecodeError, Job, Reply, decode_reply, new_id
+from app.queue.messages import (
+    DecodeError,
+    FormatVersionError,
+    Job,
+    Reply,
+    decode_reply,
+    member_of,
+    new_id,
+)
 from app.queue.registry import ModelCards
 from app.telemetry import ApiMetrics, Tracing
 
@@ -409,10 +417,17 @@ def _first_entries(entries: list[Entry]) -> list[Entry]:
 
 
 def _reply(head: bytes, body: bytes | None) -> Reply:
+    try:
+        reply = decode_reply(head, body or b"")
+    except FormatVersionError as error:
+        if not isinstance(job_id := member_of(head, "job_id"), str):
+            raise
+        logger.error("cannot read a reply: %s", error)
+        return Reply(job_id, error=JobFailedError.slug, detail=str(error))
     if body is not None:
-        return decode_reply(head, body)
-    job_id = decode_reply(head, b"").job_id
-    return Reply(job_id, error=JobFailedError.slug, detail="the image expired before it was read")
+        return reply
+    why = "the image expired before it was read"
+    return Reply(reply.job_id, error=JobFailedError.slug, detail=why)
 
 
 def _after(entry_id: str) -> str:

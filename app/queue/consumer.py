@@ -23,7 +23,7 @@ from app.queue.connection import (
     redis_errors_translated,
 )
 from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key
-from app.queue.messages import DecodeError, Reply, decode_job
+from app.queue.messages import DecodeError, FormatVersionError, Reply, decode_job
 from app.queue.scheduling import Claimed, ClaimShares
 
 logger = logging.getLogger(__name__)
@@ -169,15 +169,20 @@ class JobClaims:
             for entry_id, fields in entries:
                 try:
                     jobs.append(_claimed(stream.decode(), entry_id.decode(), fields or {}, now_s))
+                except FormatVersionError as error:
+                    logger.error("gave up an entry: %s", error)
+                    await self._give_up(stream, entry_id, fields or {}, str(error))
                 except (DecodeError, KeyError, ValueError):
                     logger.exception("gave up an entry that cannot be decoded")
-                    await self._give_up(stream, entry_id, fields or {})
+                    detail = "the worker cannot decode this job: it comes from another version"
+                    await self._give_up(stream, entry_id, fields or {}, detail)
         return jobs
 
-    async def _give_up(self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+    async def _give_up(
+        self, stream: bytes, entry_id: bytes, fields: dict[bytes, bytes], detail: str
+    ) -> None:
         """Fails a job that this version cannot decode, if the entry has a reply stream."""
         if (job_id := fields.get(b"job_id")) and (reply_to := fields.get(b"reply_to")):
-            detail = "the worker cannot decode this job: it comes from another version"
             reply = Reply(job_id.decode(errors="replace"), error=JobFailedError.slug, detail=detail)
             await self._answer([(stream, entry_id, reply_to, reply)])
             return

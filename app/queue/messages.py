@@ -1,13 +1,20 @@
-"""The messages that travel through Redis, their JSON, and the ids of jobs and images."""
+"""The messages that travel through Redis, their JSON, and the ids of jobs and images.
+
+Each message has the version of its format in the member `version`; a message without it has version
+1. A reader ignores members that it does not know and refuses versions that it does not know. So a
+new member that older readers may ignore keeps the version, and a change that they would misread
+needs the next one.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Literal, TypeVar, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 from pydantic import TypeAdapter
 
@@ -15,6 +22,7 @@ from app.errors import InvalidValueError
 
 _random = Random()  # noqa: S311 - seeded by the system: an id must be new, and is no secret
 os.register_at_fork(after_in_child=_random.seed)
+FORMAT_VERSION: Final = 1
 Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
 FileFormat = Literal["png", "webp", "jpeg"]  # of an image
@@ -57,6 +65,10 @@ class DecodeError(ValueError):
     """Data from Redis that this version cannot decode."""
 
 
+class FormatVersionError(DecodeError):
+    """A message whose format has a version that this process does not know."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One image, or one image's attention maps, to be made: the unit of the queue.
@@ -83,6 +95,7 @@ class Job:
     request_id: str | None = None
     traceparent: str | None = None  # the request's span (W3C Trace Context), where it is traced
     job_id: str = field(default_factory=new_id)
+    version: Literal[1] = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         if self.output not in OUTPUTS.get(self.kind, ()):
@@ -153,6 +166,7 @@ class Reply:
     timings: Timings = Timings()
     batch_size: int = 1
     renderer: str = ""
+    version: Literal[1] = FORMAT_VERSION
 
     @property
     def ok(self) -> bool:
@@ -161,7 +175,7 @@ class Reply:
 
     def encode_head(self) -> bytes:
         """Everything but the body, as JSON; the body travels beside it as it is."""
-        return _REPLY.dump_json(self, exclude={"body"})
+        return _REPLY.dump_json(self, exclude={"body", "version"})
 
 
 _REPLY = TypeAdapter(Reply)
@@ -197,10 +211,11 @@ class ModelCard:
     z_dim: int
     licence: str | None = None
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    version: Literal[1] = FORMAT_VERSION
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
-        return _CARD.dump_json(self)
+        return _CARD.dump_json(self, exclude={"version"})
 
 
 _CARD = TypeAdapter(ModelCard)
@@ -219,10 +234,11 @@ class WorkerStatus:
     device: str  # this and the next are for people who look into Redis
     pid: int
     images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
+    version: Literal[1] = FORMAT_VERSION
 
     def encode(self) -> bytes:
         """JSON that `decode_status` reads back to an equal status."""
-        return _STATUS.dump_json(self)
+        return _STATUS.dump_json(self, exclude={"version"})
 
 
 _STATUS = TypeAdapter(WorkerStatus)
@@ -238,7 +254,22 @@ def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
     try:
         return adapter.validate_json(data)
     except ValueError as error:
+        version = member_of(data, "version")
+        if version not in (None, FORMAT_VERSION):
+            raise FormatVersionError(
+                f"the {what} has format version {version!r}, and this process reads version "
+                f"{FORMAT_VERSION}: run versions of this project that fit together"
+            ) from error
         raise DecodeError(f"not a {what}: {error} in {data[:200]!r}") from error
+
+
+def member_of(data: bytes, name: str) -> object:
+    """A member of a message that this version cannot decode; None if there is none."""
+    try:
+        members = json.loads(data)
+    except ValueError:
+        return None
+    return members.get(name) if isinstance(members, dict) else None
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,7 @@ class ModelCards:
         self._live_s: dict[str, float] = {}  # the same, by fingerprint
         self._looked = asyncio.Event()
         self._failing = False
+        self._ignored: dict[str, set[bytes]] = {}  # what the log has a line about, by kind
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -266,7 +267,10 @@ class ModelCards:
         now_ms = seconds * 1000 + micros // 1000
         self._snapshot = _Snapshot(
             cards=self._readable_cards(cards),
-            unseen_s={f: max(0, now_ms - ms) / 1000 for f, ms in _readable(seen, int).items()},
+            unseen_s={
+                f: max(0, now_ms - ms) / 1000
+                for f, ms in self._readable("time of a model", seen, int).items()
+            },
             workers=self._readable_workers(workers, now_ms),
             retire_after_s=self.retire_after_s,
         )
@@ -283,15 +287,30 @@ class ModelCards:
         def read(value: bytes) -> ModelCard:
             return self._read_cards.get(value) or decode_card(value)
 
-        cards = _readable(found, read)
+        cards = self._readable("model card", found, read)
         self._read_cards = {found[name.encode()]: card for name, card in cards.items()}
         return cards
 
     def _readable_workers(self, found: dict[bytes, bytes], now_ms: int) -> dict[str, WorkerStatus]:
-        beats = _readable(found, _read_beat)
+        beats = self._readable("heartbeat", found, _read_beat)
         alive_ms = self.alive_s * 1000
         # A heartbeat of the future was sent before Redis's clock was set back.
         return {n: status for n, (ms, status) in beats.items() if abs(now_ms - ms) < alive_ms}
+
+    def _readable(
+        self, what: str, found: Mapping[bytes, bytes], read: Callable[[bytes], T]
+    ) -> dict[str, T]:
+        """The decoded members of a hash; others are ignored, and the log has a line about each."""
+        members, told, ignored = {}, self._ignored.get(what, set()), set()
+        for name, value in found.items():
+            try:
+                members[name.decode()] = read(value)
+            except ValueError as error:
+                ignored.add(name)
+                if name not in told:
+                    logger.warning("ignored a %s that a worker registered: %s", what, error)
+        self._ignored[what] = ignored
+        return members
 
     async def _refresh_soon(self) -> None:
         try:
@@ -304,17 +323,6 @@ class ModelCards:
         finally:
             self._looked.set()
         await asyncio.sleep(self.refresh_s)
-
-
-def _readable(found: Mapping[bytes, bytes], read: Callable[[bytes], T]) -> dict[str, T]:
-    """The decoded members of a hash; members that cannot be decoded are skipped."""
-    members = {}
-    for name, value in found.items():
-        try:
-            members[name.decode()] = read(value)
-        except ValueError as error:
-            logger.warning("ignored what a worker registered: %s", error)
-    return members
 
 
 def _read_beat(value: bytes) -> tuple[int, WorkerStatus]:

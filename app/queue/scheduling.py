@@ -40,8 +40,8 @@ class Claimed:
 def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed], list[Claimed]]:
     """The jobs to run in the next forward pass, beginning with the first, and the remaining jobs.
 
-    Images of one model run together. An attention map runs alone. A job that was launched before
-    without a reply runs alone too: it may have killed its worker.
+    Images and frames of one model run together. An attention map runs alone. A job that was
+    launched before without a reply runs alone too: it may have killed its worker.
     """
     if not jobs:
         return [], []
@@ -58,7 +58,7 @@ def take_batch(jobs: Sequence[Claimed], max_images: int) -> tuple[list[Claimed],
 
 
 def _shares(claimed: Claimed) -> bool:
-    return claimed.job.kind == "sample" and claimed.launches == 0
+    return claimed.job.kind in ("sample", "frame") and claimed.launches == 0
 
 
 def in_order(jobs: Iterable[Claimed]) -> list[Claimed]:

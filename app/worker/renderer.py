@@ -40,7 +40,7 @@ class Renderer(Protocol):
         """The card that the worker registers for this model."""
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
-        """One output per job, from one forward pass: of many images, or of one attention map."""
+        """One output a job, in one forward pass: many images and frames, or one attention map."""
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """The body of the reply, in the job's output format."""
@@ -58,11 +58,10 @@ class SamplerRenderer:
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
-        if jobs[0].kind == "frame":
-            return [DeviceOutput(self._frame(job)) for job in jobs]
-        if jobs[0].kind != "sample":
+        if jobs[0].kind in ("attention", "attention-all"):
             return [self._attend(job) for job in jobs]
-        pixels = self._sample(jobs)
+        with_frames = any(job.kind == "frame" for job in jobs)
+        pixels = self._samples_and_frames(jobs) if with_frames else self._samples(jobs)
         return [DeviceOutput(image) for image in pixels]
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
@@ -87,22 +86,29 @@ class SamplerRenderer:
             return self._encode(pixels, job.output)
         return pixels.tobytes()
 
-    def _sample(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
+    def _samples(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         return self.sampler.sample(
             [job.label for job in jobs],
             [job.seed for job in jobs],
             truncation=[job.truncation for job in jobs],
         )
 
-    def _frame(self, job: Job) -> Pixels:
+    def _samples_and_frames(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
+        weights = np.zeros((len(jobs), len(self.card.classes)))
+        for row, job in zip(weights, jobs, strict=True):
+            part = job.part_thousandths / 1000  # 0 for a sample
+            row[job.label] += 1 - part
+            row[job.to_label] += part
+        z = np.stack([self._latent(job) for job in jobs])
+        return self.sampler.render(z, weights.astype(np.float32))
+
+    def _latent(self, job: Job) -> NDArray[np.float32]:  # (z_dim,)
         from model.latents import between, latents  # torch: only a worker may
 
-        part = job.part_thousandths / 1000
+        if job.kind == "sample":
+            return np.asarray(latents([job.seed], self.card.z_dim, job.truncation)[0])
         start, end = latents([job.seed, job.to_seed], self.card.z_dim, job.truncation)
-        weights = np.zeros((1, len(self.card.classes)), np.float32)
-        weights[0, job.label] += 1 - part
-        weights[0, job.to_label] += part
-        return np.asarray(self.sampler.render(between(start, end, part)[None], weights)[0])
+        return between(start, end, job.part_thousandths / 1000)
 
     def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":

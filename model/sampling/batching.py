@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.sampling.folding import Condition, FoldedAttention, FoldedGenerator
+from model.sampling.folding import FoldedAttention, FoldedGenerator
+from model.sampling.inputs import Inputs
 
 TIMED_RUNS = 3
 
@@ -37,28 +38,26 @@ class FixedBatches:
         self.costs_s: dict[int, float] = dict.fromkeys(self.sizes, 1.0)
 
     @torch.inference_mode()
-    def run(self, z: Tensor, classes: Tensor, size: int) -> Tensor:
-        """Makes (N, 3, H, W) images from N ≤ `size` latents and classes, as a batch of `size`."""
-        x = padded(z, size)
-        condition = self._condition(x, padded(classes, size))
+    def run(self, inputs: Inputs, size: int) -> Tensor:
+        """Draws (N, 3, H, W) pictures from the inputs of N ≤ `size`, as a batch of `size`."""
+        x, affines = self._start(inputs, size)
         for stage in range(len(self.min_batch_by_stage)):
-            x = self._stage(stage, x, condition)
-        return x[: len(z)]
+            x = self._stage(stage, x, affines)
+        return x[: len(inputs)]
 
     @torch.inference_mode()
     def run_with_attention(
-        self, z: Tensor, classes: Tensor, layer: int, positions: Tensor | None, *, picture: bool
+        self, inputs: Inputs, layer: int, positions: Tensor | None, *, picture: bool
     ) -> tuple[Tensor | None, Tensor]:
         """Generates one image (1, 3, H, W) and its (1, Q, h, w) attention weights, in one pass.
 
         `positions` are (Q,) indices into the layer's grid, or None for all of them. Without
         `picture` the pass ends at the layer, and the returned image is None.
         """
-        size, at = min(self.costs_s), self.network.attention_stage(layer)
-        x = padded(z, size)
-        condition = self._condition(x, padded(classes, size))
+        at = self.network.attention_stage(layer)
+        x, affines = self._start(inputs, min(self.costs_s))
         for stage in range(at):
-            x = self._stage(stage, x, condition)
+            x = self._stage(stage, x, affines)
         attention = self.network.stages[at]
         if not isinstance(attention, FoldedAttention):
             raise TypeError(f"stage {at} is no attention")
@@ -66,82 +65,89 @@ class FixedBatches:
         if not picture:
             return None, weights
         for stage in range(at, len(self.min_batch_by_stage)):
-            x = self._stage(stage, x, condition)
+            x = self._stage(stage, x, affines)
         return x[:1], weights
 
     @torch.inference_mode()
-    def find_exact_batch_sizes(
-        self, z: Tensor, classes: Tensor, synchronize: Callable[[], None]
-    ) -> None:
+    def find_exact_batch_sizes(self, inputs: Inputs, synchronize: Callable[[], None]) -> None:
         """Finds the minimum batch of each stage, then checks and times every size.
 
-        `z` and `classes` are the largest batch. A size is used only if it gives exactly the same
-        images at other places of the batch. If no size does, images are generated one by one.
-        `synchronize` waits for the device.
+        `inputs` are the largest batch. A size is used only if it draws each of these pictures to
+        the last bit, at another place of the batch. Where no size does, pictures are drawn one by
+        one. `synchronize` waits for the device.
         """
-        self.min_batch_of_affines = self._min_batch(
-            lambda rows, _: self.network.latent_affines(rows), z, Condition(classes, z[:, :0])
-        )
-        self.min_batch_by_stage = self._min_batch_by_stage(z, classes)
-        expected = self.run(z, classes, len(z))
+        self._find_min_batches(inputs)
+        expected = self.run(inputs, len(inputs))
         self.costs_s = {}
         for size in self.sizes:
-            if not self._agrees(z, classes, expected, size):
+            if not self._agrees(inputs, expected, size):
                 logger.warning(
                     "batches of %d round differently on this device and are not used", size
                 )
                 continue
-            self.costs_s[size] = self._time(z[:size], classes[:size], synchronize)
+            self.costs_s[size] = self._time(inputs.rows(slice(size)), synchronize)
         if not self.costs_s:  # a single picture shares its batch with no other
-            self.min_batch_by_stage, self.min_batch_of_affines = (
-                [1] * len(self.min_batch_by_stage),
-                1,
-            )
-            self.costs_s[1] = self._time(z[:1], classes[:1], synchronize)
+            self.min_batch_by_stage = [1] * len(self.min_batch_by_stage)
+            self.min_batch_of_affines = 1
+            self.costs_s[1] = self._time(inputs.rows(slice(1)), synchronize)
 
-    def _condition(self, z: Tensor, classes: Tensor) -> Condition:
-        """Computes the condition of a batch, padded to the minimum batch of the latent affines."""
-        rows = padded(z, max(len(z), self.min_batch_of_affines))
-        return Condition(classes, self.network.latent_affines(rows)[: len(z)])
+    def _start(self, inputs: Inputs, size: int) -> tuple[Tensor, Tensor]:
+        """Pads the latents to `size`, and computes the affines of as many rows."""
+        rows = max(size, self.min_batch_of_affines)
+        affines = self.network.affines(inputs.each(lambda part: padded(part, rows)))
+        return padded(inputs.z, size), affines[:size]
 
-    def _stage(self, stage: int, x: Tensor, condition: Condition) -> Tensor:
+    def _stage(self, stage: int, x: Tensor, affines: Tensor) -> Tensor:
         """Runs one stage on the rows of x, padded to the minimum batch of the stage."""
         rows = max(len(x), self.min_batch_by_stage[stage])
-        rest = Condition(*(padded(part, rows) for part in condition))
-        out: Tensor = self.network.stages[stage](padded(x, rows), rest)
+        out: Tensor = self.network.stages[stage](padded(x, rows), padded(affines, rows))
         return out[: len(x)]
 
-    def _min_batch_by_stage(self, z: Tensor, classes: Tensor) -> list[int]:
-        sizes, x, condition = [], z, self.network.condition(z, classes)
+    def _find_min_batches(self, inputs: Inputs) -> None:
+        """Finds the minimum batches of the affines and of each stage."""
+        x, affines = inputs.z, self.network.affines(inputs)
+        backwards = inputs.each(lambda part: part.flip(0))
+        self.min_batch_of_affines = self._min_batch(
+            lambda size: self.network.affines(backwards.rows(slice(size))), affines
+        )
+        self.min_batch_by_stage = []
         for stage in self.network.stages:
-            sizes.append(self._min_batch(stage, x, condition))
-            x = stage(x, condition)
-        return sizes
+            min_batch, x = self._min_batch_of_stage(stage, x, affines)
+            self.min_batch_by_stage.append(min_batch)
 
-    def _min_batch(
-        self, layer: Callable[[Tensor, Condition], Tensor], x: Tensor, condition: Condition
-    ) -> int:
-        """Finds the smallest size from which on `layer` gives the numbers of the batch `x`."""
-        backwards, expected = _reversed(x), _reversed(layer(x, condition))
-        conditions = [part.flip(0) for part in condition]
+    def _min_batch_of_stage(
+        self, stage: nn.Module, x: Tensor, affines: Tensor
+    ) -> tuple[int, Tensor]:
+        """Finds the minimum batch of a stage; also returns its output for the batch `x`."""
+        out: Tensor = stage(x, affines)
+        x, affines = _reversed(x), affines.flip(0)
+        return self._min_batch(lambda size: stage(x[:size], affines[:size]), out), out
+
+    def _min_batch(self, run: Callable[[int], Tensor], out: Tensor) -> int:
+        """Finds the smallest size from which on `run` gives the numbers of `out`.
+
+        `run` computes the last rows of `out` in reverse order, as a batch of the size it is given.
+        """
+        expected = _reversed(out)
         smallest = self.sizes[-1]
         for size in self.sizes[::-1]:
-            rows = layer(backwards[:size], Condition(*(part[:size] for part in conditions)))
-            if not torch.equal(rows, expected[:size]):
+            if not torch.equal(run(size), expected[:size]):
                 break
             smallest = size
         return smallest
 
-    def _agrees(self, z: Tensor, classes: Tensor, expected: Tensor, size: int) -> bool:
-        parts = zip(z.flip(0).split(size), classes.flip(0).split(size), strict=True)
-        drawn = torch.cat([self.run(*part, size) for part in parts])
+    def _agrees(self, inputs: Inputs, expected: Tensor, size: int) -> bool:
+        backwards = inputs.each(lambda part: part.flip(0))
+        starts = range(0, len(inputs), size)
+        parts = [backwards.rows(slice(start, start + size)) for start in starts]
+        drawn = torch.cat([self.run(part, size) for part in parts])
         return torch.equal(drawn.flip(0), expected)
 
-    def _time(self, z: Tensor, classes: Tensor, synchronize: Callable[[], None]) -> float:
+    def _time(self, inputs: Inputs, synchronize: Callable[[], None]) -> float:
         spans_s = []
         for _ in range(TIMED_RUNS):
             started_s = time.perf_counter()
-            self.run(z, classes, len(z))
+            self.run(inputs, len(inputs))
             synchronize()
             spans_s.append(time.perf_counter() - started_s)
         return min(spans_s)

@@ -3,13 +3,13 @@
 The stages of a folded generator are convolutions, affines and attention with constant weights. Each
 is built from the part of the generator that it replaces and computes the same, by exact algebra:
 
-- Each weight is divided by its σ.
-- Batch norm's statistics and the class's gain and bias become one affine for each class.
+- σ is divided out of its weight.
+- Batch norm's statistics and the class's gain and bias become one affine for each class; those of
+  all norms stand side by side in one table.
 - Nearest-neighbour upsampling and the 3×3 convolution after it become one 4×4 transposed
   convolution of stride 2 (four 2×2 convolutions, instead of reading each input four times).
 - γ moves into attention's output.
-- What the latent adds to the affines is linear in the latent; `LatentAffines` computes it for all
-  blocks.
+- What the latent adds to the affines is linear in it: one matrix for all norms.
 
 The folding runs in float64, also if the result is float32. In float64 the images of both networks
 agree to 1e-10.
@@ -30,51 +30,58 @@ from model.generator import Generator
 from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock
 from model.resampling import summed_shifts, upsample
 from model.residual import ResidualBlock
+from model.sampling.inputs import Inputs
 
 Affine = tuple[Tensor, Tensor]  # a gain and a bias for each channel
 
 
-class Condition(NamedTuple):
-    """What a stage gets in addition to the features.
+class Columns(NamedTuple):
+    """Where the gains of a norm begin in a row of `Affines`, where its biases begin and end."""
 
-    `classes` are (B,) class indices or (B, num_classes) class weights. `affines` are the (B, N) of
-    `LatentAffines`, with N = 0 for a network whose norms do not depend on the latent.
-    """
-
-    classes: Tensor
-    affines: Tensor
+    gains: int
+    biases: int
+    end: int
 
 
 class Stage(nn.Module):
-    """A part of the folded network, called with (B, …) features and a `Condition` of the same B."""
+    """A part of the folded network, called with (B, …) features and the (B, N) of `Affines`."""
 
-    def __call__(self, x: Tensor, condition: Condition) -> Tensor:
+    def __call__(self, x: Tensor, affines: Tensor) -> Tensor:
         """Returns the features for the next stage, of the same B."""
-        out: Tensor = super().__call__(x, condition)
+        out: Tensor = super().__call__(x, affines)
         return out
 
 
-class LatentAffines(nn.Module):
-    """Computes from (B, z_dim) latents what they add to all gains and biases of conditional norms.
+class Affines(nn.Module):
+    """Computes the gains and biases of all conditional norms in eval mode: N for each picture.
 
-    It is one matrix product for the whole network, with a (B, N) result. `columns` has, for each of
-    `norms`, the columns at which its gains begin, its biases begin and its biases end. N is 0 if no
-    norm depends on the latent.
+    The row of a picture is the weighted sum of its classes' rows in `table` (num_classes, N). Where
+    the norms depend on the latent, the product of z and `latent_weight` (N, z_dim) is added. The
+    weighted sum is computed element by element, because a matrix product of weights and table would
+    sum in an order that depends on the batch. `columns` has the places of each of `norms`.
     """
 
-    weight: Tensor
+    table: Tensor
+    latent_weight: Tensor | None
 
-    def __init__(self, norms: Sequence[ConditionalBatchNorm2d], z_dim: int) -> None:
+    def __init__(self, norms: Sequence[ConditionalBatchNorm2d]) -> None:
         super().__init__()
-        pairs = [_latent_rows(norm) for norm in norms]
-        rows = [matrix for pair in pairs if pair is not None for matrix in pair]
-        empty = torch.empty(0, z_dim, dtype=norms[0].gain.weight.dtype)
-        self.register_buffer("weight", torch.cat([empty, *rows]))
-        ends = [0, *accumulate(len(matrix) for matrix in rows)]
-        self.columns = list(zip(ends[:-2:2], ends[1:-1:2], ends[2::2], strict=True))
+        tables = [table for norm in norms for table in _class_tables(norm)]
+        self.register_buffer("table", torch.cat(tables, 1))
+        ends = [0, *accumulate(table.shape[1] for table in tables)]
+        self.columns = list(map(Columns, ends[:-2:2], ends[1:-1:2], ends[2::2]))
+        rows = [rows for norm in norms for rows in _latent_rows(norm)]
+        self.register_buffer("latent_weight", torch.cat(rows) if rows else None)
 
-    def forward(self, z: Tensor) -> Tensor:  # (B, z_dim) -> (B, N)
-        return F.linear(z.to(self.weight), self.weight)
+    def forward(self, inputs: Inputs) -> Tensor:  # -> (B, N)
+        weights = inputs.weights.to(torch.promote_types(self.table.dtype, torch.float32))
+        affines = self.table[inputs.labels[:, 0]] * weights[:, :1]
+        for k in range(1, inputs.labels.shape[1]):
+            affines = affines + self.table[inputs.labels[:, k]] * weights[:, k : k + 1]
+        affines = affines.to(self.table)
+        if self.latent_weight is None:
+            return affines
+        return affines + F.linear(inputs.z.to(self.latent_weight), self.latent_weight)
 
 
 class FoldedStart(Stage):
@@ -91,7 +98,7 @@ class FoldedStart(Stage):
         )
         self.register_buffer("bias", linear.bias.unflatten(0, (-1, area)).T.flatten())
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, z_dim) -> (B, C, 4, 4)
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, z_dim) -> (B, C, 4, 4)
         side = START_RESOLUTION
         features: Tensor = F.linear(x.to(self.weight), self.weight, self.bias)
         return features.reshape(-1, side, side, features.shape[1] // side**2).permute(0, 3, 1, 2)
@@ -100,16 +107,18 @@ class FoldedStart(Stage):
 class FoldedUpBlock(Stage):
     """An up block: affine-ReLU-up·conv-affine-ReLU-conv, plus a shortcut of 1×1 conv and up.
 
-    `after` is a gain and a bias that follow the block and are folded into its last convolutions.
+    `columns` are those of its two norms. `after` is a gain and a bias that follow the block and are
+    folded into its last convolutions.
     """
 
     upsampling: Literal["nearest", "bilinear"]
 
-    def __init__(self, block: UpBlock, after: Affine | None) -> None:
+    def __init__(
+        self, block: UpBlock, columns: tuple[Columns, Columns], after: Affine | None
+    ) -> None:
         super().__init__()
         self.upsampling = block.upsampling
-        self.affine1 = ClassAffine(block.norm1)
-        self.affine2 = ClassAffine(block.norm2)
+        self.columns1, self.columns2 = columns
         gain, offset = after if after is not None else (None, None)
         weight1 = block.conv1.normalized_weight()
         if self.upsampling == "nearest":
@@ -122,13 +131,13 @@ class FoldedUpBlock(Stage):
         self.conv2 = Weights(weight2, bias2)
         self.shortcut = Weights(skip_weight)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
-        h = self.affine1(x, condition).relu_()
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', 2H, 2W)
+        h = _scaled_and_shifted(x, affines, self.columns1).relu_()
         if self.upsampling == "nearest":
             h = F.conv_transpose2d(h, self.conv1.weight, self.conv1.bias, stride=2, padding=1)
         else:
             h = F.conv2d(upsample(h, "bilinear"), self.conv1.weight, self.conv1.bias, padding=1)
-        h = self.affine2(h, condition).relu_()
+        h = _scaled_and_shifted(h, affines, self.columns2).relu_()
         h = F.conv2d(h, self.conv2.weight, self.conv2.bias, padding=1)
         skip = F.conv2d(x, self.shortcut.weight)
         if self.upsampling == "bilinear":
@@ -151,7 +160,7 @@ class FoldedAttention(Stage):
         self.project = Weights(torch.cat([query, key, value]))
         self.out = Weights(attention.out.normalized_weight() * attention.gamma)
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         query, key, value = self._projected(x)
         mixed = fused_attention(query.flatten(2).mT, key.flatten(2).mT, value.flatten(2).mT)
         return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
@@ -181,7 +190,7 @@ class FoldedResidual(Stage):
         self.mix = Weights(*_scaled(block.mix, None))
         self.widen = Weights(*_scaled(block.widen, None))
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
         h = F.conv2d(F.relu(x), self.narrow.weight, self.narrow.bias).relu_()
         h = F.conv2d(h, self.mix.weight, self.mix.bias, padding=1).relu_()
         return F.conv2d(h, self.widen.weight, self.widen.bias).add_(x)
@@ -203,42 +212,11 @@ class FoldedOutput(Stage):
         self.register_buffer("offset", offset)
         self.conv = Weights(*_scaled(to_rgb, None))
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> (B, 3, H, W)
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 3, H, W)
         if self.gain is not None and self.offset is not None:
             x = torch.addcmul(self.offset[:, None, None], x, self.gain[:, None, None])
         x = F.conv2d(F.relu(x), self.conv.weight, self.conv.bias, padding=1)
         return x.to(torch.promote_types(x.dtype, torch.float32)).tanh()
-
-
-class ClassAffine(nn.Module):
-    """A conditional batch norm in eval mode: for each channel a gain and a bias, by class.
-
-    For a mix of classes the rows are mixed in the same proportions, which must sum to 1. If the
-    norm depends on the latent, `columns` are the places of its gains and biases in
-    `Condition.affines`.
-    """
-
-    gains: Tensor
-    biases: Tensor
-
-    def __init__(self, norm: ConditionalBatchNorm2d) -> None:
-        super().__init__()
-        gain, bias = affine_of(norm.norm)
-        gains = norm.gain.normalized_weight() + norm.gain_offset
-        self.register_buffer("gains", gains * gain)
-        self.register_buffer("biases", norm.bias.normalized_weight() + gains * bias)
-        self.columns: tuple[int, int, int] | None = None
-
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:  # (B, C, H, W) -> the same, new
-        gain, bias = (self._row(table, condition.classes) for table in (self.gains, self.biases))
-        if self.columns is not None:
-            start, middle, end = self.columns
-            gain = gain + condition.affines[:, start:middle]
-            bias = bias + condition.affines[:, middle:end]
-        return torch.addcmul(bias[:, :, None, None], x, gain[:, :, None, None])
-
-    def _row(self, table: Tensor, classes: Tensor) -> Tensor:
-        return table[classes] if classes.dim() == 1 else classes.to(table) @ table
 
 
 class Weights(nn.Module):
@@ -265,13 +243,27 @@ def affine_of(norm: nn.BatchNorm2d) -> Affine:
     return gain, -mean * gain
 
 
-def _latent_rows(norm: ConditionalBatchNorm2d) -> Affine | None:
-    """The two (C, z_dim) matrices whose products with z are added to the folded gain and bias."""
+def _class_tables(norm: ConditionalBatchNorm2d) -> Affine:
+    """The folded gains and biases of each class: two of (num_classes, C)."""
+    gain, bias = affine_of(norm.norm)
+    gains = norm.gain.normalized_weight() + norm.gain_offset
+    return gains * gain, norm.bias.normalized_weight() + gains * bias
+
+
+def _latent_rows(norm: ConditionalBatchNorm2d) -> Sequence[Tensor]:
+    """The two (C, z_dim) matrices whose products with z are added to gain and bias, or none."""
     if norm.latent_gain is None or norm.latent_bias is None:
-        return None
+        return ()
     gain, bias = affine_of(norm.norm)
     gains = norm.latent_gain.normalized_weight()
     return gains * gain[:, None], norm.latent_bias.normalized_weight() + gains * bias[:, None]
+
+
+def _scaled_and_shifted(x: Tensor, affines: Tensor, columns: Columns) -> Tensor:
+    """A conditional norm: (B, C, H, W) features and (B, N) affines -> new features."""
+    gain = affines[:, columns.gains : columns.biases, None, None]
+    bias = affines[:, columns.biases : columns.end, None, None]
+    return torch.addcmul(bias, x, gain)
 
 
 def _scaled(conv: Conv2d, gain: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -297,15 +289,20 @@ class FoldedGenerator(nn.Module):
         self.config = generator.config
         dtype = generator.linear.weight.dtype
         source = copy.deepcopy(generator).requires_grad_(False).double()
+        blocks = [_typed(block, UpBlock) for block in source.blocks]
+        affines = Affines([norm for block in blocks for norm in (block.norm1, block.norm2)])
         stages: list[Stage] = [FoldedStart(source.linear)]
         last = affine_of(source.norm)
         places = {*self.config.attention_at, *self.config.residual_at}
         foldable = (
             self.config.resolution not in places
         )  # the last norm can be folded into the last block
-        for resolution, block in zip(self.config.block_resolutions, source.blocks, strict=True):
+        pairs = zip(affines.columns[::2], affines.columns[1::2], strict=True)
+        for resolution, pair, block in zip(
+            self.config.block_resolutions, pairs, blocks, strict=True
+        ):
             final = resolution == self.config.resolution and foldable
-            stages.append(FoldedUpBlock(_typed(block, UpBlock), after=last if final else None))
+            stages.append(FoldedUpBlock(block, pair, after=last if final else None))
             if str(resolution) in source.attention:
                 attention = source.attention[str(resolution)]
                 stages.append(FoldedAttention(_typed(attention, SelfAttention)))
@@ -314,7 +311,7 @@ class FoldedGenerator(nn.Module):
                 stages.append(FoldedResidual(_typed(residual, ResidualBlock)))
         stages.append(FoldedOutput(source.to_rgb, before=None if foldable else last))
         self.stages = nn.ModuleList(stages).to(dtype)
-        self.latent_affines = _latent_affines(source, stages).to(dtype)
+        self.affines = affines.to(dtype)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -322,33 +319,17 @@ class FoldedGenerator(nn.Module):
         """The dtype of the arithmetic."""
         return next(self.buffers()).dtype
 
-    def forward(self, z: Tensor, classes: Tensor) -> Tensor:
-        """(B, z_dim) and (B,) or (B, num_classes) -> (B, 3, H, W) float32 or better in [-1, 1]."""
-        x, condition = z, self.condition(z, classes)
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Draws (B, 3, H, W) pictures in [-1, 1], in float32 or better."""
+        x, affines = inputs.z, self.affines(inputs)
         for stage in self.stages:
-            x = stage(x, condition)
+            x = stage(x, affines)
         return x
-
-    def condition(self, z: Tensor, classes: Tensor) -> Condition:
-        """Makes the condition of (B, z_dim) latents and (B,) or (B, num_classes) classes."""
-        return Condition(classes, self.latent_affines(z))
 
     def attention_stage(self, layer: int) -> int:
         """The index of the stage that is attention layer `layer`, which must exist."""
         places = [i for i, stage in enumerate(self.stages) if isinstance(stage, FoldedAttention)]
         return places[layer]
-
-
-def _latent_affines(source: Generator, stages: Sequence[Stage]) -> LatentAffines:
-    """Makes the matrix for all norms of `source`; sets the columns of the affines."""
-    blocks = [_typed(block, UpBlock) for block in source.blocks]
-    norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
-    latent_affines = LatentAffines(norms, source.config.z_dim)
-    folded = [stage for stage in stages if isinstance(stage, FoldedUpBlock)]
-    affines = [affine for stage in folded for affine in (stage.affine1, stage.affine2)]
-    for affine, columns in zip(affines, latent_affines.columns, strict=False):
-        affine.columns = columns
-    return latent_affines
 
 
 def _typed(module: nn.Module, kind: type[Module]) -> Module:

@@ -22,6 +22,7 @@ from model.levels import to_pixels
 from model.sampling.batching import FixedBatches, batch_rows, plan_batches
 from model.sampling.cuda_graphs import GraphedBatches
 from model.sampling.folding import FoldedGenerator
+from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
 
 Precision = Literal["float32", "bf16", "auto"]
 Truncation = Sequence[float | None] | float | None
@@ -92,16 +93,17 @@ class Sampler:
 
     def warm_up(self) -> None:
         """Chooses the precision, finds the batch sizes that give the same bytes, and times them."""
-        count = max(self._sizes())
-        z = torch.from_numpy(latents(range(count), self.config.z_dim)).to(self.device)
-        labels = torch.arange(count, device=self.device) % self.config.num_classes
+        z = torch.from_numpy(latents(range(max(self._sizes())), self.config.z_dim))
+        labels = torch.arange(len(z)) % self.config.num_classes
+        inputs = self._on_device(of_classes(z, labels))
+        mixed = self._on_device(_every_second_mixed(z, labels, self.config.num_classes))
         with exact_kernels():
             if self._requested_precision == "auto" and computes_bf16(self.device):
-                self._network = bf16_if_close_enough(self._network, z, labels)
+                self._network = bf16_if_close_enough(self._network, inputs)
                 self._batches = FixedBatches(self._network, self._sizes())
-            self._batches.find_exact_batch_sizes(z, labels, self._synchronize)
+            self._batches.find_exact_batch_sizes(mixed, self._synchronize)
             if self.device.type == "cuda":
-                self._graphs = GraphedBatches(self._batches, z, labels)
+                self._graphs = GraphedBatches(self._batches, mixed)
         self._warm = True
 
     def sample(
@@ -115,22 +117,23 @@ class Sampler:
         """
         if len(labels) != len(seeds):
             raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
-        z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation)).to(self.device)
-        return self._render(z, self._checked(labels))
+        z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation))
+        return self._render(of_classes(z, self._checked(labels)))
 
     def render(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
     ) -> NDArray[np.uint8]:
         """Generates (B, H, W, 3) uint8 images of (B, z_dim) latents and (B, num_classes) weights.
 
-        A row of class weights with a single 1 is a class; two halves are a mix of two classes.
-        Raises ValueError for shapes that do not fit.
+        A row of class weights with a single 1 is a class, and gives the bytes of `sample`; two
+        halves are a mix of two classes. The bytes of a picture do not depend on the other pictures
+        of the call. Raises ValueError for shapes that do not fit.
         """
-        rows = torch.from_numpy(np.ascontiguousarray(z, np.float32)).to(self.device)
-        weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32)).to(self.device)
+        rows = torch.from_numpy(np.ascontiguousarray(z, np.float32))
+        weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32))
         self.checkpoint.generator.check(rows, weights)
         _require_mixtures(weights)
-        return self._render(rows, weights)
+        return self._render(of_mixes(rows, weights))
 
     def attention(
         self,
@@ -190,21 +193,25 @@ class Sampler:
         picture: bool,
     ) -> tuple[Tensor | None, Tensor]:
         self._warm_up_once()
-        z = torch.from_numpy(latents([seed], self.config.z_dim, truncation)).to(self.device)
-        classes = self._checked([label])
+        z = torch.from_numpy(latents([seed], self.config.z_dim, truncation))
+        inputs = self._on_device(of_classes(z, self._checked([label])))
         with exact_kernels():
-            return self._batches.run_with_attention(z, classes, layer, positions, picture=picture)
+            return self._batches.run_with_attention(inputs, layer, positions, picture=picture)
 
-    def _render(self, z: Tensor, classes: Tensor) -> NDArray[np.uint8]:
+    def _render(self, inputs: Inputs) -> NDArray[np.uint8]:
         self._warm_up_once()
-        sizes = plan_batches(len(z), tuple(self.costs_s.items()))
+        sizes = plan_batches(len(inputs), tuple(self.costs_s.items()))
+        inputs = self._on_device(inputs)
         with exact_kernels():
-            if self._graphs is not None and classes.dim() == 1:
-                return self._graphs.render(z, classes, sizes)
-            pixels = np.empty((len(z), *[self.config.resolution] * 2, 3), np.uint8)
-            for rows, size in batch_rows(len(z), sizes):
-                pixels[rows] = to_pixels(self._batches.run(z[rows], classes[rows], size))
+            if self._graphs is not None and inputs.labels.shape[1] == NUM_MIXED:
+                return self._graphs.render(inputs, sizes)
+            pixels = np.empty((len(inputs), *[self.config.resolution] * 2, 3), np.uint8)
+            for rows, size in batch_rows(len(inputs), sizes):
+                pixels[rows] = to_pixels(self._batches.run(inputs.rows(rows), size))
             return pixels
+
+    def _on_device(self, inputs: Inputs) -> Inputs:
+        return inputs.each(lambda part: part.to(self.device))
 
     def _warm_up_once(self) -> None:
         if not self._warm:
@@ -223,7 +230,7 @@ class Sampler:
                 last = self.config.num_classes - 1
                 raise ValueError(f"label={label}: must be from 0 to {last}")
         indices = [operator.index(label) for label in labels]
-        return torch.tensor(indices, dtype=torch.int64, device=self.device)
+        return torch.tensor(indices, dtype=torch.int64)
 
     def _positions(self, queries: Sequence[tuple[int, int]], layer: int) -> Tensor:
         side, size = self._side(layer), self.config.resolution
@@ -242,6 +249,13 @@ class Sampler:
         return layers[layer]
 
 
+def _every_second_mixed(z: Tensor, labels: Tensor, num_classes: int) -> Inputs:
+    """The inputs that prove batch sizes: plain classes and mixes, each in other proportions."""
+    places, rows = torch.arange(len(z)), torch.eye(num_classes)
+    parts = (places % 2 * places / len(z))[:, None]
+    return of_mixes(z, (1 - parts) * rows[labels] + parts * rows[(labels + 1) % num_classes])
+
+
 def _require_mixtures(class_weights: Tensor) -> None:
     for i, total in enumerate(class_weights.sum(1).tolist()):
         if abs(total - 1) > MAX_MIXTURE_ERROR:
@@ -253,13 +267,13 @@ def _as_array(weights: Tensor) -> NDArray[np.float32]:
 
 
 @torch.inference_mode()
-def bf16_if_close_enough(network: FoldedGenerator, z: Tensor, classes: Tensor) -> FoldedGenerator:
-    """Returns `network` in bfloat16 if its images are within 40 dB PSNR, else unchanged.
+def bf16_if_close_enough(network: FoldedGenerator, inputs: Inputs) -> FoldedGenerator:
+    """Returns `network` in bfloat16 if its pictures are within 40 dB PSNR, else unchanged.
 
-    It compares the images of (B, z_dim) latents and (B,) classes, and logs the choice.
+    It compares the pictures of `inputs`, and logs the choice.
     """
     rounded = copy.deepcopy(network).to(torch.bfloat16)
-    psnr_db = psnr(rounded(z, classes), network(z, classes))
+    psnr_db = psnr(rounded(inputs), network(inputs))
     close = psnr_db >= MIN_BF16_PSNR_DB
     chosen = "bf16" if close else "float32"
     logger.info(

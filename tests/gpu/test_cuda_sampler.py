@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from model.checkpoint import load_checkpoint
+from model.latents import latents
 from model.sampling.sampler import Sampler
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -30,12 +31,24 @@ def test_cuda_draws_what_the_cpu_draws() -> None:
     assert np.abs(cuda - cpu).max() <= 2
 
 
-def test_mixes_of_classes_are_drawn_on_cuda_too() -> None:
-    """A row with a single 1 is close to that class, which a graph draws."""
-    sampler = Sampler(load_checkpoint(), "cuda")
-    weights = np.eye(10, dtype=np.float32)[[3]]
-    z = np.random.default_rng(0).standard_normal((1, 128)).astype(np.float32)
-    assert sampler.render(z, weights).std() > 0
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_mixes_of_classes_share_the_graphs_of_plain_ones(precision: str) -> None:
+    """The same bytes alone, in batches of every size and backwards; a plain class is `sample`'s.
+
+    The last picture mixes three classes, which no graph draws.
+    """
+    sampler = Sampler(load_checkpoint(), "cuda", precision)  # type: ignore[arg-type]
+    z, weights = latents(range(80), 128), np.zeros((80, 10), np.float32)
+    for i, row in enumerate(weights):
+        row[i % 10] += 1 - i % 2 * i / 80
+        row[(i + 1) % 10] += i % 2 * i / 80
+    weights[-1] = [0.25, 0.25, 0.5, *[0] * 7]
+    alone = np.concatenate([sampler.render(z[i : i + 1], weights[i : i + 1]) for i in range(80)])
+    for size in (2, 3, 7, 16, 33, 64, 79, 80):
+        assert np.array_equal(sampler.render(z[:size], weights[:size]), alone[:size]), size
+    assert np.array_equal(sampler.render(z[::-1], weights[::-1]), alone[::-1])
+    plain = sampler.sample([i % 10 for i in range(0, 80, 2)], range(0, 80, 2))
+    assert np.array_equal(alone[::2], plain)
 
 
 def test_auto_takes_bf16_on_a_device_that_has_it() -> None:

@@ -20,9 +20,12 @@ pytestmark = [
 DRAW_ANEW = {"Cache-Control": "no-cache"}  # else the API answers from its own cache
 CONCURRENCIES = (1, 2, 3, 5, 8, 13, 24, 40, 64)
 ROUNDS = 40
-PROBES: tuple[dict[str, str | int], ...] = (
-    {"class": "golden_retriever", "seed": 7},
-    {"class": "zebra", "seed": 2**32 - 1, "truncation": "0.5"},
+Asked = tuple[str, dict[str, str | int]]  # path and fields of a request
+WALK: dict[str, str | int] = {"class": "zebra", "seed": 1, "to_class": "castle", "to_seed": 2}
+PROBES: tuple[Asked, ...] = (
+    ("/generate", {"class": "golden_retriever", "seed": 7}),
+    ("/generate", {"class": "zebra", "seed": 2**32 - 1, "truncation": "0.5"}),
+    ("/interpolate", WALK | {"frames": 7, "format": "strip"}),
 )
 
 
@@ -34,7 +37,8 @@ def service() -> Iterator[Service]:
 
 
 async def test_a_request_gets_the_same_bytes_in_whatever_company(service: Service) -> None:
-    """Two pictures of the shipped checkpoint, each among strangers of all classes and truncations.
+    """Two pictures of the shipped checkpoint and the frames of a walk, each among strangers of all
+    classes and truncations.
 
     The crowd is another in size and make-up each time, so that the probes are drawn in batches of
     every size and at every place in them.
@@ -49,21 +53,26 @@ async def test_a_request_gets_the_same_bytes_in_whatever_company(service: Servic
             probe = turn % len(PROBES)
             crowd = [stranger(chance) for _ in range(chance.choice(CONCURRENCIES) - 1)]
             place = chance.randint(0, len(crowd))
-            crowd.insert(place, dict(PROBES[probe]))
-            answers = await asyncio.gather(*(http.post("/generate", params=p) for p in crowd))
+            crowd.insert(place, PROBES[probe])
+            answers = await asyncio.gather(
+                *(http.post(path, params=fields) for path, fields in crowd)
+            )
             assert {answer.status_code for answer in answers} == {200}
             seen[probe].add(answers[place].content)
         batches = (await http.get("/metrics")).text
-    assert [len(contents) for contents in seen.values()] == [1, 1]
+    assert [len(contents) for contents in seen.values()] == [1, 1, 1]
     assert batch_sizes(batches) >= 4  # of the histogram's buckets, else the crowds were none
 
 
-def stranger(chance: random.Random) -> dict[str, str | int]:
-    """A request of any class, seed and truncation."""
+def stranger(chance: random.Random) -> Asked:
+    """A request of any class, seed and truncation; some are walks."""
     fields: dict[str, str | int] = {"class": chance.randrange(10), "seed": chance.getrandbits(32)}
     if chance.random() < 0.3:
         fields["truncation"] = f"{chance.uniform(0.2, 2):.3f}"
-    return fields
+    if chance.random() < 0.1:
+        way = {"to_class": chance.randrange(10), "to_seed": chance.getrandbits(32), "frames": 4}
+        return "/interpolate", fields | way
+    return "/generate", fields
 
 
 def batch_sizes(metrics: str) -> int:

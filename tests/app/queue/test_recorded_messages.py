@@ -11,6 +11,7 @@ import json
 import pytest
 
 from app.queue.messages import (
+    FormatVersionError,
     Job,
     ModelCard,
     ModelClass,
@@ -63,6 +64,11 @@ MESSAGES = [
     (STATUS, WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5), decode_status),
 ]  # fmt: skip
 KINDS = ["job", "reply", "card", "status"]
+# Once written, and not any more.
+FORMER_STATUS = (
+    f'{{"fingerprints": ["{FINGERPRINT}"], "device": "cpu", "pid": 1, "num_images": 3, '
+    '"images_per_s": 2.5}'
+)
 
 
 @pytest.mark.parametrize(("recorded", "message", "decode"), MESSAGES, ids=KINDS)
@@ -73,10 +79,27 @@ def test_a_recorded_message_is_read_and_written_as_ever(recorded, message, decod
     assert json.loads(written) == json.loads(recorded)
 
 
+def test_a_status_with_a_member_that_is_gone_is_read() -> None:
+    """Workers of a former version counted their images."""
+    assert decode_status(FORMER_STATUS.encode()) == WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5)
+
+
 @pytest.mark.parametrize(("recorded", "message", "decode"), MESSAGES, ids=KINDS)
 def test_a_member_that_only_a_newer_version_knows_is_passed_over(  # type: ignore[no-untyped-def]
     recorded, message, decode
 ) -> None:
     """Workers are upgraded before replicas."""
-    newer = json.loads(recorded) | {"of_tomorrow": {"any": 1}}
+    newer = json.loads(recorded) | {"of_tomorrow": {"any": 1}, "version": 1}
     assert decode(json.dumps(newer).encode()) == message
+
+
+@pytest.mark.parametrize(("recorded", "message", "decode"), MESSAGES, ids=KINDS)
+def test_a_message_of_another_format_version_is_refused_in_a_sentence(  # type: ignore[no-untyped-def]
+    recorded, message, decode
+) -> None:
+    """Also where its members look like those of this version, or like nothing that it knows."""
+    members = json.loads(recorded)
+    assert message.version == 1
+    for newer in (members | {"version": 2}, {"job_id": "j", "version": 2}):
+        with pytest.raises(FormatVersionError, match=r"has format version 2, .* reads version 1"):
+            decode(json.dumps(newer).encode())

@@ -33,6 +33,8 @@ def claimed(
 ) -> Claimed:
     if kind == "a":
         job = Job(fingerprint, 0, seed, kind="attention", queries=((0, 0),))
+    elif kind == "f":
+        job = Job(fingerprint, 0, seed, kind="frame", to_seed=1, part_thousandths=500)
     else:
         job = Job(fingerprint, 0, seed, priority=priority)
     return Claimed(job, "stream", f"{seed}-0", "replies", 0, 0, launches)
@@ -56,6 +58,13 @@ def test_samples_of_one_model_run_together_past_others() -> None:
     assert (seeds(batch), seeds(rest)) == ([0, 3], [1, 2])
     batch, rest = take_batch(rest, 8)
     assert (seeds(batch), seeds(rest)) == ([1], [2])
+
+
+def test_frames_of_walks_run_together_with_samples() -> None:
+    """A walk of 64 frames is a few batches, not 64 forward passes."""
+    queue = [claimed(0, "f"), claimed(1, "a"), claimed(2), claimed(3, "f"), claimed(4, "f", 1)]
+    batch, rest = take_batch(queue, 8)
+    assert (seeds(batch), seeds(rest)) == ([0, 2, 3], [1, 4])
 
 
 def test_a_job_that_was_launched_without_an_answer_runs_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -43,6 +44,17 @@ async def test_jobs_that_come_while_the_device_is_busy_run_together(
     assert [reply.body.rpartition(b":")[2] for reply in replies] == [b"%d" % i for i in range(16)]
     assert max(map(len, renderer.batches)) == 4
     assert len(renderer.batches) <= 6
+
+
+async def test_the_frames_of_a_walk_share_forward_passes(build: Build, jobs: JobClient) -> None:
+    """They are not drawn one by one, and run together with the pictures of other requests."""
+    renderer = FakeRenderer(draw_s=0.05)
+    frames = [replace(job(seed), kind="frame", to_seed=99) for seed in range(12)]
+    walk = [job(100), *frames, job(101)]
+    async with running(build(renderer)):
+        replies = await jobs.submit_many(walk, 3000)
+    assert all(reply.ok for reply in replies)
+    assert len(renderer.batches) <= 7
 
 
 async def test_a_stopping_worker_finishes_what_it_claimed(build: Build, jobs: JobClient) -> None:

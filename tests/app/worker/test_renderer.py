@@ -15,6 +15,7 @@ from PIL import Image
 from app.queue.messages import Job, Output
 from app.worker.renderer import Pixels, SamplerRenderer, Weights, refuse_doubles
 from model import Sampler
+from model.latents import between, latents
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
 
@@ -64,8 +65,9 @@ class FakeSampler:
         return picture, self.attention(label, seed, queries, truncation, layer)
 
     def render(self, z: Weights, class_weights: Weights) -> Pixels:
-        """The weight of class 1 as a grey level."""
-        return np.full((1, 4, 4, 3), round(200 * class_weights[0, 1]), np.uint8)
+        """The weights of class 1 as grey levels."""
+        self.batch = z
+        return np.stack([np.full((4, 4, 3), round(200 * w[1]), np.uint8) for w in class_weights])
 
     def whole_attention(
         self, label: int, seed: int, truncation: float | None = None, layer: int = -1
@@ -109,6 +111,23 @@ def test_a_frame_is_a_mix_of_its_ends(renderer: SamplerRenderer) -> None:
     """As far on the way as it says."""
     job = Job(FINGERPRINT, 0, 5, kind="frame", to_label=1, to_seed=6, part_thousandths=250)
     assert np.asarray(Image.open(io.BytesIO(body(renderer, job)))).max() == 50
+
+
+def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:
+    """Of one forward pass: each is as far on its way as it says, a sample at its start."""
+    way = Job(FINGERPRINT, 0, 5, 500, kind="frame", to_label=1, to_seed=6)
+    jobs = [
+        replace(way, part_thousandths=250),
+        Job(FINGERPRINT, 1, 9),
+        replace(way, part_thousandths=750, to_label=0),
+    ]
+    drawn = renderer.render(jobs)
+    assert [output.pixels.max() for output in drawn if output.pixels is not None] == [50, 200, 0]
+    start, end = latents([5, 6], 8, 0.5)
+    z = cast("FakeSampler", renderer.sampler).batch
+    assert np.array_equal(z[0], between(start, end, 0.25))
+    assert np.array_equal(z[1], latents([9], 8)[0])
+    assert np.array_equal(z[2], between(start, end, 0.75))
 
 
 def test_all_attention_is_maxima_and_levels(renderer: SamplerRenderer) -> None:

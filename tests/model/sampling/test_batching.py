@@ -11,7 +11,8 @@ from torch import Tensor
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.sampling.batching import FixedBatches, batch_rows, padded, plan_batches
-from model.sampling.folding import Condition, FoldedGenerator, LatentAffines, Stage
+from model.sampling.folding import Affines, FoldedGenerator, Stage
+from model.sampling.inputs import Inputs, of_classes
 
 SIZES = (1, 2, 4, 8)
 sizes_and_costs = st.dictionaries(
@@ -26,9 +27,9 @@ class RoundsOtherwise(Stage):
         super().__init__()
         self.stage, self.kind = stage, kind
 
-    def forward(self, x: Tensor, condition: Condition) -> Tensor:
+    def forward(self, x: Tensor, affines: Tensor) -> Tensor:
         """The stage's output, a bit off in small batches or in every second row."""
-        out = self.stage(x, condition)
+        out = self.stage(x, affines)
         if self.kind == "small" and len(x) < 4:
             return out * (1 + 1e-6)
         if self.kind == "position":
@@ -48,56 +49,67 @@ def batches(kind: str = "") -> FixedBatches:
     return FixedBatches(network, SIZES)
 
 
-def latents_and_labels() -> tuple[Tensor, Tensor]:
-    """The largest batch."""
-    return torch.randn(8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
+def largest_batch() -> Inputs:
+    """The inputs of eight pictures."""
+    z = torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
+    return of_classes(z, torch.arange(8) % 3)
+
+
+def one(inputs: Inputs, i: int) -> Inputs:
+    """The inputs of picture i alone."""
+    return inputs.rows(slice(i, i + 1))
 
 
 def test_a_stage_that_rounds_otherwise_in_small_batches_is_padded_alone() -> None:
     """Its floor rises to the smallest batch that agrees; every size stays usable."""
     made = batches("small")
-    z, labels = latents_and_labels()
-    made.find_exact_batch_sizes(z, labels, lambda: None)
+    inputs = largest_batch()
+    made.find_exact_batch_sizes(inputs, lambda: None)
     assert made.min_batch_by_stage[2] == 4
     assert set(made.costs_s) == set(SIZES)
-    whole = made.run(z, labels, 8)
+    whole = made.run(inputs, 8)
     for i in range(8):
-        assert torch.equal(made.run(z[i : i + 1], labels[i : i + 1], 1), whole[i : i + 1])
+        assert torch.equal(made.run(one(inputs, i), 1), whole[i : i + 1])
 
 
 def test_where_a_picture_depends_on_its_place_pictures_are_drawn_one_by_one() -> None:
     """Every second row is off: no size can be trusted with company, so none has any."""
     made = batches("position")
-    made.find_exact_batch_sizes(*latents_and_labels(), lambda: None)
+    made.find_exact_batch_sizes(largest_batch(), lambda: None)
     assert set(made.costs_s) == {1}
     assert set(made.min_batch_by_stage) == {1}
 
 
-class RoundsOtherwiseWhenAlone(LatentAffines):
+class RoundsOtherwiseWhenAlone(Affines):
     """A matrix product that takes another kernel for a single row."""
 
-    def forward(self, z: Tensor) -> Tensor:
-        """A bit off for a latent alone."""
-        out = super().forward(z)
-        return out * (1 + 1e-6) if len(z) == 1 else out
+    def forward(self, inputs: Inputs) -> Tensor:
+        """A bit off for a picture alone."""
+        out = super().forward(inputs)
+        return out * (1 + 1e-6) if len(inputs) == 1 else out
 
 
-def test_what_the_latent_adds_to_the_norms_is_proved_like_a_stage() -> None:
-    """One picture's product with z is padded where it would be rounded otherwise alone."""
+@pytest.mark.parametrize("conditional_latent", [True, False])
+def test_the_affines_are_proved_like_a_stage(conditional_latent: bool) -> None:
+    """What class and latent give the norms is padded where it would be rounded otherwise alone."""
     torch.manual_seed(0)
     config = GeneratorConfig(
-        resolution=32, base_channels=2, num_classes=3, z_dim=8, conditional_latent=True
+        resolution=32,
+        base_channels=2,
+        num_classes=3,
+        z_dim=8,
+        conditional_latent=conditional_latent,
     )
     network = FoldedGenerator(Generator(config).eval())
-    network.latent_affines.__class__ = RoundsOtherwiseWhenAlone
+    network.affines.__class__ = RoundsOtherwiseWhenAlone
     made = FixedBatches(network, SIZES)
-    z, labels = latents_and_labels()
-    made.find_exact_batch_sizes(z, labels, lambda: None)
+    inputs = largest_batch()
+    made.find_exact_batch_sizes(inputs, lambda: None)
     assert made.min_batch_of_affines >= 2
     assert set(made.costs_s) == set(SIZES)
-    whole = made.run(z, labels, 8)
+    whole = made.run(inputs, 8)
     for i in range(8):
-        assert torch.equal(made.run(z[i : i + 1], labels[i : i + 1], 1), whole[i : i + 1])
+        assert torch.equal(made.run(one(inputs, i), 1), whole[i : i + 1])
 
 
 def test_before_the_proof_every_stage_runs_at_the_largest_size() -> None:
@@ -150,15 +162,15 @@ def test_spans_cover_the_rows_in_order() -> None:
 def test_attention_and_picture_come_from_one_pass() -> None:
     """The picture is that of `run`, to the bit, and the weights sum to one."""
     made = batches()
-    z, labels = latents_and_labels()
-    made.find_exact_batch_sizes(z, labels, lambda: None)
-    image, weights = made.run_with_attention(z[:1], labels[:1], -1, None, picture=True)
+    inputs = largest_batch()
+    made.find_exact_batch_sizes(inputs, lambda: None)
+    image, weights = made.run_with_attention(one(inputs, 0), -1, None, picture=True)
     assert image is not None
-    assert torch.equal(image, made.run(z[:1], labels[:1], 1))
+    assert torch.equal(image, made.run(one(inputs, 0), 1))
     assert weights.shape == (1, 256, 8, 8)
     torch.testing.assert_close(weights.sum((2, 3)), torch.ones(1, 256))
-    nothing, same = made.run_with_attention(z[:1], labels[:1], -1, None, picture=False)
+    nothing, same = made.run_with_attention(one(inputs, 0), -1, None, picture=False)
     assert nothing is None
     assert torch.equal(same, weights)
     with pytest.raises(IndexError):
-        made.run_with_attention(z[:1], labels[:1], 1, None, picture=False)
+        made.run_with_attention(one(inputs, 0), 1, None, picture=False)

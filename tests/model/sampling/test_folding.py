@@ -7,6 +7,7 @@ from model.checkpoint import load_checkpoint
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.sampling.folding import FoldedGenerator
+from model.sampling.inputs import of_classes, of_mixes
 
 NETWORKS = [
     {},
@@ -55,10 +56,10 @@ def test_a_folded_generator_equals_the_trained_one_in_float64(switches: dict[str
     mixes = torch.rand(3, num_classes, dtype=torch.float64)
     mixes /= mixes.sum(1, keepdim=True)
     folded = FoldedGenerator(generator)
-    for classes in (labels, mixes):
+    for classes, inputs in ((labels, of_classes(z, labels)), (mixes, of_mixes(z, mixes))):
         images = generator(z, classes)
         assert images.std() > 0.05
-        torch.testing.assert_close(folded(z, classes), images, rtol=0, atol=1e-10)
+        torch.testing.assert_close(folded(inputs), images, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])
@@ -69,9 +70,9 @@ def test_attention_weights_are_the_trained_networks(form: str) -> None:
     z, labels = torch.randn(2, 128, dtype=torch.float64), torch.tensor([2, 0])
     positions = torch.tensor([0, 9, 63])
     for layer in (0, -1):
-        x, condition = z, folded.condition(z, labels)
+        x, affines = z, folded.affines(of_classes(z, labels))
         for stage in folded.stages[: folded.attention_stage(layer)]:
-            x = stage(x, condition)
+            x = stage(x, affines)
         weights = folded.stages[folded.attention_stage(layer)].weights(x, positions)  # type: ignore[operator]
         expected = generator.attention_weights(z, labels, layer, positions)
         torch.testing.assert_close(weights, expected, rtol=0, atol=1e-10)
@@ -83,7 +84,7 @@ def test_the_shipped_checkpoint_folds_exactly() -> None:
     z = torch.randn(4, generator.config.z_dim, dtype=torch.float64)
     labels = torch.tensor([0, 3, 6, 9])
     torch.testing.assert_close(
-        FoldedGenerator(generator)(z, labels), generator(z, labels), rtol=0, atol=1e-10
+        FoldedGenerator(generator)(of_classes(z, labels)), generator(z, labels), rtol=0, atol=1e-10
     )
 
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.latents import latents
+from model.levels import to_pixels
+from model.sampling.inputs import Inputs
 from model.sampling.sampler import Sampler
 
 
@@ -56,17 +59,48 @@ def test_a_seed_gives_the_same_bytes_at_every_batch_size_and_position(precision:
     assert np.array_equal(sampler.sample(labels[::-1], seeds[::-1]), alone[::-1])
 
 
+def mixed(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The latents and class weights of pictures, in turn of a class, of a mix of two, of three."""
+    weights = np.zeros((count, 3), np.float32)
+    for i, row in enumerate(weights):
+        row[i % 3] = 1
+        if i % 4 != 0:
+            row[i % 3], row[(i + 1) % 3] = 1 - i / count, i / count
+        if i % 4 == 3:
+            row[:] = row * 0.75 + np.array([0, 0.25, 0], np.float32)
+    return latents(range(count), 128), weights
+
+
+@pytest.mark.parametrize(("precision", "base_channels"), [("float32", 16), ("bf16", 4)])
+def test_a_mix_gives_the_same_bytes_in_whatever_company(precision: str, base_channels: int) -> None:
+    """Plain classes, mixes of two and of three share batches of many sizes, at several places; a
+    plain class is what `sample` draws."""
+    sampler = Sampler(tiny(base_channels=base_channels), "cpu", precision)  # type: ignore[arg-type]
+    z, weights = mixed(64)
+    alone = np.concatenate([sampler.render(z[i : i + 1], weights[i : i + 1]) for i in range(64)])
+    for i in range(0, 64, 4):
+        assert np.array_equal(alone[i], sampler.sample([i % 3], [i])[0])
+    for size in (2, 3, 4, 7, 8, 13, 16, 33, 64):
+        assert np.array_equal(sampler.render(z[:size], weights[:size]), alone[:size]), size
+        assert np.array_equal(sampler.render(z[-size:], weights[-size:]), alone[-size:]), size
+    assert np.array_equal(sampler.render(z[::-1], weights[::-1]), alone[::-1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_seed_is_the_same_at_every_position_of_every_batch_size(precision: str) -> None:
-    """Exhaustive: 200 seeds, batch sizes 1 to 64, each seed at each position of each."""
+    """Exhaustive: 200 seeds, batch sizes 1 to 64, each seed at each position of each; every second
+    picture mixes two classes."""
     sampler = Sampler(tiny(base_channels=2, z_dim=8), "cpu", precision)  # type: ignore[arg-type]
-    seeds = np.arange(200)
-    alone = np.concatenate([sampler.sample([s % 3], [s]) for s in range(len(seeds))])
+    z, weights = latents(range(200), 8), np.zeros((200, 3), np.float32)
+    for i, row in enumerate(weights):
+        row[i % 3] += 1 - i % 2 * i / 200
+        row[(i + 1) % 3] += i % 2 * i / 200
+    alone = np.concatenate([sampler.render(z[i : i + 1], weights[i : i + 1]) for i in range(200)])
     for size in range(1, 65):
-        for first in range(len(seeds)):
-            chosen = (first + np.arange(size)) % len(seeds)
-            pixels = sampler.sample(list(chosen % 3), list(chosen))
+        for first in range(200):
+            chosen = (first + np.arange(size)) % 200
+            pixels = sampler.render(z[chosen], weights[chosen])
             assert np.array_equal(pixels, alone[chosen]), (size, first)
 
 
@@ -77,8 +111,8 @@ def test_a_batch_size_that_rounds_otherwise_is_not_used(
     broken = Sampler(tiny(), "cpu")
     honest = broken._batches.run
 
-    def rounds_otherwise(z: torch.Tensor, classes: torch.Tensor, size: int) -> torch.Tensor:
-        images = honest(z, classes, size)
+    def rounds_otherwise(inputs: Inputs, size: int) -> torch.Tensor:
+        images = honest(inputs, size)
         return torch.nextafter(images, images + 1) if size == 4 else images
 
     monkeypatch.setattr(broken._batches, "run", rounds_otherwise)
@@ -105,16 +139,19 @@ def test_a_sampler_leaves_the_checkpoints_network_as_it_was() -> None:
 
 
 def test_class_weights_draw_classes_and_mixtures_of_them(sampler: Sampler) -> None:
-    """A row with a single 1 is that class to the byte; halves are neither of two."""
-    z = latents([4, 4], 128)
-    weights = np.array([[0, 1, 0], [0.5, 0, 0.5]], np.float32)
-    pure, mixed = sampler.render(z, weights)
-    assert np.array_equal(pure, sampler.sample([1], [4])[0])
-    assert not np.array_equal(mixed, sampler.sample([0], [4])[0])
+    """A row with a single 1 is that class to the byte; mixes are what the generator draws."""
+    z = latents([4, 4, 4], 128)
+    weights = np.array([[0, 1, 0], [0.5, 0, 0.5], [0.2, 0.5, 0.3]], np.float32)
+    pixels = sampler.render(z, weights)
+    assert np.array_equal(pixels[0], sampler.sample([1], [4])[0])
+    with torch.no_grad():
+        images = sampler.checkpoint.generator(torch.from_numpy(z), torch.from_numpy(weights))
+    assert np.abs(pixels.astype(int) - to_pixels(images)).max() <= 1
+    assert np.abs(pixels[1].astype(int) - sampler.sample([0], [4])[0]).max() > 1
     with pytest.raises(ValueError, match="labels has shape"):
         sampler.render(z, weights[:, :2])
     with pytest.raises(ValueError, match=r"class_weights\[1\] sums to 0.5"):
-        sampler.render(z, weights * np.array([[1], [0.5]], np.float32))
+        sampler.render(z, weights * np.array([[1], [0.5], [1]], np.float32))
 
 
 def test_the_renderer_tells_what_rounding_depends_on(sampler: Sampler) -> None:
