@@ -34,7 +34,7 @@ def launch(
     device: torch.device,
     data_dir: Path,
     features: str | None,
-    metrics_port: int | None,
+    metrics_address: tuple[str, int] | None,
 ) -> None:
     """Trains to the end or to a signal, together with the other processes of `torchrun`."""
     with join_processes(device) as (processes, own_device):
@@ -46,7 +46,7 @@ def launch(
             with processes.rank0_first():
                 if processes.is_rank0:
                     extractor = _features(features, run, own_device)
-                    metrics = _serve_metrics(metrics_port, run, request.config.total_images)
+                    metrics = _serve_metrics(metrics_address, run, request.config.total_images)
             with processes.local_rank0_first():
                 images = _open(request.config, data_dir)
             score = snapshot_score(images, extractor, data_dir / STATISTICS) if extractor else None
@@ -74,12 +74,15 @@ def _request_of_rank0(processes: Processes, read: Callable[[], RunRequest]) -> R
     return request or RunRequest(TrainConfig.model_validate_json(content), None)
 
 
-def _serve_metrics(port: int | None, run: Path, total_images: int) -> TrainingMetrics | None:
-    if port is None:
+def _serve_metrics(
+    address: tuple[str, int] | None, run: Path, total_images: int
+) -> TrainingMetrics | None:
+    if address is None:
         return None
+    host, port = address
     metrics = TrainingMetrics(run.name, total_images)
     try:
-        metrics.serve(port)
+        metrics.serve(port, host)
     except OSError as error:
         raise click.UsageError(
             f"--metrics-port {port}: {error.strerror}; choose another port"

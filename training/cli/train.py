@@ -86,7 +86,14 @@ FAILURES = (
     "--metrics-port",
     heading="This machine",
     type=click.IntRange(1, 65535),
-    help="Serve metrics for Prometheus on this port, on every address of this machine.",
+    help="Serve metrics for Prometheus on this port.",
+)
+@option(
+    "--metrics-host",
+    heading="This machine",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address for --metrics-port; 0.0.0.0 for all addresses of this machine.",
 )
 @option(
     "--dry-run",
@@ -103,6 +110,7 @@ def train_command(
     device: str,
     data_dir: Path,
     metrics_port: int | None,
+    metrics_host: str,
     dry_run: bool,
     **flags: object,
 ) -> None:
@@ -129,7 +137,8 @@ def train_command(
             num_classes = len(classes_of(config.data, config.num_pictures))
             print_dry_run(config.with_classes(num_classes), chosen)
         else:
-            launch(run, read, chosen, data_dir, features, metrics_port)
+            address = None if metrics_port is None else (metrics_host, metrics_port)
+            launch(run, read, chosen, data_dir, features, address)
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 

@@ -6,8 +6,10 @@ bytes are used. A file that refers to any other name is refused. (CIFAR also com
 version without pickles, but most people have the python version.)
 """
 
+import gzip
 import pickle
 import tarfile
+import zlib
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -17,8 +19,10 @@ from model.checkpoint import ClassInfo
 from training.data.image_set import DataError
 from training.data.pictures import Pixels, RawPicture
 from training.data.source import Source, digest_of
+from training.errors import shown
 
 SIDE = 32
+GZIP = b"\x1f\x8b"  # how a gzip file begins (RFC 1952)
 
 
 class _Layout(NamedTuple):
@@ -61,7 +65,7 @@ def cifar_source(path: Path) -> Source:
         labels = np.concatenate([np.asarray(files[b][layout.labels]) for b in layout.batches])
         images = np.concatenate([files[b][b"data"].pixels() for b in layout.batches])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not laid out as {layout.folder}: {error!r}") from error
+        raise DataError(f"{path}: not laid out as {layout.folder}: {shown(error)}") from error
     if len(labels) != len(images) or labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(f"{path}: {len(images)} pictures, {len(labels)} labels: damaged")
     return Source(
@@ -89,18 +93,33 @@ def _read_files(path: Path, layout: _Layout) -> dict[str, dict[bytes, Any]]:
     try:
         if path.is_file():
             with tarfile.open(path) as archive:
-                return {
+                members = {
                     name: _unpickled(archive.extractfile(f"{layout.folder}/{name}"))
                     for name in names
                 }
+            _check_sums(path)
+            return members
         folder = path if (path / layout.meta).is_file() else path / layout.folder
         files = {}
         for name in names:
             with (folder / name).open("rb") as file:
                 files[name] = _unpickled(file)
         return files
-    except (OSError, EOFError, KeyError, tarfile.TarError) as error:
-        raise DataError(f"{path}: not readable as {layout.folder}: {error}") from error
+    except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path}: not readable as {layout.folder}: {shown(error)}") from error
+
+
+def _check_sums(archive: Path) -> None:
+    """Reads a gzip archive to its end, where its checksum is; raises OSError, EOFError, zlib.error.
+
+    `tarfile` reads no further than the files that are asked for.
+    """
+    with archive.open("rb") as raw:
+        if raw.read(2) != GZIP:
+            return
+    with gzip.open(archive) as file:
+        while file.read(1 << 20):
+            pass
 
 
 def _unpickled(file: IO[bytes] | None) -> dict[bytes, Any]:
@@ -111,7 +130,7 @@ def _unpickled(file: IO[bytes] | None) -> dict[bytes, Any]:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"not readable as a file of CIFAR: {error!r}") from error
+        raise DataError(f"not readable as a file of CIFAR: {shown(error)}") from error
     if not isinstance(content, dict):
         raise DataError(f"a file of CIFAR holds a dictionary, this one a {type(content).__name__}")
     return content
@@ -139,7 +158,9 @@ class _Array:
         Raises ValueError if the array holds something else.
         """
         if (self.dtype.code, self.shape[1:], self.fortran) != ("u1", (3 * SIDE**2,), False):
-            raise ValueError(f"pictures of shape {self.shape} and type {self.dtype.code}")
+            raise ValueError(
+                f"pictures of shape {self.shape!r:.60} and type {self.dtype.code!r:.20}"
+            )
         flat = np.frombuffer(self.content, np.uint8).reshape(self.shape)
         return flat.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
 
@@ -157,6 +178,6 @@ class _CifarUnpickler(pickle.Unpickler):
         }
         if (module, name) not in known:
             raise DataError(
-                f"the file asks for {module}.{name}, which no file of CIFAR needs; not read"
+                f"the file asks for {shown(module)}.{shown(name)}, which no file of CIFAR needs"
             )
         return known[module, name]

@@ -11,6 +11,7 @@ from training.data.class_naming import class_of_text, unique_names
 from training.data.image_set import DataError
 from training.data.pictures import EncodedPicture, FilePicture, Picture
 from training.data.source import Source, digest_of
+from training.errors import shown
 
 PREFIX = "hf:"
 SAVED = ("dataset_dict.json", "state.json")  # files that save_to_disk writes
@@ -79,8 +80,7 @@ def _loaded(source: str) -> Any:
             return datasets.load_dataset(source.removeprefix(PREFIX))
         return datasets.load_from_disk(source)
     except Exception as error:
-        first = (str(error).splitlines() or [repr(error)])[0]
-        raise DataError(f"{source}: {first}") from error
+        raise DataError(f"{source}: {shown(next(iter(str(error).splitlines()), error))}") from error
 
 
 def _train_part(source: str, loaded: Any) -> Any:

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from training import picturebook
 from training.data.rgb import square
+from training.errors import shown
 
 # The formats that Pillow may open; others, such as EPS, would run external programs.
 _AVIF = features.check("avif")  # not in every build of Pillow
@@ -126,4 +127,4 @@ def _decoded(file: IO[bytes], size: int) -> Pixels:
     except UnidentifiedImageError as error:
         raise UnreadableError(f"no picture, or not one of {', '.join(FORMATS)}") from error
     except Exception as error:  # decoders raise errors of every kind
-        raise UnreadableError(f"{type(error).__name__}: {error}") from error
+        raise UnreadableError(f"{type(error).__name__}: {shown(error)}") from error

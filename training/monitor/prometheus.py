@@ -56,9 +56,9 @@ class TrainingMetrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"sagan_training_{name}", text, ("run", *labels), registry=self.registry)
 
-    def serve(self, port: int) -> None:
-        """Serves the metrics on every address of this machine; raises OSError."""
-        start_http_server(port, registry=self.registry)
+    def serve(self, port: int, host: str = "127.0.0.1") -> None:
+        """Serves the metrics at this address; raises OSError."""
+        start_http_server(port, host, registry=self.registry)
 
     def update_progress(self, num_images: int) -> None:
         """Counts up to `num_images`.

@@ -31,8 +31,9 @@ def update_ema(average: nn.Module, network: nn.Module, decay: float, step: int) 
 def calibrated(average: Generator) -> Generator:
     """Returns a copy of `average`, in eval mode, with batch norm statistics of its own weights.
 
-    The statistics are means over 16 batches of 64 latents, which take the classes in turn and are
-    the same at every call ("standing statistics", Brock et al. 2019, appendix).
+    The statistics are means over 16 batches of 64 latents, with classes that are shuffled and the
+    same at every call ("standing statistics", Brock et al. 2019, appendix). Batches of neighbouring
+    classes, which in ImageNet's order are all dogs or all birds, would have too little variance.
     """
     network = copy.deepcopy(average)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -44,6 +45,7 @@ def calibrated(average: Generator) -> Generator:
     device, config = network.linear.weight.device, network.config
     random = torch.Generator().manual_seed(0)
     labels = torch.arange(CALIBRATION_BATCH_SIZE * CALIBRATION_BATCHES) % config.num_classes
+    labels = labels[torch.randperm(len(labels), generator=random)]
     for batch in labels.to(device).split(CALIBRATION_BATCH_SIZE):
         z = torch.randn(len(batch), config.z_dim, generator=random)
         network(z.to(device), batch)

@@ -136,3 +136,32 @@ def test_a_cut_file_is_one_clear_error(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(DataError, match="not readable as a file of CIFAR"):
         cifar_source(folder)
+
+
+def test_an_archive_with_a_flipped_bit_is_refused_in_one_short_line(tmp_path: Path) -> None:
+    """Also where the damaged bytes are pixels: only gzip's checksum tells."""
+    write_cifar_10(tmp_path / "cifar-10-batches-py")
+    archive = tmp_path / "cifar-10-python.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "cifar-10-batches-py", "cifar-10-batches-py")
+    whole = archive.read_bytes()
+    assert len(cifar_source(archive)) == 20
+    for place in range(200, len(whole), len(whole) // 25):
+        archive.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(DataError) as refused:
+            cifar_source(archive)
+        message = str(refused.value).replace(str(archive), "")
+        assert "\n" not in message
+        assert len(message) < 400
+
+
+def test_what_a_damaged_file_says_is_bounded(tmp_path: Path) -> None:
+    """The exception carries its object, whose text has megabytes."""
+    write_cifar_10(tmp_path / "cifar-10-batches-py")
+    meta = tmp_path / "cifar-10-batches-py" / "batches.meta"
+    for content in ({b"x" * 9_000_000: 1}, {b"label_names": ["\n" * 99_999]}, ["y" * 9_000_000]):
+        meta.write_bytes(pickle.dumps(content, 2))
+        with pytest.raises(DataError) as refused:
+            cifar_source(tmp_path)
+        assert len(str(refused.value).replace(str(tmp_path), "")) < 400
+        assert str(refused.value).isprintable()

@@ -1,10 +1,14 @@
 """The averaged generator."""
 
+import copy
+import math
+
 import pytest
 import torch
 
 from model.config import GeneratorConfig
 from model.generator import Generator
+from model.layers import ConditionalBatchNorm2d
 from training.run.ema import calibrated, update_ema
 
 
@@ -47,3 +51,29 @@ def test_calibration_gives_the_average_statistics_of_its_own() -> None:
         wanted = average.train()(z, labels)
     assert (own - wanted).abs().mean() < 0.3 * (stale - wanted).abs().mean()
     assert all(map(torch.equal, calibrated(average).parameters(), network.parameters()))
+
+
+def test_calibration_sees_all_kinds_of_classes_in_each_batch() -> None:
+    """Neighbouring classes are alike in ImageNet: batches of them would miss how classes vary.
+
+    The reference has statistics over large batches of random classes.
+    """
+    config = GeneratorConfig(resolution=32, base_channels=4, num_classes=1000)
+    average = Generator(config)
+    order = torch.linspace(-2, 2, 1000)[:, None]
+    for norm in average.modules():
+        if isinstance(norm, ConditionalBatchNorm2d):
+            norm.bias.weight.data = order * torch.randn(norm.bias.weight.shape[1])
+    found = calibrated(average)
+    true = copy.deepcopy(average)
+    norms = [module for module in true.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None
+    true.train()
+    with torch.no_grad():
+        for _ in range(4):
+            true(torch.randn(1000, 128), torch.randperm(1000))
+        z, labels = torch.randn(200, 128), torch.arange(0, 1000, 5)
+        error = (found(z, labels) - true.eval()(z, labels)).square().mean()
+    assert -10 * math.log10(error.item() / 4) > 35
