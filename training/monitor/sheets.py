@@ -23,17 +23,22 @@ def gammas(generator: Generator) -> dict[str, float]:
 
 @torch.no_grad()
 def sample_sheet(generator: Generator, seed: int = 0) -> Pixels:
-    """Draws a sheet with a column for each class (at most 20) and a row for each of six seeds."""
-    num_classes = min(generator.config.num_classes, MAX_COLUMNS)
+    """Draws a sheet with a column for each class and a row for each of six seeds.
+
+    Of more than 20 classes it has 20 that are spread evenly over all.
+    """
+    num_classes = generator.config.num_classes
+    columns = min(num_classes, MAX_COLUMNS)
     device = generator.linear.weight.device
-    seeds = [seed + row for row in range(SAMPLE_ROWS) for _ in range(num_classes)]
-    labels = torch.arange(num_classes, device=device).repeat(SAMPLE_ROWS)
+    seeds = [seed + row for row in range(SAMPLE_ROWS) for _ in range(columns)]
+    labels = torch.arange(columns, device=device) * num_classes // columns
+    labels = labels.repeat(SAMPLE_ROWS)
     z = torch.from_numpy(latents(seeds, generator.config.z_dim)).to(device)
     rows = [
         generator(*part)
         for part in zip(z.chunk(SAMPLE_ROWS), labels.chunk(SAMPLE_ROWS), strict=True)
     ]
-    return contact_sheet(list(to_pixels(torch.cat(rows))), num_classes)
+    return contact_sheet(list(to_pixels(torch.cat(rows))), columns)
 
 
 @torch.no_grad()
