@@ -37,6 +37,7 @@ MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
+GIVE_BACK = "give_back"  # in a request's state: gives its images back to the client's budget
 UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
@@ -106,6 +107,8 @@ class Requests:
         try:
             if (refusal := self._refusal(scope)) is None:
                 await self.app(scope, receive, answer)
+            if answer.refused and (give_back := scope.get("state", {}).get(GIVE_BACK)):
+                await give_back()
             if refusal is not None or answer.refused:
                 self.metrics.refused.labels(OverloadedError.slug).inc()
                 answer.refused = False

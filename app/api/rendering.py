@@ -19,6 +19,7 @@ from starlette.responses import Response
 from app.api.addresses import prefix_of
 from app.api.authentication import client_of
 from app.api.combined_files import MAKER, NamedFile
+from app.api.middleware import GIVE_BACK
 from app.api.problems import RETRY_LATER, set_retry_after
 from app.api.requests import accept_decides, client_has, while_connected
 from app.api.services import EncodedFile, Services
@@ -38,6 +39,7 @@ from app.errors import (
     UnknownClassError,
     UnsupportedMediaTypeError,
 )
+from app.queue.client import GRACE_S
 from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, Timings, new_id
 from app.telemetry import request_id
 
@@ -122,8 +124,10 @@ async def render(
         if services.limits is None:
             return await _render(request, services, card, jobs, timeout_ms), NO_HEADERS
         client, limits = client_of(request), services.limits
-        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as headers:
-            return await _render(request, services, card, jobs, timeout_ms), headers
+        async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as spent:
+            files = await _render(request, services, card, jobs, timeout_ms)
+            setattr(request.state, GIVE_BACK, partial(limits.give_back, spent))
+            return files, spent.headers
     except RETRY_LATER as error:
         await set_retry_after(error, services, jobs[0])
         raise
@@ -253,7 +257,7 @@ async def respond_combined(
 
     `counted_by` is the field of the request that says how many images.
     """
-    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+    deadline_s = combining_deadline_s(timeout_ms)
     rendered, limit_headers = await render(
         request, services, card, jobs, timeout_ms, counted_by=counted_by
     )
@@ -262,7 +266,7 @@ async def respond_combined(
         NamedFile(job.image_id, job.seed, file.file.body)
         for job, file in zip(jobs, rendered, strict=True)
     ]
-    body = await combine(services, partial(combined.make, files), deadline_s)
+    body = await combine(services, partial(combined.make, files), deadline_s, len(jobs))
     etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
     headers = image_headers(request, card, jobs[0], etag, cache_control)
     del headers["Content-Location"]
@@ -278,7 +282,17 @@ async def respond_combined(
     return Response(body, 200, headers | dict(limit_headers), combined.media_type)
 
 
-async def combine(services: Services, make: Callable[[], bytes], deadline_s: float) -> bytes:
+def combining_deadline_s(timeout_ms: int) -> float:
+    """Until when the images of a request that begins now may be combined, by the loop's clock.
+
+    It is as late as the reply to a request for one image may arrive.
+    """
+    return asyncio.get_running_loop().time() + timeout_ms / 1000 + GRACE_S
+
+
+async def combine(
+    services: Services, make: Callable[[], bytes], deadline_s: float, num_images: int
+) -> bytes:
     """The result of `make`, which runs in one of the few threads for it.
 
     `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
@@ -288,6 +302,7 @@ async def combine(services: Services, make: Callable[[], bytes], deadline_s: flo
         async with asyncio.timeout_at(deadline_s):
             return await loop.run_in_executor(services.combiners, make)
     except TimeoutError:
+        services.metrics.expired.inc(num_images)
         raise DeadlineExceededError(
             "the images were rendered but not combined in time", retry_after_s=1
         ) from None

@@ -25,6 +25,10 @@ renderer:FINGERPRINT       string: the renderer that all workers of the model ha
                            SAGAN_RENDERER_TTL_S after the model's last heartbeat
 budget:CLIENT              string: US at which the client's budget is full; expires then
 in-flight:CLIENT           sorted set: `NUM_IMAGES:LEASE` -> MS at which the lease ends
+spent:CLIENT               sorted set: `NUM_IMAGES:LEASE` -> MS until which its images can be given
+                           back to the client's budget; about 1,000 at most
+void:NUM_IMAGES:LEASE      string: a spending of which the API got no reply, and which must not be
+                           made any more; expires 2 minutes after it was written
 
 MS and US are milliseconds and microseconds by Redis's clock. Workers read the job streams as
 consumers of the group `workers`: an entry is pending for the worker that claimed it until the
@@ -83,3 +87,13 @@ def budget_key(client: str) -> str:
 def in_flight_key(client: str) -> str:
     """The requests of a client that are being answered, with the images of each."""
     return f"{KEY_PREFIX}:in-flight:{client}"
+
+
+def spent_key(client: str) -> str:
+    """The last spendings of a rate-limited client, which can be given back."""
+    return f"{KEY_PREFIX}:spent:{client}"
+
+
+def void_key(lease: str) -> str:
+    """Exists if a spending must not be made any more."""
+    return f"{KEY_PREFIX}:void:{lease}"

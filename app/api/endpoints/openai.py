@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from app.api.rendering import (
     NO_STORE,
     RenderedFile,
     combine,
+    combining_deadline_s,
     image_jobs,
     render,
 )
@@ -78,12 +78,12 @@ async def generations(request: Request) -> Response:
         output=fields.output_format or "png",
     )
     timeout_ms = services.timeout_ms(None)
-    deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+    deadline_s = combining_deadline_s(timeout_ms)
     base = base_address(request) if fields.response_format == "url" else None
     rendered, limit_headers = await render(request, services, card, jobs, timeout_ms)
     made = {"created": int(time.time())}
     make = partial(json_with, made, "data", described(jobs, rendered, base))
-    body = await combine(services, make, deadline_s)
+    body = await combine(services, make, deadline_s, len(jobs))
     return Response(body, 200, {"Cache-Control": NO_STORE, **limit_headers}, "application/json")
 
 

@@ -16,21 +16,23 @@ from starlette.requests import Request
 
 from app.api.authentication import client_of
 from app.api.main import create_app
-from app.errors import InvalidValueError, QueueFullError, RateLimitedError
+from app.errors import InvalidValueError, RateLimitedError
 from app.local.private_redis import PrivateRedis
 from app.queue.connection import connect
 from app.queue.keys import budget_key, in_flight_key
+from app.queue.messages import Job
 from app.queue.rate_limit import ClientLimits
 from app.settings import Rate, Settings
-from tests.app.api.fake_worker import FakeWorker
-from tests.app.api.started_app import eventually, started, until_ready
+from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.served_app import served
+from tests.app.api.started_app import eventually, services_behind, started, until_ready
 
 DRAW = "/generate?class=0"
 
 
 async def spend(limits: ClientLimits, num_images: int, client: str = "key:alice") -> dict[str, str]:
-    async with limits.spent(client, num_images, 1000) as headers:
-        return dict(headers)
+    async with limits.spent(client, num_images, 1000) as spent:
+        return dict(spent.headers)
 
 
 async def test_a_budget_is_spent_in_images_and_refills_evenly(client: Redis) -> None:
@@ -52,16 +54,6 @@ async def test_all_replicas_count_together(client: Redis) -> None:
     await spend(ClientLimits(client, Rate(2, 60), None), 2)
     with pytest.raises(RateLimitedError):
         await spend(ClientLimits(client, Rate(2, 60), None), 1)
-
-
-async def test_what_the_queue_refuses_is_given_back(client: Redis) -> None:
-    """A client that is told to come back has something to come back with."""
-    limits = ClientLimits(client, Rate(10, 60), 4)
-    await spend(limits, 2)
-    with pytest.raises(QueueFullError):
-        async with limits.spent("key:alice", 4, 1000):
-            raise QueueFullError(512, 512)
-    assert (await spend(limits, 1))["RateLimit"].startswith('"images";r=7;')
 
 
 async def test_more_than_a_client_may_ever_have_is_refused_for_good(client: Redis) -> None:
@@ -168,6 +160,54 @@ async def test_a_client_with_enough_in_flight_is_told_the_backlog(
         assert (await http.post(DRAW)).status_code == 200
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_four_times_503_leave_a_budget_of_eight(
+    settings: Settings, redis_url: str, client: Redis
+) -> None:
+    """Of two images each, while the queue is full and no worker lives; then eight are drawn."""
+    limited = settings.model_copy(update={"rate_limit": "8/hour"})
+    async with started(create_app(limited)) as http:
+        async with FakeWorker(redis_url).running():
+            await until_ready(http)
+        services = await services_behind(http)
+
+        async def gone() -> bool:
+            return not services.cards.workers_ready(CARD.fingerprint)
+
+        await eventually(gone)
+        await services.queue.admit(
+            [Job(CARD.fingerprint, 0, seed) for seed in range(4)], timeout_ms=9000, reply_to="x"
+        )
+        refused = [await http.post(f"{DRAW}&n=2") for _ in range(4)]
+
+        async def drained() -> bool:
+            return bool((await services.queue.stats(CARD.fingerprint)).depth_images == 0)
+
+        async with FakeWorker(redis_url).running():
+            await until_ready(http)
+            await eventually(drained)
+            drawn = [await http.post(f"{DRAW}&n=2") for _ in range(4)]
+            last = await http.post(DRAW)
+    assert [answer.status_code for answer in refused] == [503] * 4
+    assert [answer.status_code for answer in drawn] == [200] * 4
+    assert last.status_code == 429
+
+
+async def test_a_response_that_there_is_no_room_for_costs_nothing(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """503 `overloaded`, since other clients do not read theirs."""
+    limited = settings.model_copy(update={"rate_limit": "8/hour", "max_unsent_bytes": 300_000})
+    async with (
+        served(create_app(limited), limited, ready=True) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http,
+    ):
+        large = "/attention-map?class=0&seed=1&format=bin"  # 4.2 MB
+        statuses = [(await http.get(large)).status_code for _ in range(10)]
+        left = (await http.post(DRAW)).headers["ratelimit"]
+    assert statuses == [503] * 10
+    assert left.startswith('"images";r=7;')
 
 
 async def test_without_redis_a_limit_is_the_usual_503(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 from base64 import b64decode
 from dataclasses import replace
 from zipfile import ZipFile
@@ -16,9 +17,10 @@ from PIL import Image
 
 from app.api.main import create_app
 from app.api.rendering import REVALIDATE
+from app.api.services import NUM_COMBINERS
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of
-from tests.app.api.started_app import started, until_ready
+from tests.app.api.started_app import eventually, services_behind, started, until_ready
 
 PREFIX = CARD.fingerprint[:12]
 FOUR = "/generate?class=0&seed=7&n=4"
@@ -193,6 +195,42 @@ async def test_several_are_admitted_all_or_none(
     assert refused.status_code == 429
     assert (await waiting).status_code == (await fits).status_code == 200
     assert sorted(job.seed for job in worker.drawn) == [1, 20, 21, 22]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/generate?class=0&seed=7",
+        FOUR,
+        f"{FOUR}&layout=json",
+        "/interpolate?class=0&seed=7&to_seed=8&frames=4",
+    ],
+)
+async def test_several_pictures_have_the_grace_that_one_has(
+    ready_api: httpx.AsyncClient, worker: FakeWorker, path: str
+) -> None:
+    """Replies that come a moment after the deadline are sent all the same, however many."""
+    worker.answering.clear()
+    asking = asyncio.create_task(ready_api.post(f"{path}&timeout_ms=400"))
+    await eventually(worker.has_claimed)
+    await asyncio.sleep(0.5)
+    worker.answering.set()
+    assert (await asking).status_code == 200
+
+
+async def test_a_504_of_pictures_that_were_not_combined_is_counted(
+    ready_api: httpx.AsyncClient,
+) -> None:
+    """As those are whose replies did not come in time."""
+    combiners = (await services_behind(ready_api)).combiners
+    busy = threading.Event()
+    for _ in range(NUM_COMBINERS):
+        combiners.submit(busy.wait, 5)
+    late = await ready_api.post(f"{FOUR}&timeout_ms=100")
+    busy.set()
+    assert late.status_code == 504
+    assert "not combined in time" in late.json()["detail"]
+    assert "sagan_expired_total 4.0" in (await ready_api.get("/metrics")).text
 
 
 async def test_bulk_pictures_wait_in_a_line_of_their_own(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -143,6 +144,42 @@ def test_the_command_lists_retries_and_drops(
     assert "give the ids of dead letters, or --all" in run("drop").output
     assert run("drop", "--all").output == "1 dropped\n"
     assert run("list").stdout == ""
+
+
+def test_a_retry_on_a_full_queue_says_that_it_is_full(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a worker lives; the letter stays. Without a worker it says that none is ready."""
+    monkeypatch.setenv("SAGAN_REDIS_URL", redis_url)
+    monkeypatch.setenv("SAGAN_MAX_BULK_IMAGES", "1")
+
+    async def prepare() -> None:
+        async with (
+            connect(redis_url, "test", timeout_s=2) as client,
+            connect_blocking(redis_url, "test", timeout_s=2) as blocking,
+        ):
+            claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
+            await claims.join()
+            await give_up(claims, 7)
+            filling = Job(FINGERPRINT, 0, 1, priority="bulk")
+            await JobQueue(client, max_images=9, max_bulk_images=1).admit(
+                [filling], timeout_ms=60_000, reply_to="{sagan}:r"
+            )
+
+    async def live() -> None:
+        async with connect(redis_url, "test", timeout_s=2) as client:
+            card = replace(FakeRenderer().card, fingerprint=FINGERPRINT)
+            status = WorkerStatus((FINGERPRINT,), "cpu", 1)
+            await Heartbeats(client, "one", renderer_ttl_s=30).beat(status, [card])
+
+    asyncio.run(prepare())
+    alone = run("retry", "--all")
+    assert "no worker is ready and the queue is full" in alone.stdout
+    asyncio.run(live())
+    full = run("retry", "--all")
+    assert full.exit_code == 1
+    assert "the queue is full (1 of 1 images)" in full.stdout
+    assert len(run("list").stdout.splitlines()) == 1
 
 
 def test_without_a_redis_the_command_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
