@@ -113,7 +113,7 @@ async def test_where_files_are_few_connections_are_too_and_the_log_says_so_once(
         await asyncio.to_thread(wait_until_ready, port)
     warnings = [line["message"] for line in lines_of(log) if line["level"] != "info"]
     assert len(warnings) == 2
-    assert "takes 4 connections instead of SAGAN_MAX_CONNECTIONS=1000" in warnings[0]
+    assert "accepts 4 connections instead of SAGAN_MAX_CONNECTIONS=1000" in warnings[0]
     assert warnings[1].startswith("refusing connections beyond 4")
 
 
