@@ -90,8 +90,8 @@ class KeyRing:
 class Authentication:
     """Refuses requests without a valid key; puts the key's name into the request's state.
 
-    Responses that need a key are `private`. A shared cache would give them to clients without a
-    key, and would not count them.
+    Responses that need a key are `private`: a shared cache would also give them to clients without
+    a key, and would count them towards no limit.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:

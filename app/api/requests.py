@@ -278,7 +278,7 @@ def accept_decides(request: Request) -> bool:
 
 
 def client_has(if_none_match: str, etag: str) -> bool:
-    """Whether If-None-Match lists this tag, compared weakly, or is `*` (section 13.1.2)."""
+    """Whether If-None-Match has this tag, compared weakly, or is `*` (RFC 9110, section 13.1.2)."""
     return if_none_match.strip() == "*" or etag in _TAG.findall(if_none_match)
 
 

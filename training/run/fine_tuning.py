@@ -75,8 +75,9 @@ def start_from(
 def known_labels(old: Sequence[ClassInfo], new: Sequence[ClassInfo]) -> dict[int, int]:
     """Maps each label of `new` to the label of the same class in `old`, if there is one.
 
-    Classes with the same WordNet id are the same. If one of the two has no WordNet id, they are the
-    same if `ClassNames` finds this class alone by the name; an exactly equal name comes first.
+    Classes with the same WordNet id are the same. If one of the two has no WordNet id, the name
+    decides: a class of `new` is the same as the class of `old` that `ClassNames` finds by the new
+    class's name, if it finds only one. Exactly equal names are matched first.
     """
     names = ClassNames(old)
     by_wnid = {info.wnid: label for label, info in enumerate(old) if info.wnid is not None}

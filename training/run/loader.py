@@ -82,8 +82,8 @@ class Loader:
 def flips(seed: int, start: int, batch_size: int) -> NDArray[np.bool_]:
     """Chooses which pictures of the batch at image number `start` are mirrored: about half.
 
-    The result depends on the arguments alone. The counter separates these random numbers from
-    those of `batch_indices`.
+    The result depends on the arguments alone. A Philox counter of its own separates these random
+    numbers from those of `batch_indices`.
     """
     stream = np.random.Philox(key=(seed, start), counter=(0, 0, 0, 1))
     return np.random.Generator(stream).random(batch_size) < 0.5

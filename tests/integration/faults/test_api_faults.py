@@ -82,8 +82,8 @@ async def test_requests_wait_for_a_worker_that_comes(trial: Trial) -> None:
 
 @fault("other-renderer")
 async def test_a_worker_of_another_renderer_does_not_start(trial: Trial) -> None:
-    """A worker whose renderer would make other bytes starts: it refuses to run and is not started
-    again, and all are answered 200."""
+    """A worker with another renderer starts: it refuses to run and is not started again, and all
+    are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load:
         load.fault()
         await stack.add_worker(FAULTS_RENDERER="another-float64").refused()
