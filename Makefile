@@ -12,11 +12,13 @@ SOAK_MINUTES ?= 60
 # one: the other need not have the versions of constraints.txt, nor be trusted with more than torch.
 TORCH_INDEX_URL ?=
 VENV = .venv
+LOWEST = .venv-lowest
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOWEST_PIP := $(LOWEST)/bin/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help serve install test test-slow check bench soak format clean
+.PHONY: help serve install test test-slow test-lowest check bench soak format clean
 .SUFFIXES:
 
 help: ## Show this list
@@ -33,6 +35,9 @@ test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training
 	$(BIN)/python -m pytest -m slow --timeout 600
+
+test-lowest: $(LOWEST)/.installed ## Run the fast tests of app on the lowest versions that pyproject.toml allows
+	$(LOWEST)/bin/python -m pytest -m "not slow" tests/app
 
 bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service, saturation, scaling (18 minutes)
 	@for name in $(BENCHMARKS); do echo "== benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
@@ -51,13 +56,23 @@ format: $(VENV)/.installed-dev ## Format the code and mend what ruff can
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment and the caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
 ifneq ($(TORCH_INDEX_URL),)
 	$(PIP) install -c constraints.txt --no-deps --index-url $(TORCH_INDEX_URL) torch
 endif
 	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# Without compiling what most tests never import.
+$(LOWEST)/.installed: pyproject.toml tests/minima.py $(VENV)/.installed-dev
+	$(BIN)/python -m venv $(LOWEST)
+	$(BIN)/python -m tests.minima > $(LOWEST)/minima.txt
+ifneq ($(TORCH_INDEX_URL),)
+	$(LOWEST_PIP) install -c $(LOWEST)/minima.txt --no-deps --index-url $(TORCH_INDEX_URL) torch
+endif
+	$(LOWEST_PIP) install --no-compile -c $(LOWEST)/minima.txt -e '.[test]'
 	@touch $@
 
 $(BIN)/python:

@@ -113,16 +113,9 @@ def test_the_ingress_of_the_handbook_fits_and_keeps_metrics_inside() -> None:
     assert not {path["path"] for path in paths} & {"/", "/metrics"}
 
 
-def test_redis_is_asked_for_twice_the_memory_that_it_keeps() -> None:
-    """A rewrite of its file forks; and it is ready when it takes commands."""
+def test_redis_is_ready_when_it_takes_commands() -> None:
+    """Not while it loads its file: redis-cli exits with 0 then, too."""
     redis = next(c for _, c in containers() if c["name"] == "redis")
-    given = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
-    kept_gb = int(given["--maxmemory"].removesuffix("gb"))
-    for memory in (
-        redis["resources"]["requests"]["memory"],
-        redis["resources"]["limits"]["memory"],
-    ):
-        assert int(memory.removesuffix("Gi")) >= 2 * kept_gb
     assert redis["readinessProbe"]["exec"]["command"][-1] == "redis-cli ping | grep -q PONG"
 
 

@@ -181,9 +181,10 @@ async def test_a_client_that_does_not_read_is_cut_off(
 
 async def num_bytes_left(client: socket.socket) -> int:
     """What comes until the server closes the connection, or has no more to say."""
-    num_bytes = 0
+    num_bytes, got = 0, b"before the first"
     with suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(2):
-            while got := await asyncio.get_running_loop().sock_recv(client, 2**20):
-                num_bytes += len(got)
+        while got:
+            async with asyncio.timeout(2):
+                got = await asyncio.get_running_loop().sock_recv(client, 2**20)
+            num_bytes += len(got)
     return num_bytes

@@ -11,6 +11,7 @@ from torch import Tensor
 from model.importers import Imported, Overrides, import_files
 from model.latents import latents
 from model.sampling.folding import FoldedGenerator
+from model.sampling.inputs import of_classes
 from model.sampling.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import Layout, write_discriminator, write_generator
@@ -171,7 +172,8 @@ def test_the_folded_network_equals_the_imported_one(case: Case, tmp_path: Path) 
     generator = import_files(save(tmp_path / "G.pth", state)).checkpoint.generator.double()
     z, y = inputs()
     with torch.no_grad():
-        folded, plain = FoldedGenerator(generator)(z.double(), y), generator(z.double(), y)
+        folded = FoldedGenerator(generator)(of_classes(z.double(), y))
+        plain = generator(z.double(), y)
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-10)
 
 
