@@ -25,8 +25,22 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def use_exact_kernels() -> None:
+    """From now on CUDA uses no TF32 for float32 and no nondeterministic algorithms in this process.
+
+    The flags belong to the process: a `with` block in one thread would end that of another.
+    """
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def exact_kernels() -> AbstractContextManager[None]:
-    """In the `with` block CUDA uses no TF32 for float32 and no nondeterministic algorithms."""
+    """In the `with` block CUDA uses no TF32 for float32 and no nondeterministic algorithms.
+
+    Only for a process in which no other thread uses the device, such as a training run.
+    """
     return torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.checkpoint import Checkpoint
-from model.devices import computes_bf16, exact_kernels, kernels_of, pick_device
+from model.devices import computes_bf16, kernels_of, pick_device, use_exact_kernels
 from model.latents import latents
 from model.levels import to_pixels
 from model.sampling.batching import FixedBatches, batch_rows, plan_batches
-from model.sampling.cuda_graphs import GraphedBatches
+from model.sampling.cuda_graphs import GraphedBatches, graphs_if_right
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
 
@@ -52,9 +52,10 @@ class WholeAttention(NamedTuple):
 class Sampler:
     """Generates images from a checkpoint on one device. Only one thread may use it at a time.
 
-    `device` is "auto" or what `torch.device` takes. The precision "auto" chooses bf16 if the device
-    has arithmetic for it and its images are within 40 dB PSNR of those in float32. Raises
-    ValueError for an unknown precision or a device that cannot be used. The first call warms up
+    `device` is "auto" or what `torch.device` takes. On CUDA the whole process then computes without
+    TF32 and without nondeterministic algorithms (`use_exact_kernels`). The precision "auto" chooses
+    bf16 if the device has arithmetic for it and its images are within 40 dB PSNR of those in
+    float32. Raises ValueError for an unknown precision or a device that cannot be used. The first call warms up
     unless `warm_up` was called before.
     """
 
@@ -66,6 +67,8 @@ class Sampler:
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.device = pick_device(device)
+        if self.device.type == "cuda":
+            use_exact_kernels()
         self._requested_precision = precision
         self._network = FoldedGenerator(checkpoint.generator).to(self.device)
         if precision == "bf16":
@@ -97,13 +100,12 @@ class Sampler:
         labels = torch.arange(len(z)) % self.config.num_classes
         inputs = self._on_device(of_classes(z, labels))
         mixed = self._on_device(_every_second_mixed(z, labels, self.config.num_classes))
-        with exact_kernels():
-            if self._requested_precision == "auto" and computes_bf16(self.device):
-                self._network = bf16_if_close_enough(self._network, inputs)
-                self._batches = FixedBatches(self._network, self._sizes())
-            self._batches.find_exact_batch_sizes(mixed, self._synchronize)
-            if self.device.type == "cuda":
-                self._graphs = GraphedBatches(self._batches, mixed)
+        if self._requested_precision == "auto" and computes_bf16(self.device):
+            self._network = bf16_if_close_enough(self._network, inputs)
+            self._batches = FixedBatches(self._network, self._sizes())
+        self._batches.find_exact_batch_sizes(mixed, self._synchronize)
+        if self.device.type == "cuda":
+            self._graphs = graphs_if_right(self._batches, mixed)
         self._warm = True
 
     def sample(
@@ -195,20 +197,18 @@ class Sampler:
         self._warm_up_once()
         z = torch.from_numpy(latents([seed], self.config.z_dim, truncation))
         inputs = self._on_device(of_classes(z, self._checked([label])))
-        with exact_kernels():
-            return self._batches.run_with_attention(inputs, layer, positions, picture=picture)
+        return self._batches.run_with_attention(inputs, layer, positions, picture=picture)
 
     def _render(self, inputs: Inputs) -> NDArray[np.uint8]:
         self._warm_up_once()
         sizes = plan_batches(len(inputs), tuple(self.costs_s.items()))
         inputs = self._on_device(inputs)
-        with exact_kernels():
-            if self._graphs is not None and inputs.labels.shape[1] == NUM_MIXED:
-                return self._graphs.render(inputs, sizes)
-            pixels = np.empty((len(inputs), *[self.config.resolution] * 2, 3), np.uint8)
-            for rows, size in batch_rows(len(inputs), sizes):
-                pixels[rows] = to_pixels(self._batches.run(inputs.rows(rows), size))
-            return pixels
+        if self._graphs is not None and inputs.labels.shape[1] == NUM_MIXED:
+            return self._graphs.render(inputs, sizes)
+        pixels = np.empty((len(inputs), *[self.config.resolution] * 2, 3), np.uint8)
+        for rows, size in batch_rows(len(inputs), sizes):
+            pixels[rows] = to_pixels(self._batches.run(inputs.rows(rows), size))
+        return pixels
 
     def _on_device(self, inputs: Inputs) -> Inputs:
         return inputs.each(lambda part: part.to(self.device))

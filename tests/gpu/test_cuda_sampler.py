@@ -1,5 +1,7 @@
 """The sampler on a CUDA device."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -57,3 +59,38 @@ def test_auto_takes_bf16_on_a_device_that_has_it() -> None:
     sampler.warm_up()
     major = torch.cuda.get_device_capability()[0]
     assert sampler.precision == ("bf16" if major >= 8 else "float32")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_a_sampler_on_the_second_device_draws_what_one_on_the_first_draws() -> None:
+    """A graph is captured on the current device unless it is told otherwise."""
+    labels, seeds = [i % 10 for i in range(20)], list(range(20))
+    checkpoint = load_checkpoint()
+    first, second = (Sampler(checkpoint, f"cuda:{i}").sample(labels, seeds) for i in range(2))
+    assert np.array_equal(first, second)
+    assert len(np.unique(second.reshape(20, -1), axis=0)) == 20
+
+
+def test_another_sampler_warms_up_beside_one_that_draws() -> None:
+    """As a worker loads a newer checkpoint: its captures and the drawing do not disturb another."""
+    checkpoint = load_checkpoint()
+    sampler = Sampler(checkpoint, "cuda")
+    expected = sampler.sample([3] * 16, range(16))
+    drawn: list[bool] = []
+    stopped = threading.Event()
+
+    def draw() -> None:
+        while not stopped.is_set():
+            drawn.append(np.array_equal(sampler.sample([3] * 16, range(16)), expected))
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    newer = Sampler(checkpoint, "cuda")
+    newer.warm_up()
+    stopped.set()
+    thread.join()
+    assert drawn
+    assert all(drawn)
+    assert newer._graphs is not None
+    assert np.array_equal(newer.sample([3] * 16, range(16)), expected)
+    assert not torch.backends.cudnn.allow_tf32
