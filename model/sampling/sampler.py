@@ -55,8 +55,8 @@ class Sampler:
     `device` is "auto" or what `torch.device` takes. On CUDA the whole process then computes without
     TF32 and without nondeterministic algorithms (`use_exact_kernels`). The precision "auto" chooses
     bf16 if the device has arithmetic for it and its images are within 40 dB PSNR of those in
-    float32. Raises ValueError for an unknown precision or a device that cannot be used. The first call warms up
-    unless `warm_up` was called before.
+    float32. Raises ValueError for an unknown precision or a device that cannot be used. The first
+    call warms up unless `warm_up` was called before.
     """
 
     def __init__(
