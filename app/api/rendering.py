@@ -285,7 +285,7 @@ async def respond_combined(
 def combining_deadline_s(timeout_ms: int) -> float:
     """Until when the images of a request that begins now may be combined, by the loop's clock.
 
-    It is as late as the reply to a request for one image may arrive.
+    A request for one image waits for its reply until the same time.
     """
     return asyncio.get_running_loop().time() + timeout_ms / 1000 + GRACE_S
 

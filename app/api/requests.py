@@ -183,7 +183,7 @@ def thousandths(raw: object) -> int:
 
 
 def text_or_index(raw: object) -> str:
-    """The text, or an index that JSON gives as a number, as text; raises ValueError."""
+    """The value as text; JSON may give an index as a number. Raises ValueError."""
     if isinstance(raw, str):
         return raw
     return str(whole_number(raw))

@@ -42,8 +42,7 @@ CLOSE_S = 1.0  # how long a replica that stops waits for the last returns
 class Spending:
     """The images that a client spends on one request.
 
-    `keys` are of the client's budget, of its requests in flight, of its last spendings, and of this
-    spending if it must not be made any more.
+    `keys` are its `budget_key`, `in_flight_key`, `spent_key` and `void_key`, in this order.
     """
 
     keys: tuple[str, str, str, str]
@@ -68,7 +67,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Return:
-    """Images of a spending to give back, and the end of its lease.
+    """A spending whose lease is to end, and how many of its images to give back.
 
     `made` is False if Redis did not reply to the spending.
     """
@@ -109,10 +108,10 @@ class ClientLimits:
         """Spends `num_images` around the block.
 
         If the queue refuses the request, or the block is cancelled, the images are given back, once
-        Redis is reachable. The same holds if Redis does not reply to the spending, which it may
-        have made nevertheless or make later. `counted_by` is the field of the request that says how
-        many images. Raises RateLimitedError, InvalidValueError for more than the client may ever
-        request, QueueUnavailableError.
+        Redis is reachable. The same holds if Redis does not reply: it may have spent the images, or
+        spend them later. `counted_by` is the field of the request that says how many images. Raises
+        RateLimitedError, InvalidValueError for more than the client may ever request,
+        QueueUnavailableError.
         """
         self._refuse_impossible(num_images, counted_by)
         spending = Spending.of(client, num_images)
@@ -135,7 +134,10 @@ class ClientLimits:
         await self._end_soon(Return(spent.spending, spent.spending.num_images))
 
     async def close(self) -> None:
-        """Waits until all leases that are ending have ended; Redis's timeouts bound the wait."""
+        """Waits for the calls that end leases, and up to CLOSE_S for the last returns.
+
+        Redis's timeouts bound the first wait.
+        """
         await asyncio.gather(*self._ending, return_exceptions=True)
         if self._returning is not None:
             _, unfinished = await asyncio.wait([self._returning], timeout=CLOSE_S)

@@ -31,7 +31,7 @@ class RendererMismatchError(Exception):
 
 
 class NameTakenError(RendererMismatchError):
-    """A live worker serves this checkpoint under another name; only one name could be kept."""
+    """A live worker serves this checkpoint under another name; a checkpoint has only one."""
 
 
 class Heartbeats:

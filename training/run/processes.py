@@ -84,7 +84,7 @@ class Processes:
 
     @contextmanager
     def rank0_first(self) -> Iterator[None]:
-        """Makes the other processes wait at the end of the `with` block until rank 0 has passed it.
+        """At the end of the `with` block the other processes wait until rank 0 has finished it.
 
         If rank 0 raises inside the block, the others end silently with SystemExit.
         """
