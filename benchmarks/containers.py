@@ -31,7 +31,7 @@ from benchmarks.servers.contenders import free_port
 
 PROJECT = "sagan-check"
 ROOT = Path(__file__).parents[1]
-BASE = "python:3.11-slim-bookworm"
+BASE = "python:3.11-slim-trixie"
 CLIENTS = 16
 HEALTHY_S = 120.0
 QUEUED = 5

@@ -231,7 +231,16 @@ class AttentionOut(BaseModel):
 class HealthOut(BaseModel):
     """The state of this replica."""
 
-    status: Literal["alive", "ready"]
+    status: Literal["alive"]
+
+
+class ReadyOut(BaseModel):
+    """That this replica can answer requests, and of which models."""
+
+    status: Literal["ready"]
+    workers_ready: dict[str, int] = Field(
+        description="Live workers of each model; requests for a model with 0 wait or are refused"
+    )
 
 
 class WelcomeOut(BaseModel):

@@ -191,7 +191,8 @@ class Supervisor:
     def __init__(self, settings: Settings, port: int, redis: PrivateRedis | None) -> None:
         self.settings = settings
         self.redis = redis
-        self.address = f"http://{settings.host}:{port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host  # RFC 3986, 3.2.2
+        self.address = f"http://{host}:{port}"
         self.port = port
         environment = as_environment(settings) | {"SAGAN_PORT": str(port)}
         if redis is not None:

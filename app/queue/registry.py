@@ -213,6 +213,13 @@ class ModelCards:
         workers = self._snapshot.workers.values()
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
 
+    def workers_by_model(self) -> dict[str, int]:
+        """How many live workers each model has, by its name."""
+        found: dict[str, int] = {}
+        for card in self.current():
+            found[card.name] = found.get(card.name, 0) + self.workers_ready(card.fingerprint)
+        return found
+
     def others_live(self, fingerprint: str, worker_id: str) -> bool:
         """Whether another worker than this one is alive and serves this model."""
         workers = self._snapshot.workers.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -46,6 +47,27 @@ def drawn(service: Service, seed: int) -> bytes:
             assert response.status_code == 503
         assert time.monotonic() < until_s
         time.sleep(0.1)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
+def test_the_address_that_it_prints_can_be_asked(checkpoint: Path) -> None:
+    """Of IPv6, too: in brackets."""
+    service = Service("--model", f"tiny={checkpoint}", "--host", "::1")
+    try:
+        address = service.greeting.split()[3]
+        assert address == f"http://[::1]:{service.port}"
+        assert httpx.get(f"{address}/readyz").json()["workers_ready"] == {"tiny": 1}
+    finally:
+        service.close()
 
 
 @pytest.mark.slow

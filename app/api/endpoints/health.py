@@ -14,14 +14,27 @@ from starlette.responses import Response
 from app.api.addresses import prefix_of
 from app.api.documentation import Responses, problems
 from app.api.problems import problem_response
-from app.api.schemas import HealthOut, WelcomeOut
+from app.api.schemas import HealthOut, ReadyOut, WelcomeOut
 from app.api.services import Services, services_of
-from app.errors import AppError, NotReadyError, QueueUnavailableError
+from app.errors import (
+    AppError,
+    NotFoundError,
+    NotReadyError,
+    QueueUnavailableError,
+    RetiredCheckpointError,
+)
 from app.queue.admission import QueueStats
 from app.queue.messages import PRIORITIES, ModelCard, Priority
 
 router = APIRouter(tags=["operation"])
 METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
+MODEL_PARAMETER = {
+    "name": "model",
+    "in": "query",
+    "required": False,
+    "description": "A model that has to have a ready worker; may be repeated",
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
 STATS_TIMEOUT_S = 1.0  # how long a scrape waits for Redis
 Look = Mapping[Priority, QueueStats]
 
@@ -52,14 +65,21 @@ async def livez() -> HealthOut:
 @router.get(
     "/readyz",
     summary="Readiness",
-    response_model=HealthOut,
-    responses=problems(NotReadyError, QueueUnavailableError),
+    response_model=ReadyOut,
+    responses=problems(NotReadyError, QueueUnavailableError, NotFoundError, RetiredCheckpointError),
+    openapi_extra={"parameters": [MODEL_PARAMETER]},
 )
-async def readyz(request: Request) -> HealthOut | Response:
-    """Readiness: Redis replies, a worker is ready, and this server is not draining."""
-    reason = why_not_ready(services_of(request), draining=request.app.state.draining)
+async def readyz(request: Request) -> ReadyOut | Response:
+    """Readiness: Redis replies, a worker is ready, and this server is not draining.
+
+    With `model`, a worker of that model has to be ready; of several, one of each.
+    """
+    services = services_of(request)
+    reason = why_not_ready(services, draining=request.app.state.draining)
+    for name in request.query_params.getlist("model"):
+        reason = reason or why_model_not_ready(services, name)
     if reason is None:
-        return HealthOut(status="ready")
+        return ReadyOut(status="ready", workers_ready=services.cards.workers_by_model())
     return problem_response(reason)
 
 
@@ -92,6 +112,17 @@ def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
     if not services.cards.ready:
         return NotReadyError("no worker is ready")
     return None
+
+
+def why_model_not_ready(services: Services, name: str) -> AppError | None:
+    """Why requests for this model would not be drawn now; None if they would."""
+    try:
+        card = services.card_named(name)
+    except AppError as error:
+        return error
+    if services.cards.workers_ready(card.fingerprint):
+        return None
+    return NotReadyError(f"no worker of model {card.name} is ready")
 
 
 def set_gauges(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import httpx
@@ -14,7 +14,7 @@ from app.api.endpoints.health import Look, set_gauges
 from app.errors import QueueTooOldError
 from app.queue.admission import QueueStats
 from tests.app.api.fake_worker import CARD, FakeWorker
-from tests.app.api.started_app import services_behind, until_ready
+from tests.app.api.started_app import eventually, services_behind, until_ready
 
 
 async def test_it_lives_without_a_worker_but_is_not_ready(api: httpx.AsyncClient) -> None:
@@ -27,12 +27,70 @@ async def test_it_lives_without_a_worker_but_is_not_ready(api: httpx.AsyncClient
 
 async def test_a_draining_server_is_not_ready(app: FastAPI, ready_api: httpx.AsyncClient) -> None:
     """Though it answers what it is asked."""
-    assert (await ready_api.get("/readyz")).json() == {"status": "ready"}
+    ready = {"status": "ready", "workers_ready": {"animals": 1}}
+    assert (await ready_api.get("/readyz")).json() == ready
     app.state.draining = True
     response = await ready_api.get("/readyz")
     assert response.status_code == 503
     assert response.json()["detail"] == "the server is draining"
     assert (await ready_api.post("/generate?class=0")).status_code == 200
+
+
+async def test_a_model_without_a_worker_is_not_ready_and_the_replica_is(
+    ready_api: httpx.AsyncClient, redis_url: str
+) -> None:
+    """The others are served; a probe by model tells, by name, by fingerprint and of several."""
+    plants = replace(CARD, name="Pflanzen", fingerprint="9" * 64)
+
+    async def asked(*models: str) -> tuple[int, str]:
+        answer = await ready_api.get("/readyz", params={"model": models})
+        return answer.status_code, answer.json().get("detail", "")
+
+    async def workers() -> dict[str, int]:
+        answer = await ready_api.get("/readyz")
+        assert answer.status_code == 200
+        return dict(answer.json()["workers_ready"])
+
+    assert (await asked("Pflanzen"))[0] == 404
+    async with (
+        FakeWorker(redis_url, plants, "one").running(),
+        FakeWorker(redis_url, plants, "two").running(),
+    ):
+        await eventually(lambda: equal(workers, {"animals": 1, "Pflanzen": 2}))
+        for models in (["Pflanzen"], ["9" * 12], ["\uff30flanzen"], ["animals", "Pflanzen"]):
+            assert (await asked(*models))[0] == 200, models
+    await eventually(lambda: equal(workers, {"animals": 1, "Pflanzen": 0}))
+    gone = (503, "no worker of model Pflanzen is ready")
+    for models in (["Pflanzen"], ["9" * 12], ["animals", "Pflanzen"], ["Pflanzen", "animals"]):
+        assert await asked(*models) == gone, models
+    assert (await asked("animals"))[0] == 200
+    assert (await asked("animals", "nobody"))[0] == 404
+
+
+async def equal(read: Callable[[], Awaitable[object]], wanted: object) -> bool:
+    """Whether what is read is what is wanted."""
+    return await read() == wanted
+
+
+async def test_a_model_whose_checkpoint_changes_hands_stays_ready(
+    ready_api: httpx.AsyncClient, redis_url: str
+) -> None:
+    """Two checkpoints of one name are one model, whose workers add up."""
+    retrained = replace(CARD, fingerprint="8" * 64)
+
+    async def ready() -> object:
+        return (await ready_api.get("/readyz?model=animals")).json().get("workers_ready")
+
+    async with FakeWorker(redis_url, retrained, "next").running():
+        await eventually(lambda: equal(ready, {"animals": 2}))
+    await eventually(lambda: equal(ready, {"animals": 1}))
+
+
+async def test_before_a_worker_has_come_no_model_is_unknown(api: httpx.AsyncClient) -> None:
+    """The probe of a model says 503, not 404: its worker may be on its way."""
+    answer = await api.get("/readyz?model=animals")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "no worker is ready"
 
 
 async def test_without_its_replies_a_server_is_not_ready(
