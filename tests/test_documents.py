@@ -75,7 +75,7 @@ def test_the_faults_of_the_readme_are_those_of_the_table() -> None:
     )
     total = f"{sum(int(requests.replace(',', '')) for requests, _, _ in rows):,}"
     assert {(lost, twice) for _, lost, twice in rows} == {("0", "0")}
-    assert f"\n{total} requests in all: none lost, none answered twice." in table
+    assert f"sent {total} requests in all: no request was lost" in table
     assert f"of {total} requests under {len(rows)} faults" in read("README.md")
 
 
@@ -106,4 +106,4 @@ def test_the_training_steps_of_the_readme_are_as_measured() -> None:
 def test_the_encoder_has_one_rate() -> None:
     """The README's, from which the cores beside a GPU are computed."""
     (rate,) = re.findall(r"The encoder makes ([\d,]+) PNG files a second", read("README.md"))
-    assert f"{rate}/s on two cores (`benchmarks.encoder`)" in read("docs/scaling.md")
+    assert f"{rate}/s on two cores, `benchmarks.encoder`" in read("docs/scaling.md")

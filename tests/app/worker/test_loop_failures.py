@@ -87,7 +87,7 @@ async def test_jobs_of_clients_that_left_cost_the_device_nothing(
     build: Build, jobs: JobClient
 ) -> None:
     """Two hundred leave while one is drawn; the counter of wasted work proves it."""
-    renderer = FakeRenderer(draw_s=0.3)
+    renderer = FakeRenderer(draw_s=2.0)
     jobs.queue.max_images = 400
     worker = build(renderer)
     async with running(worker):
@@ -95,7 +95,8 @@ async def test_jobs_of_clients_that_left_cost_the_device_nothing(
         while not renderer.batches:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         leaving = [asyncio.create_task(jobs.submit(job(seed), 5000)) for seed in range(2, 202)]
-        await asyncio.sleep(0.1)
+        while (await jobs.queue.stats(FINGERPRINT)).depth_images < 201:
+            await asyncio.sleep(0.005)
         for task in leaving:
             task.cancel()
         assert (await first).ok
