@@ -76,7 +76,7 @@ def test_the_faults_of_the_readme_are_those_of_the_table() -> None:
     total = f"{sum(int(requests.replace(',', '')) for requests, _, _ in rows):,}"
     assert {(lost, twice) for _, lost, twice in rows} == {("0", "0")}
     assert f"sent {total} requests in all: no request was lost" in table
-    assert f"of {total} requests under {len(rows)} faults" in read("README.md")
+    assert f"{len(rows)} faults with {total} requests lost no request" in read("README.md")
 
 
 def test_the_servers_of_the_readme_are_as_measured() -> None:

@@ -95,7 +95,7 @@ async def test_jobs_of_clients_that_left_cost_the_device_nothing(
         while not renderer.batches:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         leaving = [asyncio.create_task(jobs.submit(job(seed), 5000)) for seed in range(2, 202)]
-        while (await jobs.queue.stats(FINGERPRINT)).depth_images < 201:
+        while (await jobs.queue.stats(FINGERPRINT)).depth_images < 201:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         for task in leaving:
             task.cancel()
