@@ -92,7 +92,7 @@ def test_containers_are_given_the_time_that_they_may_take_to_drain() -> None:
 def test_redis_keeps_the_queue() -> None:
     """Written to disk, bounded, nothing evicted, behind a password."""
     command = services()["redis"]["command"]
-    given = dict(zip(command[::2], command[1::2], strict=True))
+    given = dict(zip(command[1::2], command[2::2], strict=True))
     assert given["--appendonly"] == "yes"
     assert given["--maxmemory-policy"] == "noeviction"
     assert {"--maxmemory", "--requirepass"} <= set(given)
