@@ -79,7 +79,13 @@ class Requests:
         token = request_id.set(current_id)
         openai = scope["path"].startswith(OPENAI_FOLDER)
         shape = openai_asked.set(True) if openai else None
-        answer = ResponseSender(send, current_id, self.unsent, headers_only=method == "HEAD")
+        answer = ResponseSender(
+            send,
+            current_id,
+            self.unsent,
+            headers_only=method == "HEAD",
+            is_probe=scope["path"] in PROBES,
+        )
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
         try:
@@ -161,11 +167,17 @@ class ResponseSender:
     """Sends one response: notes its status and adds the request id.
 
     `status` is 0 until the response starts. If clients have left so many bytes unread that the
-    response would exceed the bound, it is not sent and `refused` becomes true.
+    response would exceed the bound, it is not sent and `refused` becomes true, except for probes.
     """
 
     def __init__(
-        self, send: Send, current_id: str, unsent: UnsentBytes, *, headers_only: bool
+        self,
+        send: Send,
+        current_id: str,
+        unsent: UnsentBytes,
+        *,
+        headers_only: bool,
+        is_probe: bool = False,
     ) -> None:
         self.send = send
         self.unsent = unsent
@@ -173,6 +185,7 @@ class ResponseSender:
         self._held_bytes = 0
         self.header = (b"x-request-id", current_id.encode())
         self.headers_only = headers_only
+        self.is_probe = is_probe
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -201,7 +214,7 @@ class ResponseSender:
         if self.headers_only or not lengths:
             return
         num_bytes = int(lengths[0])
-        self.refused = not self.unsent.has_room(num_bytes)
+        self.refused = not (self.is_probe or self.unsent.has_room(num_bytes))
         if num_bytes > SMALL_BYTES and not self.refused:
             self._held_bytes = num_bytes
             self.unsent.add(self, num_bytes)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+
+from tests.integration.ports import free_port
 
 START_S = 60.0
 SERVE = [str(Path(sys.executable).parent / "sagan"), "serve"]
@@ -18,12 +19,13 @@ SERVE = [str(Path(sys.executable).parent / "sagan"), "serve"]
 class Service:
     """A running `sagan serve`; constructing it waits until it is ready, `close` ends it.
 
-    `folder` is where it is started.
+    `folder` is where it is started. It listens on `port`, or on a free one.
     """
 
-    def __init__(self, *flags: str, folder: Path | None = None, **environment: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+    def __init__(
+        self, *flags: str, folder: Path | None = None, port: int | None = None, **environment: str
+    ) -> None:
+        self.port = free_port() if port is None else port
         self.process = subprocess.Popen(
             [*SERVE, *flags, "--port", str(self.port)],
             env={**os.environ, "SAGAN_DEVICE": "cpu", "SAGAN_LOG_LEVEL": "warning"} | environment,
@@ -58,6 +60,11 @@ class Service:
                 name = ([words[0]] + [word for word in words if word.startswith("app.")])[-1]
                 found["redis" if server else name] = int(folder.name)
         return found
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Signals all its processes at once, as systemd and dynos do."""
+        for pid in (*self.children().values(), self.process.pid):
+            os.kill(pid, number)
 
     def close(self) -> None:
         """Stops it as Ctrl-C does."""

@@ -62,16 +62,14 @@ def test_a_signal_to_all_processes_at_once_loses_no_request(
     service: Service, temporary: Path, number: signal.Signals
 ) -> None:
     """As systemd and dynos send it: requests in flight are answered, the folder is gone."""
-    children = service.children()
-    assert len(children) == 3
+    assert len(service.children()) == 3
     with ExitStack() as stack:
         clients = [stack.enter_context(connected(service)) for _ in range(NUM_REQUESTS)]
         for seed, client in enumerate(clients):
             client.request("POST", f"/generate?class=0&n=8&layout=zip&seed={100 * seed}")
         time.sleep(0.3)  # all are read, few are answered
         started_s = time.monotonic()
-        for pid in (*children.values(), service.process.pid):
-            os.kill(pid, number)
+        service.signal_all(number)
         assert [client.getresponse().status for client in clients] == [200] * NUM_REQUESTS
     assert service.process.wait(30) == 0
     assert time.monotonic() - started_s < 15

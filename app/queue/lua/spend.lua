@@ -8,6 +8,7 @@
 -- Redis's clock may be set back: a time that lies further ahead than any could be is not believed.
 -- Returns {1 or 0, images left in the budget, us until it is full, us to wait for, in flight}
 local MAX_RECORDS = 1000 -- of one client
+local STEP_US = 1000000 -- a clock that is corrected by so little gives no spent budget back
 local budget, leases, spent, images = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])
 local most, period_us, most_in_flight = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = redis.call('TIME')
@@ -36,7 +37,10 @@ local full_us, image_us, wait_us, flying = now_us, 0, 0, 0
 if most > 0 then
   image_us = period_us / most
   full_us = math.max(now_us, tonumber(redis.call('GET', budget) or 0))
-  if full_us > now_us + period_us then -- stored, or it would be bounded anew at each request
+  local ahead_us = full_us - now_us - period_us
+  if ahead_us > STEP_US then -- what is left is unknown: nobody waits for a clock
+    full_us = now_us
+  elseif ahead_us > 0 then -- stored, or it would be bounded anew at each request
     full_us = now_us + period_us
     redis.call('SET', budget, string.format('%.0f', full_us), 'PX', math.ceil(period_us / 1000))
   end

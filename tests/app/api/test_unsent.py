@@ -27,6 +27,7 @@ MAP_BYTES = 4_200_000
 NUM_READERS = 300
 MAX_GROWN_KB = 270 * 1024  # the bound of 128 MiB, the cache's 64, and what is on its way
 LAST = b"GET /classes HTTP/1.1\r\nHost: sagan\r\nConnection: close\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: sagan\r\nConnection: close\r\n\r\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: sagan\r\n\r\n"
 
 
@@ -102,6 +103,23 @@ async def test_beyond_the_bound_a_large_response_is_503_and_the_probes_go_on(
             got = await read_all(client, MAP_BYTES)
             assert got >= MAP_BYTES
         assert (await talk(port, LAST)).startswith(b"HTTP/1.1 200")
+
+
+async def test_without_any_room_the_metrics_are_sent_all_the_same(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """They are larger than what always has room; else nobody would see what is wrong."""
+    app = create_app(settings)
+    async with served(app, settings, ready=True) as port:
+        for path in (b"classes", b"models", b"docs", b"openapi.json", b"readyz", b"nothing", b""):
+            await talk(port, LAST.replace(b"classes", path))  # each has lines of its own
+        full = Held(app.state.unsent.max_bytes)
+        app.state.unsent.add(full, full.num_bytes)
+        assert await is_overloaded(port)
+        metrics = await talk(port, METRICS)
+    assert metrics.startswith(b"HTTP/1.1 200")
+    assert len(metrics) > SMALL_BYTES
+    assert b'sagan_refused_total{reason="overloaded"} 1.0' in metrics
 
 
 async def is_overloaded(port: int) -> bool:

@@ -15,10 +15,13 @@ REFUSED_S = 30.0
 
 
 class Process:
-    """A process that `sagan serve`'s own supervision starts again whenever it ends."""
+    """A process that `sagan serve`'s own supervision starts again whenever it ends.
+
+    `module` may be followed by arguments.
+    """
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
-        self.child = Child(module, [sys.executable, "-m", module], environment)
+        self.child = Child(module, [sys.executable, "-m", *module.split()], environment)
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Stack: a private Redis, API replicas and workers, each a process that is kept alive."""
+"""Stack: a Redis, API replicas and workers, each a process that is kept alive."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from tests.integration.ports import free_port
 READY_S = 30.0
 DRAINED_S = 10.0
 CLAIM_IDLE_S = 1.0
+API = "app.api.main"
 SHIPPED_WORKER = "app.worker.main"
 FAULTY_WORKER = "tests.integration.faults.faulty_worker"
 SETTINGS = {
@@ -39,24 +40,41 @@ SETTINGS = {
 
 
 class Stack:
-    """What one trial runs on; `api` and `workers` may be sent any signal."""
+    """What one trial runs on; `api` and `workers` may be sent any signal.
 
-    def __init__(self, redis: PrivateRedis, folder: Path, settings: Mapping[str, str]) -> None:
-        self.redis = redis
+    `private` is its Redis, unless the trial has servers of its own behind `redis_url`.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        folder: Path,
+        settings: Mapping[str, str],
+        private: PrivateRedis | None = None,
+    ) -> None:
+        self.redis_url = redis_url
+        self._private = private
         self.folder = folder  # where faults are armed
         self.settings = {**SETTINGS, "FAULTS_FOLDER": str(folder), **settings}
-        self.witness = Witness(redis.url)
-        self.client: Redis = connect(redis.url, "test", timeout_s=5)
+        self.witness = Witness(redis_url)
+        self.client: Redis = connect(redis_url, "test", timeout_s=5)
         self.api: list[Process] = []
         self.workers: list[Process] = []
         self.addresses: list[Address] = []
 
-    def add_api(self, redis_url: str | None = None) -> Process:
+    @property
+    def redis(self) -> PrivateRedis:
+        """The private Redis."""
+        if self._private is None:
+            raise RuntimeError("this stack has a Redis of its trial")
+        return self._private
+
+    def add_api(self, redis_url: str | None = None, *, module: str = API) -> Process:
         """Starts another replica."""
         port = free_port()
         environment = self._environment(redis_url) | {"SAGAN_PORT": str(port)}
         self.addresses.append(("127.0.0.1", port))
-        return _started(self.api, "app.api.main", environment)
+        return _started(self.api, module, environment)
 
     def add_worker(
         self,
@@ -75,7 +93,8 @@ class Stack:
         kept = {f"api {i}": one for i, one in enumerate(self.api, 1)}
         kept |= {f"worker {i}": one for i, one in enumerate(self.workers, 1)}
         found = {name: p.child.process.pid for name, p in kept.items() if p.child.process}
-        return found | ({"redis": self.redis.process.pid} if self.redis.process else {})
+        server = self._private and self._private.process
+        return found | ({"redis": server.pid} if server else {})
 
     def arm(self, point: str) -> None:
         """The next worker to come to this point of its work dies there."""
@@ -103,6 +122,12 @@ class Stack:
     async def flush_redis(self) -> None:
         """FLUSHALL."""
         await self.client.flushall()
+        await self._forgotten()
+
+    async def follow_primary(self) -> None:
+        """Connects anew after a failover, which may have lost what was answered a moment before."""
+        await self.client.connection_pool.disconnect()
+        await self.witness.connect_anew()
         await self._forgotten()
 
     async def _forgotten(self) -> None:
@@ -154,7 +179,7 @@ class Stack:
         return left
 
     def _environment(self, redis_url: str | None) -> dict[str, str]:
-        return {**self.settings, "SAGAN_REDIS_URL": redis_url or self.redis.url}
+        return {**self.settings, "SAGAN_REDIS_URL": redis_url or self.redis_url}
 
     async def close(self) -> None:
         """Stops all processes."""
@@ -169,12 +194,20 @@ async def running_stack(
     num_api: int = 1,
     num_workers: int = 2,
     data_dir: Path | None = None,
+    launcher: Sequence[str] = (),
+    redis_url: str | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Stack]:
-    """A stack that is ready; `settings` are variables of the environment, beside its own."""
+    """A stack that is ready; `settings` are variables of the environment, beside its own.
+
+    Its Redis is a private one with `data_dir` and `launcher`, or the one at `redis_url`.
+    """
     async with AsyncExitStack() as exits:
-        redis = exits.enter_context(PrivateRedis(data_dir))
-        stack = Stack(redis, folder, settings)
+        if redis_url is None:
+            private = exits.enter_context(PrivateRedis(data_dir, launcher))
+            stack = Stack(private.url, folder, settings, private)
+        else:
+            stack = Stack(redis_url, folder, settings)
         exits.push_async_callback(stack.close)
         await exits.enter_async_context(stack.witness.watching())
         for _ in range(num_api):

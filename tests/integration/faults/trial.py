@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +29,18 @@ class Trial:
         num_api: int = 1,
         num_workers: int = 2,
         data_dir: Path | None = None,
+        launcher: Sequence[str] = (),
+        redis_url: str | None = None,
         **settings: str,
     ) -> AbstractAsyncContextManager[Stack]:
-        """A stack of its own, which is ready."""
+        """A stack of its own, which is ready; see running_stack."""
         return running_stack(
             self.folder,
             num_api=num_api,
             num_workers=num_workers,
             data_dir=data_dir,
+            launcher=launcher,
+            redis_url=redis_url,
             settings=settings,
         )
 

@@ -44,6 +44,10 @@ class Witness:
         """All that were written."""
         return self._counts.total()
 
+    async def connect_anew(self) -> None:
+        """Leaves a server that is no longer the primary, and that it could read for ever."""
+        await self._redis.connection_pool.disconnect()
+
     def forget(self) -> None:
         """Redis lost what it held: a job that is admitted again may be answered again."""
         self._counts.clear()
