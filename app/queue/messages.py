@@ -257,7 +257,7 @@ def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
         version = member_of(data, "version")
         if version not in (None, FORMAT_VERSION):
             raise FormatVersionError(
-                f"the {what} has format version {version!r}, and this process reads version "
+                f"the {what} has format version {version!r:.40}, and this process reads version "
                 f"{FORMAT_VERSION}: run versions of this project that fit together"
             ) from error
         raise DecodeError(f"not a {what}: {error} in {data[:200]!r}") from error
@@ -267,7 +267,7 @@ def member_of(data: bytes, name: str) -> object:
     """A member of a message that this version cannot decode; None if there is none."""
     try:
         members = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return members.get(name) if isinstance(members, dict) else None
 
