@@ -272,7 +272,9 @@ class OpenAIFields(RequestFields):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"prompt": "golden retriever", "n": 2}]}
     )
-    prompt: ClassKey | None = Field(None, description="A class: name, alias, WordNet id or index")
+    prompt: str | None = Field(
+        None, min_length=1, max_length=200, description="A class: name, alias, WordNet id or index"
+    )
     model: ModelName | None = None
     n: Whole | None = Field(None, ge=1, le=MAX_IMAGES)
     size: str | None = Field(None, max_length=20, description="auto, or the model's own")

@@ -120,3 +120,10 @@ async def test_models_are_listed(ready_api: httpx.AsyncClient) -> None:
     assert [one["id"] for one in listing["data"]] == ["animals"]
     assert (await ready_api.get("/v1/models/animals")).json() == listing["data"][0]
     assert (await ready_api.get("/v1/models/none")).status_code == 404
+
+
+async def test_a_prompt_is_text(ready_api: httpx.AsyncClient) -> None:
+    """As the document says, and as OpenAI's own: a number is no class there."""
+    refused = await ready_api.post(PATH, json={"prompt": 0})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt")
+    assert (await ready_api.post(PATH, json={"prompt": "0"})).status_code == 200
