@@ -270,7 +270,7 @@ def _start_conditional(norm: ConditionalBatchNorm2d) -> None:
     """Starts the latent's parts of gains and biases with a standard deviation of LATENT_START.
 
     The classes' parts stay at the start of a plain conditional norm: no class has an effect yet.
-    Classes that start with random gains and biases learn slower (docs/training.md has the figures).
+    In one run each, classes that started at random had a higher FID (docs/training.md).
     """
     for of_latent in (norm.latent_gain, norm.latent_bias):
         if of_latent is not None:
