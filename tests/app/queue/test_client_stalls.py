@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -20,19 +19,9 @@ from app.queue.messages import Job
 from app.queue.registry import ModelCards
 from app.telemetry import ApiMetrics
 from tests.app.queue.claiming import FINGERPRINT, new_worker
+from tests.app.queue.stalling import stalled
 
 TIMEOUT_S = 0.4  # of a call to Redis
-
-
-@contextmanager
-def stalled(server: PrivateRedis) -> Iterator[None]:
-    """Inside the block Redis hangs."""
-    assert server.process
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -118,22 +118,24 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(dead_letters, arguments)
 
 
+async def leave_letters(redis_url: str, *seeds: int) -> None:
+    """A worker gives up a job of each seed and leaves."""
+    async with (
+        connect(redis_url, "test", timeout_s=2) as client,
+        connect_blocking(redis_url, "test", timeout_s=2) as blocking,
+    ):
+        claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
+        await claims.join()
+        await give_up(claims, *seeds)
+
+
 def test_the_command_lists_retries_and_drops(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It finds its Redis by SAGAN_REDIS_URL, and tells in a line what is wrong."""
     monkeypatch.setenv("SAGAN_REDIS_URL", redis_url)
 
-    async def prepare() -> None:
-        async with (
-            connect(redis_url, "test", timeout_s=2) as client,
-            connect_blocking(redis_url, "test", timeout_s=2) as blocking,
-        ):
-            claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
-            await claims.join()
-            await give_up(claims, 7, 8)
-
-    asyncio.run(prepare())
+    asyncio.run(leave_letters(redis_url, 7, 8))
     listed = run("list")
     assert f"sample {FINGERPRINT[:12]}-0-7-n  launches 1  poison  request r7" in listed.stdout
     first = listed.stdout.split()[0]
@@ -153,14 +155,8 @@ def test_a_retry_on_a_full_queue_says_that_it_is_full(
     monkeypatch.setenv("SAGAN_REDIS_URL", redis_url)
     monkeypatch.setenv("SAGAN_MAX_BULK_IMAGES", "1")
 
-    async def prepare() -> None:
-        async with (
-            connect(redis_url, "test", timeout_s=2) as client,
-            connect_blocking(redis_url, "test", timeout_s=2) as blocking,
-        ):
-            claims = JobClaims(client, blocking, worker_id="one", fingerprints=[FINGERPRINT])
-            await claims.join()
-            await give_up(claims, 7)
+    async def fill() -> None:
+        async with connect(redis_url, "test", timeout_s=2) as client:
             filling = Job(FINGERPRINT, 0, 1, priority="bulk")
             await JobQueue(client, max_images=9, max_bulk_images=1).admit(
                 [filling], timeout_ms=60_000, reply_to="{sagan}:r"
@@ -172,7 +168,8 @@ def test_a_retry_on_a_full_queue_says_that_it_is_full(
             status = WorkerStatus((FINGERPRINT,), "cpu", 1)
             await Heartbeats(client, "one", renderer_ttl_s=30).beat(status, [card])
 
-    asyncio.run(prepare())
+    asyncio.run(leave_letters(redis_url, 7))
+    asyncio.run(fill())
     alone = run("retry", "--all")
     assert "no worker is ready and the queue is full" in alone.stdout
     asyncio.run(live())

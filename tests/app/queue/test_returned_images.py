@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import pytest
 from redis.asyncio import Redis
@@ -23,6 +22,7 @@ from app.queue.connection import connect
 from app.queue.keys import spent_key, void_key
 from app.queue.rate_limit import MAX_RETURNS, ClientLimits, Return, Spending
 from app.settings import Rate
+from tests.app.queue.stalling import stalled
 from tests.integration.faults.proxy import Proxy
 
 CLIENT = "key:alice"
@@ -49,17 +49,6 @@ async def eventually_left(limits: ClientLimits, expected: int) -> None:
             await asyncio.sleep(0.02)
     await asyncio.sleep(3 * TIMEOUT_S)
     assert await left(limits) == expected
-
-
-@contextmanager
-def hanging(server: PrivateRedis) -> Iterator[None]:
-    """Inside the block Redis hangs."""
-    assert server.process
-    server.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        server.process.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -104,7 +93,7 @@ async def test_a_redis_that_hangs_at_the_spending_costs_nothing(max_images: int 
     """The spending lies before Redis, which makes it when it goes on, long after the 503."""
     with PrivateRedis() as server:
         async with limits_on(server, max_images) as limits:
-            with hanging(server):
+            with stalled(server):
                 for _ in range(4):
                     with pytest.raises(QueueUnavailableError):
                         async with limits.spent(CLIENT, 2, 1000):
@@ -125,7 +114,7 @@ async def test_a_redis_that_hangs_after_the_spending_costs_nothing(
                 began_s = time.monotonic()
                 with suppress(QueueUnavailableError):
                     async with limits.spent(CLIENT, 4, 1000):
-                        stack.enter_context(hanging(server))
+                        stack.enter_context(stalled(server))
                         raise QueueUnavailableError("the queue does not answer")
                 assert time.monotonic() - began_s < TIMEOUT_S
                 await asyncio.sleep(3 * TIMEOUT_S)  # the first tries to give them back fail
