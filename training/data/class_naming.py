@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import chain, count
 from unicodedata import normalize
 
@@ -31,8 +32,12 @@ def is_utf8(name: str) -> bool:
 
 def class_of_folder(name: str) -> ClassInfo:
     """The class of a folder: ImageNet's class if the name is its WordNet id."""
-    by_wnid = {info.wnid: info for info in imagenet_classes()}
-    return by_wnid.get(name) or ClassInfo(name=readable(name))
+    return _imagenet_by_wnid().get(name) or ClassInfo(name=readable(name))
+
+
+@cache
+def _imagenet_by_wnid() -> Mapping[str | None, ClassInfo]:
+    return {info.wnid: info for info in imagenet_classes()}
 
 
 def class_of_text(text: str) -> ClassInfo:

@@ -54,26 +54,38 @@ def folder_source(root: Path, class_level: ClassLevel | None = None) -> Source:
         return _of_one_class(root, found, folders)
     if class_level is None:
         refuse_parts(root, folders)
-    by_class = _by_name(folders, class_level or 1)
+    by_class = _by_name(found, folders, class_level or 1)
+    if not by_class:
+        raise DataError(
+            f"{readable(str(root))}: no pictures in folders of folders, which --class-level 2 takes"
+        )
     exact = b"" if class_level is None else f"class level {class_level}".encode()
     return _source(root, found, by_class, _remarks(found, by_class), exact)
 
 
-def _by_name(folders: Mapping[Path, Sequence[Path]], level: ClassLevel) -> dict[str, list[Path]]:
-    """The pictures of each class, by the name of its folder; equal names are one class."""
+def _by_name(
+    found: Found, folders: Mapping[Path, Sequence[Path]], level: ClassLevel
+) -> dict[str, list[Path]]:
+    """The pictures of each class, by the name of its folder; equal names are one class.
+
+    A picture that lies above the folders of `level` has no class and is added to `found.left_out`.
+    """
     by_class: dict[str, list[Path]] = {}
     names: dict[str, str] = {}  # the first folder name of each readable one
     for folder, files in folders.items():
         for file in files:
             parts = (folder.name, *file.relative_to(folder).parts[:-1])
-            name = parts[min(level, len(parts)) - 1]
+            if len(parts) < level:
+                found.left_out.append(LeftOut(file, "in no folder of a class"))
+                continue
+            name = parts[level - 1]
             by_class.setdefault(names.setdefault(readable(name), name), []).append(file)
     return dict(sorted(by_class.items()))
 
 
 def _of_one_class(root: Path, found: Found, folders: Mapping[Path, Sequence[Path]]) -> Source:
     files = [*found.loose, *(file for under in folders.values() for file in under)]
-    remarks = list(_remarks(found, {}))
+    remarks = _remarks(found, {})
     if folders:
         remarks.append(
             f"{listed([f.name for f in folders])} are shards with captions, not classes: all "
@@ -86,7 +98,7 @@ def _labelled(root: Path, found: Found, labels: Mapping[str, int]) -> Source:
     """The pictures that have a label in StyleGAN's file; all pictures if it has no labels."""
     files = [*found.loose, *(file for files in found.by_folder.values() for file in files)]
     if not labels:
-        return _source(root, found, {root.resolve().name: files}, list(_remarks(found, {})))
+        return _source(root, found, {root.resolve().name: files}, _remarks(found, {}))
     by_label: dict[int, list[Path]] = {}
     for file in files:
         label = labels.get(file.relative_to(root).as_posix())

@@ -47,7 +47,7 @@ def find_pictures(root: Path) -> Found:
     Raises OSError if `root` itself cannot be read.
     """
     walk = _Walk()
-    walk.is_new(root)
+    walk.enter(root)
     own = walk.listing_of(root)
     walk.found.loose = own.pictures
     links = deque((folder, folder) for folder in own.links)
@@ -81,8 +81,8 @@ class _Walk:
         self.found = Found()
         self._entered: set[tuple[int, int]] = set()
 
-    def is_new(self, folder: Path) -> bool:
-        """Whether `folder` was not read before; notes that it is read now. Raises OSError."""
+    def enter(self, folder: Path) -> bool:
+        """Notes that `folder` is read now; False if it was read before. Raises OSError."""
         status = folder.stat()
         identity = (status.st_dev, status.st_ino)
         new = identity not in self._entered
@@ -102,7 +102,7 @@ class _Walk:
         while waiting:
             place = waiting.pop()
             try:
-                if not self.is_new(place):
+                if not self.enter(place):
                     self.leave_out(place, "a link leads to this folder, which is read elsewhere")
                     continue
                 listing = self.listing_of(place)

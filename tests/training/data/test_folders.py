@@ -284,3 +284,16 @@ def test_a_folder_of_parquet_is_told_of_hugging_face(tmp_path: Path) -> None:
     (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=f"give it as hf:{tmp_path}"):
         folder_source(tmp_path)
+
+
+def test_a_picture_above_the_class_folders_is_left_out(tmp_path: Path) -> None:
+    """With --class-level 2 it would be of a class called like a part of the data set."""
+    for name in ("train/cat/1.png", "train/2.png", "test/cat/3.png"):
+        picture(tmp_path / name)
+    source = folder_source(tmp_path, class_level=2)
+    assert ([c.name for c in source.classes], len(source)) == (["cat"], 2)
+    assert [(one.path.name, one.reason) for one in source.left_out] == [
+        ("2.png", "in no folder of a class")
+    ]
+    with pytest.raises(DataError, match="no pictures in folders of folders"):
+        folder_source(tmp_path / "train", class_level=2)
