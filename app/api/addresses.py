@@ -35,10 +35,11 @@ class Addresses:
         self.prefix = parts.path.rstrip("/")
         named = filter(None, (part.strip() for part in trusted_proxies.split(",")))
         self.proxies = tuple(ipaddress.ip_network(one) for one in named)
+        self._sets_any = bool(public_url or self.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http":
+        if self._sets_any and scope["type"] == "http":
             self._set(scope)
         await self.app(scope, receive, send)
 
@@ -97,7 +98,7 @@ def address_of(text: str) -> IPAddress | None:
 
 def prefix_of(request: Request) -> str:
     """The prefix that public addresses have before this server's paths; usually ""."""
-    prefix: str = getattr(request.state, PREFIX, "")
+    prefix: str = request.scope.get("state", {}).get(PREFIX, "")
     return prefix
 
 
@@ -106,7 +107,7 @@ def base_address(request: Request) -> str:
 
     Raises InvalidValueError if it depends on a Host header that has no host name.
     """
-    origin: str | None = getattr(request.state, ORIGIN, None)
+    origin: str | None = request.scope.get("state", {}).get(ORIGIN)
     if origin is None:
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):

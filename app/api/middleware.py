@@ -50,7 +50,10 @@ def usable_request_id(wanted: str) -> str:
 def header(scope: Scope, name: bytes) -> str:
     """The first header with this lower-case name; "" if there is none."""
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    return next((value.decode("latin-1") for key, value in headers if key == name), "")
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return ""
 
 
 class Requests:

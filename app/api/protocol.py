@@ -90,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Ends the head; one with an offer to change the protocol is parsed again instead."""
         if self.parser.get_method() == b"CONNECT":
             raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
-        num_hosts = sum(name == b"host" for name, _ in self.headers)
+        num_hosts = [name for name, _ in self.headers].count(b"host")
         if num_hosts > 1 or (not num_hosts and self.parser.get_http_version() != "1.0"):
             raise MalformedRequestError(
                 f"the request has {num_hosts} Host headers: send one (RFC 9112, section 3.2)"
@@ -136,12 +136,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_head()
 
     def _parse(self, data: bytes) -> None:
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         while rest:
             try:
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as offer:
-                rest = rest[offer.args[0] :]
+                rest = memoryview(rest)[offer.args[0] :]
                 head = self._head_without_offer()
                 self.parser = HttpRequestParser(self)
                 self.parser.feed_data(head)

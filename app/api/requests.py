@@ -63,7 +63,7 @@ F = TypeVar("F", bound=RequestFields)
 
 def query_fields(request: Request, model: type[F]) -> F:
     """The fields in the query string; raises InvalidValueError."""
-    return checked(model, query_values(request.query_params.multi_items(), model))
+    return validated(model, query_values(request.query_params.multi_items(), model))
 
 
 async def all_fields(request: Request, model: type[F]) -> F:
@@ -148,9 +148,16 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
     for name in values:
         if name not in model.field_names:
             _refuse_unknown(name, model.field_names)
-    given = {name: value for name, value in values.items() if value is not None}
+    return validated(model, {name: value for name, value in values.items() if value is not None})
+
+
+def validated(model: type[F], values: Mapping[str, object]) -> F:
+    """The fields with these values, whose names are known to be fields of `model`.
+
+    Raises InvalidValueError that names all invalid ones.
+    """
     try:
-        return model.model_validate(given)
+        return model.model_validate(values)
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)[:MAX_MESSAGES]
         names = list(dict.fromkeys(str(problem["loc"][0]) for problem in errors))
@@ -273,8 +280,8 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
 
 def accept_decides(request: Request) -> bool:
     """Whether Accept decides the type of the response; false if the address names the type."""
-    named = "format" in request.query_params or "." in request.url.path.rpartition("/")[2]
-    return not named
+    path: str = request.scope["path"]  # request.url would build and parse the whole address
+    return "format" not in request.query_params and "." not in path.rpartition("/")[2]
 
 
 def client_has(if_none_match: str, etag: str) -> bool:
