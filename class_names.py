@@ -77,7 +77,7 @@ class ClassNames:
         if len(text) > MAX_NAME_LENGTH:
             return ()
         spelling = normalized(text)
-        return names.get(spelling) or aliases.get(spelling)
+        return names.get(spelling) or aliases.get(spelling, ())
 
     def labels(self, text: str) -> tuple[int, ...]:
         """The labels that `text` names, by the first way that finds any: none, one or several."""
@@ -107,16 +107,10 @@ class ClassNames:
         return ()
 
 
-class _Table:
+class _Table(dict[str, tuple[int, ...]]):
     """The labels of each spelling, in order."""
 
-    def __init__(self) -> None:
-        self._labels: dict[str, tuple[int, ...]] = {}
-
     def add(self, spelling: str, label: int) -> None:
-        found = self.get(spelling)
+        found = self.get(spelling, ())
         if label not in found:
-            self._labels[spelling] = (*found, label)
-
-    def get(self, spelling: str) -> tuple[int, ...]:
-        return self._labels.get(spelling, ())
+            self[spelling] = (*found, label)

@@ -7,6 +7,7 @@ the connection, since the server replies, and fail until somebody restarts it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,11 +55,15 @@ class FollowingConnection(AbstractConnection):
         self.epoch = epoch
         self._connected_in = epoch.number
 
-    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+    def send_packed_command(self, *args: Any, **options: Any) -> Coroutine[Any, Any, None]:
         """Sends a command, on a new connection if a failover was noticed."""
-        if self._connected_in != self.epoch.number:
-            await self.disconnect(nowait=True)
-            self._connected_in = self.epoch.number
+        if self._connected_in == self.epoch.number:
+            return super().send_packed_command(*args, **options)  # without a coroutine of its own
+        return self._send_on_new_connection(*args, **options)
+
+    async def _send_on_new_connection(self, *args: Any, **options: Any) -> None:
+        await self.disconnect(nowait=True)
+        self._connected_in = self.epoch.number
         await super().send_packed_command(*args, **options)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
