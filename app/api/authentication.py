@@ -90,8 +90,8 @@ class KeyRing:
 class Authentication:
     """Refuses requests without a valid key; puts the key's name into the request's state.
 
-    Responses that need a key are `private`: a shared cache would also give them to clients without
-    a key, and would count them towards no limit.
+    Responses to requests that need a key are `private`. Otherwise a shared cache would also give
+    them to clients without a key, and no client's limit would count them.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:

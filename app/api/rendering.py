@@ -283,7 +283,7 @@ async def respond_combined(
 
 
 def combining_deadline_s(timeout_ms: int) -> float:
-    """Until when the images of a request that begins now may be combined, by the loop's clock.
+    """When the images of a request that begins now must be combined, by the loop's clock.
 
     A request for one image waits for its reply until the same time.
     """

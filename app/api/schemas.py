@@ -235,7 +235,7 @@ class HealthOut(BaseModel):
 
 
 class ReadyOut(BaseModel):
-    """That this replica can answer requests, and of which models."""
+    """The replica is ready; the live workers of each model."""
 
     status: Literal["ready"]
     workers_ready: dict[str, int] = Field(

@@ -20,8 +20,8 @@ class Holder(Protocol):
 class UnsentBytes:
     """Counts the bytes in this process that clients have not read yet, and bounds them.
 
-    A client that reads nothing keeps its response here for UNREAD_TIMEOUT_S; many such clients
-    must not take the memory of the others.
+    A client that reads nothing keeps its response here for UNREAD_TIMEOUT_S; many such clients must
+    not use up the memory that responses to other clients need.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -62,9 +62,9 @@ CHUNK_JOBS = 64  # jobs admitted again in one round trip
 class JobClient:
     """Submits jobs and returns their replies to the callers.
 
-    While it is `running`, it reads the replica's reply stream. When Redis was unreachable or lost
-    its data, it admits all jobs in flight again; a job id is never answered twice. `trouble` is the
-    reason why replies cannot be read at the moment, if there is one.
+    While it is `running`, it reads the replica's reply stream. After Redis was unreachable or lost
+    its data, the client admits all jobs in flight again; a job id is never answered twice.
+    `trouble` is the reason why replies cannot be read at the moment, if there is one.
     """
 
     def __init__(
@@ -306,7 +306,7 @@ class Refusals:
     """The images of requests that one queue refused and that are expected to be retried.
 
     Each counts as if it were queued until its Retry-After has passed, so that clients which are
-    refused later get a later Retry-After. Clients may not retry, so MAX_QUEUES bounds the count.
+    refused later get a later Retry-After. Some clients never retry, so MAX_QUEUES bounds the count.
     """
 
     def __init__(self) -> None:

@@ -105,7 +105,7 @@ class Calls:
 
 
 def read_entry(raw: tuple[bytes, list[bytes] | None]) -> Entry:
-    """An entry as Redis sends it, with its fields by name; a deleted entry has no fields."""
+    """The id of an entry that Redis sent, and its fields by name; a deleted entry has none."""
     entry_id, parts = raw
     return entry_id, dict(zip(parts[::2], parts[1::2], strict=True)) if parts else {}
 
@@ -127,7 +127,10 @@ class Script:
 
 
 async def check_version(client: Redis) -> None:
-    """Raises QueueTooOldError if Redis is older than MIN_VERSION, and QueueUnavailableError."""
+    """Checks that Redis is not older than MIN_VERSION.
+
+    Raises QueueTooOldError, or QueueUnavailableError if Redis does not answer.
+    """
     with redis_errors_translated():
         try:
             version = str((await client.info("server")).get("redis_version", ""))

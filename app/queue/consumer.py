@@ -91,9 +91,9 @@ class JobClaims:
         self.reads.shares.remove(fingerprint)
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
-        """New jobs, at most `max_images`; waits up to `wait_s` (0: not at all) for the first.
+        """Claims new jobs; waits up to `wait_s` (0: not at all) for the first.
 
-        It can exceed `max_images` in one case, see StreamReads.new.
+        These are `max_images` at most, except in the one case that StreamReads.new describes.
         """
         return await self._claimed(await self.reads.new(max_images, wait_s=wait_s))
 
@@ -241,8 +241,9 @@ def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: floa
 class StreamReads:
     """Reads the entries that a worker may claim: new, its own pending, and dead workers' entries.
 
-    `client` is for commands that do not block, `blocking` for the read that waits. Every method
-    raises QueueUnavailableError, and creates streams and groups that do not exist.
+    `client` is for commands that do not block, `blocking` for the read that waits. Every method may
+    raise QueueUnavailableError. `join`, `new` and `own` create streams and groups that do not
+    exist.
     """
 
     def __init__(
@@ -268,12 +269,12 @@ class StreamReads:
                         raise
 
     async def new(self, max_images: int, *, wait_s: float) -> Found:
-        """At most `max_images` new entries; waits up to `wait_s` for the first.
+        """Claims new entries; waits up to `wait_s` for the first.
 
-        While entries may be waiting, a script claims them in the shares that `shares` plans. Only
-        when it has found all streams empty, a blocking read follows. The COUNT of that read applies
-        to each stream, so it returns more than `max_images` if several streams receive many jobs
-        between the two reads.
+        While entries may be waiting, a script claims `max_images` at most, in the shares that
+        `shares` plans. Only when it has found all streams empty, a blocking read follows. The COUNT
+        of that read applies to each stream, so it returns more than `max_images` if several streams
+        receive many jobs between the two reads.
         """
         if self._more or wait_s <= 0:
             found = await self._claim_at_once(max_images)

@@ -1,7 +1,8 @@
 """Connections that leave a server which is no longer the primary, and find the new one.
 
-After a failover the demoted server keeps its clients and refuses their writes. A client would keep
-the connection, since the server replies, and fail until somebody restarts it.
+After a failover the demoted server keeps its clients and refuses their writes. An ordinary client
+keeps such a connection, because the server replies; its writes then fail until somebody restarts
+the client.
 """
 
 from __future__ import annotations

@@ -27,12 +27,14 @@ budget:CLIENT              string: US at which the client's budget is full; expi
 in-flight:CLIENT           sorted set: `NUM_IMAGES:LEASE` -> MS at which the lease ends
 spent:CLIENT               sorted set: `NUM_IMAGES:LEASE` -> MS until which its images can be given
                            back to the client's budget; about 1,000 at most
-void:NUM_IMAGES:LEASE      string: a spending of which the API got no reply, and which must not be
-                           made any more; expires 2 minutes after it was written
+void:NUM_IMAGES:LEASE      string: forbids a spending to which the API got no reply, in case Redis
+                           receives it later; expires 2 minutes after it was written
 
 MS and US are milliseconds and microseconds by Redis's clock. Workers read the job streams as
-consumers of the group `workers`: an entry is pending for the worker that claimed it until the
-script that writes its reply acknowledges and deletes it.
+consumers of the group `workers`: an entry is pending for the worker that claimed it until one
+script writes the job's reply, acknowledges the entry and deletes it. A spending subtracts one
+request's images from its client's budget. Its lease is the time during which these images count as
+in flight; LEASE is the id of both.
 """
 
 from __future__ import annotations
@@ -55,7 +57,10 @@ def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
 
 
 def seen_key(job_id: str) -> str:
-    """A key that exists while no job of this id may be admitted: it is queued or was cancelled."""
+    """A key that exists while no job of this id may be admitted.
+
+    It is written when the job is admitted or cancelled, and expires a minute after the deadline.
+    """
     return f"{KEY_PREFIX}:seen:{job_id}"
 
 
@@ -90,10 +95,10 @@ def in_flight_key(client: str) -> str:
 
 
 def spent_key(client: str) -> str:
-    """The last spendings of a rate-limited client, which can be given back."""
+    """The last spendings of a rate-limited client, whose images can be given back."""
     return f"{KEY_PREFIX}:spent:{client}"
 
 
 def void_key(lease: str) -> str:
-    """Exists if a spending must not be made any more."""
+    """A key that exists if a spending is forbidden, should Redis receive it late."""
     return f"{KEY_PREFIX}:void:{lease}"

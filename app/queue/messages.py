@@ -75,7 +75,8 @@ class Job:
 
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
-    the image `part_thousandths` of the way from this image to the one of `to_label` and `to_seed`.
+    an image between two others: the one of `label` and `seed`, and the one of `to_label` and
+    `to_seed`. `part_thousandths` says how far it is from the first (0) to the second (1000).
     """
 
     fingerprint: str

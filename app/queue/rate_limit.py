@@ -67,7 +67,7 @@ class Spent:
 
 @dataclass(frozen=True)
 class Return:
-    """A spending whose lease is to end, and how many of its images to give back.
+    """A spending whose lease must end, and how many of its images to give back.
 
     `made` is False if Redis did not reply to the spending.
     """
@@ -105,12 +105,12 @@ class ClientLimits:
     async def spent(
         self, client: str, num_images: int, timeout_ms: int, *, counted_by: str = "n"
     ) -> AsyncIterator[Spent]:
-        """Spends `num_images` around the block.
+        """Subtracts `num_images` from the client's budget; they are in flight during the block.
 
         If the queue refuses the request, or the block is cancelled, the images are given back, once
-        Redis is reachable. The same holds if Redis does not reply: it may have spent the images, or
-        spend them later. `counted_by` is the field of the request that says how many images. Raises
-        RateLimitedError, InvalidValueError for more than the client may ever request,
+        Redis is reachable. The same holds if Redis does not reply: it may have subtracted the
+        images, or do so later. `counted_by` is the field of the request that says how many images.
+        Raises RateLimitedError, InvalidValueError for more than the client may ever request,
         QueueUnavailableError.
         """
         self._refuse_impossible(num_images, counted_by)

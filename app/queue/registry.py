@@ -47,7 +47,8 @@ class Heartbeats:
     async def beat(self, status: WorkerStatus, cards: Sequence[ModelCard]) -> None:
         """Registers this worker as alive, with the models that it serves.
 
-        Raises RendererMismatchError when another renderer is recorded, and QueueUnavailableError.
+        Raises RendererMismatchError if another renderer is recorded, QueueUnavailableError if Redis
+        does not answer.
         """
         if self.beaten_s == float("-inf"):
             await self._refuse_second_names(cards)
@@ -236,7 +237,8 @@ class ModelCards:
         None stands for the first model by name that had a worker within DEFAULT_STAYS_S, or the
         first of all.
 
-        Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
+        Raises NotFoundError, RetiredCheckpointError, and NotReadyError while no worker has
+        published a card.
         """
         if (default := self._snapshot.default) is None:
             raise NotReadyError("no worker has registered a model yet")
@@ -250,7 +252,8 @@ class ModelCards:
     def of_fingerprint(self, prefix: str) -> ModelCard:
         """The card whose fingerprint starts with `prefix` (12 digits or more).
 
-        Raises NotReadyError before the first card, NotFoundError, RetiredCheckpointError.
+        Raises NotFoundError, RetiredCheckpointError, and NotReadyError while no worker has
+        published a card.
         """
         if not self._snapshot.cards:
             raise NotReadyError("no worker has registered a model yet")

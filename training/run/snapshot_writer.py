@@ -59,7 +59,7 @@ class SnapshotWriter:
         self.diversity = Diversity(data)
 
     def evaluate(self, state: TrainState) -> EvaluatedSnapshot:
-        """Calibrates the averaged generator, draws its sheets and measures their diversity.
+        """Calibrates the averaged generator; draws its sheets; measures its diversity.
 
         The sheets go into `RUN/samples` and `RUN/attention`, whether or not the samples are good.
         """

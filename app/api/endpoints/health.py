@@ -72,7 +72,7 @@ async def livez() -> HealthOut:
 async def readyz(request: Request) -> ReadyOut | Response:
     """Readiness: Redis replies, a worker is ready, and this server is not draining.
 
-    With `model`, a worker of that model has to be ready; of several, one of each.
+    With `model`, a worker of that model has to be ready too; with several, a worker of each.
     """
     services = services_of(request)
     reason = why_not_ready(services, draining=request.app.state.draining)

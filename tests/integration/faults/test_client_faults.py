@@ -81,8 +81,9 @@ async def test_huge_bodies_and_bad_utf_8_are_refused_one_by_one(trial: Trial) ->
 async def test_three_hundred_readers_of_nothing_cost_the_others_a_503_at_most(
     trial: Trial,
 ) -> None:
-    """300 clients ask for 4.2 MB each and read nothing: the replica grows by 300 MiB at most, since
-    most of them get 503; the others are answered 200 or 503, and when they are gone, all 200."""
+    """300 clients ask for 4.2 MB each and read nothing: most of the 300 get 503, so that the
+    replica grows by 300 MiB at most; clients that read get 200 or 503 meanwhile, and when the 300
+    are gone, all get 200."""
     async with (
         trial.stack() as stack,
         trial.load(stack, UNAVAILABLE, timeout_ms=30_000) as load,  # all maps are drawn in between
@@ -108,8 +109,9 @@ async def test_three_hundred_readers_of_nothing_cost_the_others_a_503_at_most(
 
 @fault("smuggled-requests")
 async def test_requests_inside_bodies_reach_no_queue(trial: Trial) -> None:
-    """Requests as bodies behind offers of other protocols, with a length and in chunks, straight to
-    the replica and through nginx: 0 of them are drawn, and all others are answered 200."""
+    """Clients offer another protocol (Upgrade) and send a whole request as the body, with a length
+    or in chunks, straight to the replica or through nginx: no inner request is rendered, and all
+    others are answered 200."""
     async with trial.stack() as stack, trial.load(stack) as load, AsyncExitStack() as exits:
         load.fault()
         ports = [stack.addresses[0][1]]

@@ -21,7 +21,7 @@ BACK = "-3600"  # seconds
 @fault("sentinel-failover")
 async def test_sentinels_replica_takes_over_for_a_primary_that_dies(trial: Trial) -> None:
     """kill -9 of the primary, whose replica Sentinel promotes: what was in flight is answered, new
-    ones get 503 until then."""
+    requests get 503 until then."""
     with Servers(folder_of(trial), sentinel=True) as servers:
 
         def promoted() -> bool:
@@ -58,8 +58,8 @@ async def test_a_demoted_primary_that_refuses_writes_is_left(trial: Trial) -> No
 @fault("clock-set-back")
 @pytest.mark.skipif(FAKETIME is None, reason="needs libfaketime: apt-get install faketime")
 async def test_redis_clock_an_hour_back_locks_nobody_out(trial: Trial) -> None:
-    """Redis's clock goes back an hour, with limits for each client; then a worker is killed for
-    good: its jobs are taken over, all are answered 200."""
+    """While rate limits are set, Redis's clock goes back an hour; then a worker is killed for good:
+    other workers take over its jobs, and all are answered 200."""
     clock = trial.folder / "clock"
     clock.write_text("+0")
     async with (

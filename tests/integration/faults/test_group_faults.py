@@ -23,7 +23,8 @@ STOP_S = 30.0
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 async def test_a_signal_to_all_processes_costs_no_request_its_answer(trial: Trial) -> None:
     """SIGTERM to API, worker, Redis and their parent at once, as systemd sends it: what was sent
-    before is answered 200, later requests find nobody or are cut off; started again, all 200."""
+    before is answered 200, later requests are refused or cut off; after a new start of the service
+    all get 200."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's are too long for a socket's path
         service = await asyncio.to_thread(Service, TMPDIR=folder)
         async with Witness(private_redis_url(folder)).watching() as witness:

@@ -29,8 +29,8 @@ FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 @fault("poison-alone")
 async def test_a_poisonous_job_alone_is_answered_with_500(trial: Trial) -> None:
-    """A job alone in its batch raises an exception both times that it runs: it gets 500, and the
-    worker goes on."""
+    """A job that is alone in its batch raises an exception; the worker runs it once more, it fails
+    again and gets 500, and the worker goes on."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
         await load.stop()
         load.fault()
@@ -40,8 +40,8 @@ async def test_a_poisonous_job_alone_is_answered_with_500(trial: Trial) -> None:
 
 @fault("poison-in-full-batches")
 async def test_a_poisonous_job_in_a_full_batch_fails_alone(trial: Trial) -> None:
-    """A job raises an exception in a batch with other requests' jobs: these are answered 200, and
-    only the faulty job gets 500."""
+    """Five jobs, one after the other, raise an exception in a batch with other requests' jobs: only
+    these five get 500, and all others are answered 200."""
     async with trial.stack(num_workers=1) as stack, trial.load(stack, FAILED) as load:
         load.fault()
         for _ in range(5):
@@ -147,8 +147,8 @@ async def test_workers_and_replicas_whose_clocks_are_hours_apart_agree(trial: Tr
 
 @fault("same-job-at-once")
 async def test_a_job_that_is_sent_twenty_times_at_once_is_done_once(trial: Trial) -> None:
-    """Two job queues admit the same job ten times each at one moment: Redis has one entry for it,
-    and it gets one forward pass and one reply."""
+    """Two senders admit the same job ten times each at one moment: Redis has one entry for it, and
+    it gets one forward pass and one reply."""
     async with trial.stack() as stack, trial.load(stack) as load:
         await load.stop()
         load.fault()

@@ -17,9 +17,9 @@ YESTERDAY = "tests.app.queue.yesterday"
 
 @fault("one-model-of-two-without-workers")
 async def test_a_model_without_workers_is_missed_and_not_replaced(trial: Trial) -> None:
-    """The default model's only worker is gone for longer than models take to retire: its requests
-    get 504 at their deadline, never another model's image or 410, and the other model's get 200;
-    when it is back, all 200."""
+    """The default model's only worker is gone for longer than models take to retire: requests for
+    this model get 504 at their deadline, never 410 or another model's image, and requests for the
+    other model get 200; when the worker is back, all get 200."""
     async with trial.stack(num_workers=1) as stack:
         stack.add_worker(FAULTS_FINGERPRINT="0b" * 32, FAULTS_MODEL="other")
         await stack.ready()
@@ -47,8 +47,8 @@ async def test_a_model_without_workers_is_missed_and_not_replaced(trial: Trial) 
 
 @fault("old-and-new-version")
 async def test_yesterdays_and_todays_processes_share_a_redis(trial: Trial) -> None:
-    """A replica and a worker that can read only what yesterday's could, beside today's; then a new
-    worker comes in place of the old one: all are answered 200."""
+    """A replica and a worker that read only an older version's messages run beside those of this
+    version; then a worker of this version replaces the older one: all are answered 200."""
     async with trial.stack(num_workers=1) as stack:
         stack.add_api(module=f"{YESTERDAY} {API}")
         old = stack.add_worker(module=f"{YESTERDAY} {FAULTY_WORKER}")
