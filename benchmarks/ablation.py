@@ -30,6 +30,7 @@ from training.recipes.config import TrainConfig
 from training.recipes.presets import preset
 from training.recipes.recipe import config_of
 from training.run.loop import train
+from training.run.processes import SINGLE_PROCESS
 
 SIZE, NUM_PICTURES = 32, 20_000
 FEATURES = "picturebook-64"
@@ -81,7 +82,7 @@ def parse() -> argparse.Namespace:
 def run(folder: Path, name: str, seed: int, data: ImageSet, options: argparse.Namespace) -> bool:
     """Trains one variant from one seed to its end or until a signal; true if it is finished."""
     extractor = open_features(FEATURES, torch.device("cpu"))
-    score = snapshot_score(data, extractor, options.data_dir / STATISTICS)
+    score = snapshot_score(data, extractor, options.data_dir / STATISTICS, SINGLE_PROCESS)
     config = recipe(VARIANTS[name][0], seed, len(data.classes), options)
     _, finished = train(config, data, folder / f"{name}-{seed}", torch.device("cpu"), score=score)
     return finished

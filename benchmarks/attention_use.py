@@ -25,6 +25,7 @@ from training.data.opening import open_picturebook
 from training.evaluation.feature_networks import open_features
 from training.evaluation.scoring import snapshot_score
 from training.evaluation.statistics import STATISTICS
+from training.run.processes import SINGLE_PROCESS
 
 NUM_COMPARED = 64
 
@@ -43,9 +44,11 @@ def main() -> None:
         print(f"γ = 0 on {', '.join(map(str, silenced))} (is {gammas}): {change:.1f} levels")
     data = open_picturebook(options.data_dir, generator.config.resolution, options.num_pictures)
     features = open_features(options.features, torch.device("cpu"))
-    score = snapshot_score(data, features, options.data_dir / STATISTICS, options.samples)
+    cache = options.data_dir / STATISTICS
+    score = snapshot_score(data, features, cache, SINGLE_PROCESS, options.samples)
     for title, network in (("as it is", generator), ("γ = 0", without(generator, layers))):
-        print(f"{title}: {'  '.join(f'{k} {v:.3g}' for k, v in score(network).items())}")
+        found = score(network, lambda _: None)
+        print(f"{title}: {'  '.join(f'{k} {v:.3g}' for k, v in found.items())}")
 
 
 def parse() -> argparse.Namespace:

@@ -5,8 +5,10 @@ All begin with `{sagan}`, one hash tag, so that all keys of a script live on one
 jobs:FINGERPRINT:PRIORITY  stream: jobs that were admitted and are not answered yet, with the fields
                            job (JSON), job_id, deadline_ms, reply_to (a key), admitted_us
 seen:JOB_ID                string: the entry of the job, or `cancelled US`; while it exists, no job
-                           of this id is admitted; expires 1 minute after the job's deadline
-launches                   hash: job id -> forward passes without a reply; expires after 1 hour
+                           of this id is admitted; expires 1 minute after the job's deadline, or 2
+                           minutes after it was cancelled before its admission
+launches                   hash: job id -> workers that launched it without a reply; expires 1 hour
+                           after the last launch of any job
 replies:REPLICA            stream: replies to one API replica, with the fields head (JSON) and body
                            or body_key; expires SAGAN_REPLY_TTL_S after the replica's end
 replica:REPLICA            string: exists while Redis has what the replica admitted; expires when
@@ -59,7 +61,8 @@ def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
 def seen_key(job_id: str) -> str:
     """A key that exists while no job of this id may be admitted.
 
-    It is written when the job is admitted or cancelled, and expires a minute after the deadline.
+    It is written when the job is admitted or cancelled. It expires a minute after the deadline, or
+    two minutes after the cancellation of a job that was not admitted.
     """
     return f"{KEY_PREFIX}:seen:{job_id}"
 

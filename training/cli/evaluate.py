@@ -21,25 +21,31 @@ from training.cli.options import (
     device_option,
     num_pictures_option,
 )
-from training.data.image_set import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet, data_key
 from training.data.opening import classes_of, open_data
 from training.evaluation.evaluating import (
+    MAX_USUAL_CLASSES,
     METRICS,
     DrawnPictures,
     Evaluation,
     class_counts,
     evaluate,
     require_enough,
+    usual_metrics,
 )
 from training.evaluation.feature_networks import INCEPTION, open_features, shipped_classifiers
 from training.evaluation.features import FeatureError, FeatureExtractor
-from training.evaluation.statistics import STATISTICS, Advance, data_key, data_statistics
+from training.evaluation.statistics import STATISTICS, Advance, data_statistics
 from training.run.fine_tuning import known_labels
 
 PICTUREBOOK_FEATURES = "picturebook-64"
 
 
-def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, ...]:
+def _metrics(
+    _ctx: click.Context, _param: click.Parameter, text: str | None
+) -> tuple[str, ...] | None:
+    if text is None:
+        return None
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in names:
         if name not in METRICS:
@@ -61,9 +67,8 @@ def _metrics(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 @click.option(
     "--metrics",
     callback=_metrics,
-    default=",".join(METRICS),
-    show_default=True,
-    help="Which metrics to compute, separated by commas.",
+    help=f"Which metrics to compute, separated by commas.  [default: {','.join(METRICS)}; of more "
+    f"than {MAX_USUAL_CLASSES} classes without intra-fid]",
 )
 @click.option(
     "--features",
@@ -90,7 +95,7 @@ def evaluate_command(
     checkpoint_name: str,
     data: str,
     num_samples: int,
-    metrics: tuple[str, ...],
+    metrics: tuple[str, ...] | None,
     features: str | None,
     truncation: float | None,
     num_pictures: int,
@@ -117,11 +122,14 @@ def evaluate_command(
             counts=class_counts(images, num_samples),
             labels=labels,
         )
-        found = _compare(samples, images, extractor, metrics, data_dir / STATISTICS)
+        chosen = metrics or usual_metrics(len(images.classes))
+        found = _compare(samples, images, extractor, chosen, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for line in report_lines(found, extractor.name):
         click.echo(line)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     if out is not None:
         written = report_as_json(found, checkpoint, images, extractor, samples)
         _write(out, written | {"truncation": truncation})
@@ -177,7 +185,8 @@ def _compare(
     by_class = "intra-fid" in metrics
     with _progress(f"{len(data):,} real pictures", len(data)) as advance:
         real = data_statistics(data, extractor, cache, by_class=by_class, advance=advance)
-    with _progress("samples", sum(samples.counts)) as advance:
+    total = sum(samples.counts) + (real.num_unread if by_class else 0)
+    with _progress("samples", total) as advance:
         return evaluate(samples, real, extractor, metrics, advance)
 
 
@@ -198,6 +207,8 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "intra_fid": ("intra-FID", "lower"),
     "precision": ("precision", "higher"),
     "recall": ("recall", "higher"),
+    "density": ("density", "higher"),
+    "coverage": ("coverage", "higher"),
 }
 
 
@@ -227,6 +238,8 @@ def report_as_json(
         "samples": num_samples,
         "seeds": [0, num_samples - 1],
     }
+    if found.warnings:
+        report["warnings"] = found.warnings
     if found.fid_by_label:
         names = ClassNames(data.classes).unique_names(range(len(data.classes)))
         report["fid_by_class"] = {names[k]: value for k, value in found.fid_by_label.items()}

@@ -11,11 +11,11 @@ import torch
 
 from model.checkpoint import IN_RUN, load_checkpoint
 from training.cli.run_request import RunRequest
-from training.data.image_set import ImageSet, suspicions
+from training.data.image_set import DataError, ImageSet, suspicions
 from training.data.opening import open_data
 from training.errors import RunError
 from training.evaluation.feature_networks import open_features
-from training.evaluation.features import FeatureExtractor
+from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.scoring import snapshot_score
 from training.evaluation.statistics import STATISTICS
 from training.monitor.prometheus import TrainingMetrics
@@ -34,6 +34,7 @@ def launch(
     device: torch.device,
     data_dir: Path,
     features: str | None,
+    num_samples: int,
     metrics_address: tuple[str, int] | None,
 ) -> None:
     """Trains to the end or to a signal, together with the other processes of `torchrun`."""
@@ -43,13 +44,19 @@ def launch(
         try:
             request = _request_of_rank0(processes, read)
             metrics = extractor = None
-            with processes.rank0_first():
+            with processes.rank0_first():  # the others find on the disk what it downloads
                 if processes.is_rank0:
                     extractor = _features(features, run, own_device)
                     metrics = _serve_metrics(metrics_address, run, request.config.total_images)
             with processes.local_rank0_first():
                 images = _open(request.config, data_dir)
-            score = snapshot_score(images, extractor, data_dir / STATISTICS) if extractor else None
+            score = None
+            if features is not None:
+                extractor = extractor or open_features(features, own_device)
+                with processes.rank0_first():  # which reads the data's statistics
+                    score = snapshot_score(
+                        images, extractor, data_dir / STATISTICS, processes, num_samples
+                    )
             state, finished = train(
                 request.config.with_classes(len(images.classes)), images, run, own_device,
                 request.init, processes=processes, score=score, command=_command(), metrics=metrics,
@@ -58,6 +65,10 @@ def launch(
             if processes.is_rank0:
                 raise
             raise SystemExit(1) from None  # every process has this error; rank 0 prints it
+        except (DataError, FeatureError):
+            if processes.local_rank == 0:
+                raise
+            raise SystemExit(1) from None  # so has every process of this machine
         if processes.is_rank0:
             _announce(state, finished, run)
 

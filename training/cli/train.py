@@ -16,6 +16,7 @@ from training.data.image_set import DataError
 from training.data.opening import classes_of
 from training.errors import RunError
 from training.evaluation.features import FeatureError
+from training.evaluation.scoring import NUM_SAMPLES
 from training.recipes.presets import PresetError
 from training.recipes.recipe import RecipeError
 
@@ -68,6 +69,15 @@ FAILURES = (
     "picturebook-64 or inception.",
 )
 @option(
+    "--fid-samples",
+    "num_samples",
+    heading="The run",
+    type=click.IntRange(10, 1_000_000),
+    default=NUM_SAMPLES,
+    show_default=True,
+    help="How many samples to measure; all processes share them. Published FIDs have 50,000.",
+)
+@option(
     "--device",
     heading="This machine",
     default="auto",
@@ -107,6 +117,7 @@ def train_command(
     config_file: Path | None,
     init: str | None,
     features: str | None,
+    num_samples: int,
     device: str,
     data_dir: Path,
     metrics_port: int | None,
@@ -138,7 +149,7 @@ def train_command(
             print_dry_run(config.with_classes(num_classes), chosen)
         else:
             address = None if metrics_port is None else (metrics_host, metrics_port)
-            launch(run, read, chosen, data_dir, features, address)
+            launch(run, read, chosen, data_dir, features, num_samples, address)
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 

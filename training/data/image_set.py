@@ -1,5 +1,6 @@
 """ImageSet: the pictures, labels and classes that a run trains on."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,21 @@ class ImageSet:
     def counts(self) -> NDArray[np.int64]:
         """The number of pictures of each class, (num_classes,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+
+
+HASHED_BYTES = 2**30  # hashed of a data set; of a larger one every n-th picture is hashed
+HASHED_AT_ONCE = 1024  # pictures
+
+
+def data_key(data: ImageSet) -> str:
+    """Identifies a data set by a hash of its shape, labels and pictures (see `HASHED_BYTES`)."""
+    digest = hashlib.sha256(str(data.images.shape).encode())
+    digest.update(np.ascontiguousarray(data.labels, np.int64).tobytes())
+    step = -(-data.images.nbytes // HASHED_BYTES)
+    for start in range(0, len(data), HASHED_AT_ONCE * step):
+        part = data.images[start : start + HASHED_AT_ONCE * step : step]
+        digest.update(part.tobytes())
+    return digest.hexdigest()[:12]
 
 
 FEW = 10  # pictures; a class with fewer is learnt badly

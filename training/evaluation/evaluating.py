@@ -1,6 +1,6 @@
 """Evaluates a generator: compares its samples with a data set by several metrics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,19 +9,26 @@ from numpy.typing import NDArray
 from training.data.image_set import DataError, ImageSet
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.metrics import (
+    DENSITY_NEIGHBOURS,
     NEIGHBOURS,
     SPLITS,
+    ClassMoments,
     InceptionScore,
-    Moments,
+    class_distance,
+    density_coverage,
     frechet_distance,
     kernel_distance,
     precision_recall,
 )
-from training.evaluation.statistics import BATCH_SIZE, Advance, DataStatistics, Statistics, collect
+from training.evaluation.statistics import Advance, DataStatistics, Statistics, collect
 
-METRICS = ("fid", "kid", "is", "intra-fid", "pr")
+METRICS = ("fid", "kid", "is", "intra-fid", "pr", "dc")
 # The least number of pictures, and of samples; for intra-FID in each class.
-MIN_PICTURES = {"fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1}
+MIN_PICTURES = {
+    "fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1,
+    "dc": DENSITY_NEIGHBOURS + 1,
+}  # fmt: skip
+MAX_USUAL_CLASSES = 50  # with more classes intra-FID is computed only on request
 
 # (B,) labels and (B,) seeds -> (B, H, W, 3) pictures
 Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]
@@ -39,13 +46,10 @@ class DrawnPictures:
     counts: Sequence[int]
     labels: Sequence[int]
 
-    def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        """Draws the samples of `label`."""
-        start = sum(self.counts[:label])
-        stop = start + self.counts[label]
-        for seed in range(start, stop, BATCH_SIZE):
-            seeds = range(seed, min(seed + BATCH_SIZE, stop))
-            yield self.draw([self.labels[label]] * len(seeds), seeds)
+    def batch(self, label: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """Draws the samples of `label` from number `start` to `stop`."""
+        first = sum(self.counts[:label])
+        return self.draw([self.labels[label]] * (stop - start), range(first + start, first + stop))
 
 
 @dataclass
@@ -54,6 +58,7 @@ class Evaluation:
 
     metrics: dict[str, float] = field(default_factory=dict)
     fid_by_label: dict[int, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def evaluate(
@@ -65,24 +70,46 @@ def evaluate(
 ) -> Evaluation:
     """Draws the samples and compares their features with those of the data.
 
-    `metrics` are some of `METRICS`; intra-FID needs statistics by class. Raises ValueError if a
-    metric needs more pictures than there are, and FeatureError if it needs probabilities that the
-    extractor does not return.
+    `metrics` are some of `METRICS`. `advance` counts the samples, and for intra-FID the pictures
+    that are read again (`real.num_unread`). Raises ValueError if a metric needs more pictures than
+    there are, and FeatureError if it needs probabilities that the extractor does not return.
     """
     found = Evaluation()
 
-    def compare_class(label: int, moments: Moments) -> None:
-        found.fid_by_label[label] = frechet_distance(real.of_class(label), moments)
+    def compare_class(label: int, drawn: ClassMoments) -> None:
+        found.fid_by_label[label] = class_distance(real.of_class(label, advance), drawn)
 
     score = InceptionScore() if "is" in metrics else None
     on_class = compare_class if "intra-fid" in metrics else None
     drawn = collect(samples, extractor, on_class=on_class, score=score, advance=advance)
-    found.metrics |= _distances(real.whole, drawn, metrics)
+    found.metrics |= distances(real.whole, drawn, metrics)
     if score is not None:
         found.metrics["is"], found.metrics["is_std"] = score.result()
+    found.warnings += _warnings(real.whole, drawn, metrics)
     if found.fid_by_label:
         found.metrics["intra_fid"] = float(np.mean(list(found.fid_by_label.values())))
     return found
+
+
+def usual_metrics(num_classes: int) -> tuple[str, ...]:
+    """The metrics that are computed unless others are named.
+
+    Intra-FID of many classes needs many samples to mean anything, and takes long.
+    """
+    with_intra_fid = num_classes <= MAX_USUAL_CLASSES
+    return tuple(name for name in METRICS if with_intra_fid or name != "intra-fid")
+
+
+def _warnings(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> list[str]:
+    num_features = len(real.moments.mean)
+    fewest = min(real.moments.count, drawn.moments.count)
+    if "fid" not in metrics or fewest > num_features:
+        return []
+    return [
+        f"the FID of {fewest:,} images in {num_features:,} features means little, since their "
+        "covariance is singular: it depends mostly on the number of images. Use more than "
+        f"{num_features:,} pictures and samples, or KID"
+    ]
 
 
 def class_counts(data: ImageSet, num_samples: int) -> list[int]:
@@ -120,7 +147,8 @@ def _require_enough_of_each_class(data: ImageSet, counts: Sequence[int]) -> None
             )
 
 
-def _distances(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> dict[str, float]:
+def distances(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> dict[str, float]:
+    """FID, KID, precision and recall, density and coverage: those that `metrics` names."""
     found = {}
     if "fid" in metrics:
         found["fid"] = frechet_distance(real.moments, drawn.moments)
@@ -128,4 +156,6 @@ def _distances(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> d
         found["kid"] = kernel_distance(real.kept, drawn.kept)
     if "pr" in metrics:
         found["precision"], found["recall"] = precision_recall(real.kept, drawn.kept)
+    if "dc" in metrics:
+        found["density"], found["coverage"] = density_coverage(real.kept, drawn.kept)
     return found

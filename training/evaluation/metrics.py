@@ -1,12 +1,15 @@
-"""The metrics, computed from features: FID, Inception score, KID, precision and recall."""
+"""The metrics, computed from features: FID, KID, Inception score, precision, density and so on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 SPLITS = 10  # parts that the Inception score is averaged over
 NEIGHBOURS = 3  # a ball of precision and recall reaches to this nearest neighbour
+DENSITY_NEIGHBOURS = 5  # the same of density and coverage
+MOMENTS_BLOCK = 4096  # rows of features that Moments multiplies at a time
 BLOCK = 1000  # rows of features whose kernels or distances are held at a time
 
 Floats = NDArray[np.float64]
@@ -15,15 +18,34 @@ Floats = NDArray[np.float64]
 class Moments:
     """The count, mean and scatter matrix of D-dimensional features, in float64.
 
-    The memory is D², whatever the count. Batches are combined by the pairwise update of Chan, Golub
-    & LeVeque (1983), which stays precise if the mean is far from 0.
+    The memory is D² and `MOMENTS_BLOCK` rows, whatever the count. Blocks of rows are combined by
+    the pairwise update of Chan, Golub & LeVeque (1983), which stays precise if the mean is far
+    from 0.
     """
 
     def __init__(self, count: int = 0, mean: Floats | None = None, scatter: Floats | None = None):
-        self.count = count
-        self.mean: Floats = np.zeros(0) if mean is None else mean  # (D,)
-        # (D, D): Σ (x − mean)(x − mean)ᵀ
-        self.scatter: Floats = np.zeros((0, 0)) if scatter is None else scatter
+        self._count = count
+        self._mean: Floats = np.zeros(0) if mean is None else mean
+        self._scatter: Floats = np.zeros((0, 0)) if scatter is None else scatter
+        self._waiting: list[NDArray[np.floating]] = []  # for the block to be full
+        self._num_waiting = 0
+
+    @property
+    def count(self) -> int:
+        """The number of features."""
+        return self._count + self._num_waiting
+
+    @property
+    def mean(self) -> Floats:
+        """The (D,) mean."""
+        self._add_waiting()
+        return self._mean
+
+    @property
+    def scatter(self) -> Floats:
+        """The (D, D) matrix Σ (x − mean)(x − mean)ᵀ."""
+        self._add_waiting()
+        return self._scatter
 
     @property
     def covariance(self) -> Floats:
@@ -34,24 +56,35 @@ class Moments:
 
     def add(self, features: NDArray[np.floating]) -> None:
         """Adds (N, D) features."""
-        batch = np.asarray(features, np.float64)
-        if len(batch):
-            mean = batch.mean(0)
-            centred = batch - mean
-            self.merge(Moments(len(batch), mean, centred.T @ centred))
+        if not len(features):
+            return
+        self._waiting.append(features)
+        self._num_waiting += len(features)
+        if self._num_waiting >= MOMENTS_BLOCK:
+            self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        if not self._waiting:
+            return
+        block = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting, self._num_waiting = [], 0
+        mean = block.mean(0)
+        block -= mean
+        self.merge(Moments(len(block), mean, block.T @ block))
 
     def merge(self, other: "Moments") -> None:
         """Adds the features of `other`."""
         if not other.count:
             return
-        if not self.count:
-            self.mean, self.scatter = np.zeros_like(other.mean), np.zeros_like(other.scatter)
-        total = self.count + other.count
-        shift = other.mean - self.mean
-        self.scatter += other.scatter
-        self.scatter += np.outer(shift, shift * (self.count * other.count / total))
-        self.mean = self.mean + shift * (other.count / total)
-        self.count = total
+        self._add_waiting()
+        if not self._count:
+            self._mean, self._scatter = np.zeros_like(other.mean), np.zeros_like(other.scatter)
+        total = self._count + other.count
+        shift = other.mean - self._mean
+        self._scatter += other.scatter
+        self._scatter += np.outer(shift, shift * (self._count * other.count / total))
+        self._mean = self._mean + shift * (other.count / total)
+        self._count = total
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -67,6 +100,55 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     eigenvalues = np.linalg.eigvalsh(root @ covariance_b @ root)
     overlap = np.sqrt(eigenvalues.clip(min=0)).sum()  # rounding makes some slightly negative
     trace = np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    return float(np.square(a.mean - b.mean).sum() + trace)
+
+
+class ClassMoments:
+    """The moments of one class's features, for `class_distance`.
+
+    `rows` is a (K, D) matrix whose product rowsᵀ rows is the scatter matrix. K is the number of
+    features, or D if there are more features than that.
+    """
+
+    def __init__(self, count: int, mean: Floats, rows: NDArray[np.float32]) -> None:
+        self.count = count
+        self.mean = mean  # (D,)
+        self.rows = rows
+
+    @classmethod
+    def of(cls, batches: Iterable[NDArray[np.floating]]) -> Self:
+        """Of (N, D) batches of features; raises ValueError if there is none."""
+        waiting: list[NDArray[np.floating]] = []
+        moments = Moments()
+        for features in batches:
+            waiting.append(features)
+            if moments.count or sum(map(len, waiting)) > features.shape[1]:
+                moments.add(np.concatenate(waiting))
+                waiting = []
+        if moments.count:
+            root = _square_root(moments.scatter)
+            return cls(moments.count, moments.mean, root.astype(np.float32))
+        if not sum(map(len, waiting)):
+            raise ValueError("the moments of a class take at least 1 picture, there is none")
+        rows = np.concatenate(waiting).astype(np.float64)
+        mean = rows.mean(0)
+        return cls(len(rows), mean, (rows - mean).astype(np.float32))
+
+
+def class_distance(a: ClassMoments, b: ClassMoments) -> float:
+    """The Fréchet distance of two classes; equals `frechet_distance` but for float32's rounding.
+
+    With Σ = RᵀR / (n − 1), the eigenvalues of Σa Σb are the squared singular values of Ra Rbᵀ up to
+    the factor 1 / ((na − 1)(nb − 1)). So the trace of (Σa Σb)^½ is the nuclear norm of a matrix
+    that has a row or column for each picture, which is far cheaper than an eigenvalue problem of
+    D×D if a class has fewer pictures than features. Raises ValueError if either has fewer than two.
+    """
+    if min(a.count, b.count) < 2:
+        raise ValueError(f"a covariance takes at least 2 pictures, there are {a.count}, {b.count}")
+    rows_a = a.rows.astype(np.float64) / np.sqrt(a.count - 1)
+    rows_b = b.rows.astype(np.float64) / np.sqrt(b.count - 1)
+    overlap = np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum()
+    trace = np.square(rows_a).sum() + np.square(rows_b).sum() - 2 * overlap
     return float(np.square(a.mean - b.mean).sum() + trace)
 
 
@@ -185,13 +267,39 @@ def _share_within(points: Floats, centres: Floats) -> float:
     return within / len(points)
 
 
-def _squared_radii(centres: Floats) -> Floats:
-    """Returns the (N,) squared distances to the third nearest other feature."""
+def density_coverage(
+    real: NDArray[np.floating], drawn: NDArray[np.floating]
+) -> tuple[float, float]:
+    """Density and coverage: (N, D) features of real images, and (M, D) of `drawn` samples.
+
+    See Naeem et al. (2020), section 3. Each real image has a ball whose radius is the distance to
+    its fifth nearest neighbour. Density is the mean number of balls in which a sample lies, divided
+    by five; it may be above 1, and unlike precision it is not raised by the large balls of
+    outliers. Coverage is the share of the balls in which a sample lies. Raises ValueError for fewer
+    real images than six, and for no samples.
+    """
+    if len(real) <= DENSITY_NEIGHBOURS or not len(drawn):
+        raise ValueError(
+            f"density and coverage take more than {DENSITY_NEIGHBOURS} pictures and at least 1 "
+            f"sample, got {len(real)} and {len(drawn)}"
+        )
+    centres, points = real.astype(np.float64), drawn.astype(np.float64)
+    radii = _squared_radii(centres, DENSITY_NEIGHBOURS)
+    num_inside, covered = 0, np.zeros(len(centres), np.bool_)
+    for start in range(0, len(points), BLOCK):
+        inside = _squared_distances(points[start : start + BLOCK], centres) <= radii
+        num_inside += int(inside.sum())
+        covered |= inside.any(0)
+    return num_inside / (DENSITY_NEIGHBOURS * len(points)), float(covered.mean())
+
+
+def _squared_radii(centres: Floats, neighbours: int = NEIGHBOURS) -> Floats:
+    """Returns the (N,) squared distances to the nearest other feature of this rank."""
     radii = np.empty(len(centres))
     for start in range(0, len(centres), BLOCK):
         distances = _squared_distances(centres[start : start + BLOCK], centres)
         # The nearest is the feature itself, so its third neighbour is at index 3.
-        radii[start : start + BLOCK] = np.partition(distances, NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+        radii[start : start + BLOCK] = np.partition(distances, neighbours, axis=1)[:, neighbours]
     return radii
 
 

@@ -1,30 +1,34 @@
 """Statistics of a set of pictures, for comparing it with another set.
 
-Pictures are read class by class, so that only one class's moments are in memory at a time. Whatever
-the number of pictures, the statistics are a few D×D arrays and at most `KEPT` rows of features.
-Those of a data set are computed once for each feature network and cached on the disk.
+Pictures are read class by class, so that only one class's features are in memory at a time.
+Whatever the number of pictures, the statistics are a few D×D arrays and at most `KEPT` rows of
+features. Those of a data set are computed once for each feature network and cached on the disk.
 """
 
-import hashlib
+import io
 import os
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.image_set import DataError, ImageSet
+from training.data.image_set import DataError, ImageSet, data_key
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.metrics import InceptionScore, Moments
+from training.evaluation.metrics import ClassMoments, InceptionScore, Moments
 
-KEPT = 10_000  # features from which KID, precision and recall are computed
+KEPT = 10_000  # features from which KID, precision, recall, density and coverage are computed
 BATCH_SIZE = 64
+MAX_CLASS_BYTES = 2**30  # of the files of all classes; larger ones are not written
 
 Advance = Callable[[int], object]  # gets the number of pictures just read
-OnClass = Callable[[int, Moments], object]  # gets a label and its moments
+OnClass = Callable[[int, ClassMoments], object]  # gets a label and its moments
 
 
 class Pictures(Protocol):
@@ -34,8 +38,8 @@ class Pictures(Protocol):
     def counts(self) -> Sequence[int]:
         """The number of pictures of each label."""
 
-    def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        """Yields the pictures of `label` as (N, H, W, 3) arrays."""
+    def batch(self, label: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """The pictures of `label` from number `start` to `stop`: (N, H, W, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +48,32 @@ class Statistics:
 
     moments: Moments
     kept: NDArray[np.float32]
+
+    def encode(self) -> bytes:
+        """The bytes of an NPZ file, which `decode` reads."""
+        of = self.moments
+        return _npz(count=np.array(of.count), mean=of.mean, scatter=of.scatter, kept=self.kept)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Reads what `encode` wrote; other bytes raise one of the errors of a damaged archive."""
+        with np.load(io.BytesIO(content)) as archive:
+            moments = Moments(int(archive["count"]), archive["mean"], archive["scatter"])
+            return cls(moments, archive["kept"].astype(np.float32, copy=False))
+
+
+def _npz(**arrays: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type] # none is called allow_pickle
+    return file.getvalue()
+
+
+def merged(parts: Sequence[Statistics]) -> Statistics:
+    """The statistics of all parts together."""
+    total = Moments()
+    for part in parts:
+        total.merge(part.moments)
+    return Statistics(total, np.concatenate([part.kept for part in parts if len(part.kept)]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +88,17 @@ class RealPictures:
         counts: list[int] = np.bincount(self.data.labels, minlength=len(self.data.classes)).tolist()
         return counts
 
-    def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        """Yields the pictures of `label` in their order."""
-        members = np.flatnonzero(self.data.labels == label)
-        for start in range(0, len(members), BATCH_SIZE):
-            yield self.data.images[members[start : start + BATCH_SIZE]]
+    def batch(self, label: int, start: int, stop: int) -> NDArray[np.uint8]:
+        """The pictures of `label` from number `start` to `stop`, in the data's order."""
+        order, firsts = self._by_class
+        members = order[firsts[label] : firsts[label + 1]]
+        return self.data.images[members[start:stop]]
+
+    @cached_property
+    def _by_class(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The pictures' numbers, class by class, and where in them each class begins."""
+        order = np.argsort(self.data.labels, kind="stable")
+        return order, np.concatenate([[0], np.cumsum(self.counts)])
 
 
 def collect(
@@ -72,29 +108,44 @@ def collect(
     on_class: OnClass | None = None,
     score: InceptionScore | None = None,
     advance: Advance | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> Statistics:
     """Reads every picture once and collects its features.
 
-    The class probabilities are added to `score`. Raises FeatureError if the extractor fails, and
-    ValueError for a set without pictures.
+    The class probabilities are added to `score`. With `shard` = (rank, count) only every count-th
+    batch is read, from number `rank` on. Raises FeatureError if the extractor fails, and ValueError
+    for a set without pictures.
     """
     chosen = _chosen(sum(pictures.counts))
     kept: list[NDArray[np.float32]] = []
     total = Moments()
-    number = 0
-    for label in range(len(pictures.counts)):
-        of_class = Moments()
-        for pixels in pictures.batches(label):
-            features = _features(extractor, pixels, score)
-            of_class.add(features)
-            kept.append(features[chosen[number : number + len(features)]])
-            number += len(features)
+
+    def read(label: int, first: int) -> Iterator[NDArray[np.float32]]:
+        for start, stop in batch_bounds(pictures.counts[label]):
+            if (first + start) // BATCH_SIZE % count != rank:
+                continue
+            features = _features(extractor, pictures.batch(label, start, stop), score)
+            total.add(features)
+            kept.append(features[chosen[first + start : first + stop]])
             if advance is not None:
                 advance(len(features))
-        total.merge(of_class)
-        if on_class is not None:
-            on_class(label, of_class)
-    return Statistics(total, np.concatenate(kept))
+            yield features
+
+    rank, count = shard
+    first = 0
+    for label, num_pictures in enumerate(pictures.counts):
+        if on_class is not None and num_pictures:
+            on_class(label, ClassMoments.of(read(label, first)))
+        else:
+            deque(read(label, first), maxlen=0)
+        first += num_pictures
+    return Statistics(total, np.concatenate(kept) if kept else np.zeros((0, 0), np.float32))
+
+
+def batch_bounds(count: int) -> Iterator[tuple[int, int]]:
+    """Yields where each batch of `count` pictures starts and stops, `BATCH_SIZE` at a time."""
+    for start in range(0, count, BATCH_SIZE):
+        yield start, min(start + BATCH_SIZE, count)
 
 
 def _features(
@@ -117,23 +168,37 @@ def _chosen(count: int) -> NDArray[np.bool_]:
     return mask
 
 
-HASHED_BYTES = 2**30  # hashed of a data set; of a larger one every n-th picture is hashed
-HASHED_AT_ONCE = 1024  # pictures
 WHOLE_SET = "all.npz"
 STATISTICS = "statistics"  # the folder's name, beside the data
 
 
 @dataclass(frozen=True, eq=False)
 class DataStatistics:
-    """The statistics of a data set; those of its classes are in files of `folder`."""
+    """The statistics of a data set; `folder` may have files with those of its classes."""
 
     whole: Statistics
     folder: Path
+    pictures: RealPictures
+    extractor: FeatureExtractor
 
-    def of_class(self, label: int) -> Moments:
-        """Reads the moments of a class, which exist if `data_statistics` had `by_class`."""
-        moments, _ = _load(_class_file(self.folder, label))
-        return moments
+    def of_class(self, label: int, advance: Advance | None = None) -> ClassMoments:
+        """Reads the moments of a class from its file, or computes them if there is no file."""
+        if (file := _class_file(self.folder, label)).exists():
+            return _load_class(file)
+
+        def read() -> Iterator[NDArray[np.float32]]:
+            for start, stop in batch_bounds(self.pictures.counts[label]):
+                yield self.extractor.features(self.pictures.batch(label, start, stop))
+                if advance is not None:
+                    advance(stop - start)
+
+        return ClassMoments.of(read())
+
+    @property
+    def num_unread(self) -> int:
+        """The number of pictures that `of_class` has to read for all classes together."""
+        counts = enumerate(self.pictures.counts)
+        return sum(n for label, n in counts if not _class_file(self.folder, label).exists())
 
 
 def data_statistics(
@@ -146,63 +211,73 @@ def data_statistics(
 ) -> DataStatistics:
     """Reads the statistics of `data` from the folder `cache`, or computes and writes them.
 
-    With `by_class` there are also those of each class, in a file of D×D numbers for each (34 MB at
-    2,048 features). Raises DataError naming a damaged file.
+    With `by_class` those of each class are written too, in a file for each, if all files together
+    have at most `MAX_CLASS_BYTES`. Raises DataError naming a damaged file.
     """
     folder = cache / f"{data_key(data)}-{extractor.key}"
-    if (folder / WHOLE_SET).exists():
-        moments, arrays = _load(folder / WHOLE_SET)
-        if arrays["by_class"] or not by_class:
+    pictures = RealPictures(data)
+    whole = _load_whole(folder / WHOLE_SET)
+    if whole is not None:
+        found = DataStatistics(whole, folder, pictures, extractor)
+        if not (by_class and found.num_unread and _classes_fit(pictures, whole)):
             if advance is not None:
                 advance(len(data))
-            kept = arrays["kept"].astype(np.float32, copy=False)
-            return DataStatistics(Statistics(moments, kept), folder)
+            return found
     folder.mkdir(parents=True, exist_ok=True)
 
-    def save_class(label: int, moments: Moments) -> None:
-        _save(_class_file(folder, label), moments)
+    def save_class(label: int, moments: ClassMoments) -> None:
+        count = np.array(moments.count)
+        content = _npz(count=count, mean=moments.mean, rows=moments.rows)
+        _write(_class_file(folder, label), content)
 
-    on_class = save_class if by_class else None
-    whole = collect(RealPictures(data), extractor, on_class=on_class, advance=advance)
-    _save(folder / WHOLE_SET, whole.moments, kept=whole.kept, by_class=np.array(by_class))
-    return DataStatistics(whole, folder)
+    sized = by_class and _classes_fit(pictures, whole or _sample(pictures, extractor))
+    whole = collect(pictures, extractor, on_class=save_class if sized else None, advance=advance)
+    _write(folder / WHOLE_SET, whole.encode())
+    return DataStatistics(whole, folder, pictures, extractor)
 
 
-def data_key(data: ImageSet) -> str:
-    """Identifies a data set by a hash of its shape, labels and pictures (see `HASHED_BYTES`)."""
-    digest = hashlib.sha256(str(data.images.shape).encode())
-    digest.update(np.ascontiguousarray(data.labels, np.int64).tobytes())
-    step = -(-data.images.nbytes // HASHED_BYTES)
-    for start in range(0, len(data), HASHED_AT_ONCE * step):
-        part = data.images[start : start + HASHED_AT_ONCE * step : step]
-        digest.update(part.tobytes())
-    return digest.hexdigest()[:12]
+def _sample(pictures: RealPictures, extractor: FeatureExtractor) -> Statistics:
+    """The statistics of one picture, which has as many features as any."""
+    features = extractor.features(pictures.data.images[:1])
+    moments = Moments()
+    moments.add(features)
+    return Statistics(moments, features)
+
+
+def _classes_fit(pictures: RealPictures, whole: Statistics) -> bool:
+    """Whether the files of all classes have at most `MAX_CLASS_BYTES`."""
+    num_features = len(whole.moments.mean)
+    num_rows = sum(min(count, num_features) for count in pictures.counts)
+    return num_rows * num_features * 4 <= MAX_CLASS_BYTES
 
 
 def _class_file(folder: Path, label: int) -> Path:
-    return folder / f"class-{label:05d}.npz"
+    return folder / f"class-{label:05d}-rows.npz"
 
 
-def _save(file: Path, moments: Moments, **arrays: NDArray[np.generic]) -> None:
-    partial = file.with_suffix(
-        f".{os.getpid()}.partial"
-    )  # another evaluation may write the same file
-    with partial.open("wb") as opened:
-        np.savez(
-            opened,
-            count=np.array(moments.count),
-            mean=moments.mean,
-            scatter=moments.scatter,
-            **arrays,  # type: ignore[arg-type] # also a keyword of savez, which is not among them
-        )
+def _write(file: Path, content: bytes) -> None:
+    """Writes the file whole or not at all: another evaluation may write the same file."""
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(content)
     partial.replace(file)
 
 
-def _load(file: Path) -> tuple[Moments, dict[str, NDArray[np.generic]]]:
+def _load_whole(file: Path) -> Statistics | None:
+    """The statistics in the file; None if there is no file."""
+    if not file.exists():
+        return None
+    with _damage_named(file):
+        return Statistics.decode(file.read_bytes())
+
+
+def _load_class(file: Path) -> ClassMoments:
+    with _damage_named(file), file.open("rb") as opened, np.load(opened) as archive:
+        return ClassMoments(int(archive["count"]), archive["mean"], archive["rows"])
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
     try:
-        with file.open("rb") as opened, np.load(opened) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        moments = Moments(int(arrays.pop("count")), arrays.pop("mean"), arrays.pop("scatter"))
+        yield
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: damaged; delete it to have it computed again") from error
-    return moments, arrays

@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -101,6 +101,15 @@ class Report:
         if not self.console.is_terminal and now - self._line_at >= LINE_EVERY_S:
             self._line_at = now
             self.print(f"{num_images:,}/{self.total_images:,} images  {status}")
+
+    @contextmanager
+    def scoring(self) -> Iterator[Callable[[int], object]]:
+        """Shows a second bar while a snapshot is scored; the caller counts the samples."""
+        task = self._progress.add_task("  scoring, samples:", total=None, status="")
+        try:
+            yield lambda count: self._progress.advance(task, count)
+        finally:
+            self._progress.remove_task(task)
 
     def rewind(self, num_images: int) -> None:
         """Removes the records of more than `num_images`, after a rollback to that number."""

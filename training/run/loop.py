@@ -22,12 +22,18 @@ from training.monitor.readings import Meter, Readings, mean_readings
 from training.monitor.report import LOG_EVERY_S, Report
 from training.monitor.sheets import gammas
 from training.recipes.config import TrainConfig
+from training.run.ema import calibrated
 from training.run.fine_tuning import start_from
 from training.run.losses import LOSSES
 from training.run.processes import SINGLE_PROCESS, Processes, require_divisible_batch
-from training.run.snapshot_writer import SnapshotWriter
+from training.run.snapshot_writer import EvaluatedSnapshot, SnapshotWriter
 from training.run.trainer import Trainer
-from training.saving.run_folder import claim_run_folder, locked, require_same_classes
+from training.saving.run_folder import (
+    claim_run_folder,
+    locked,
+    record_data,
+    require_same_classes,
+)
 from training.saving.snapshots import images_of, load_newest_snapshot, load_snapshot, rewind
 from training.saving.state import TrainState
 
@@ -53,10 +59,10 @@ def train(
     weights of `init`, or from random weights. SIGINT and SIGTERM make it write a snapshot and stop;
     the same call resumes it. Returns the state and whether the run is finished.
 
-    At each snapshot `score` measures the calibrated average of the generator; the snapshot with the
-    lowest value of the first metric is the best one. `command` is recorded in the checkpoint, and
-    `metrics` are kept up to date. Raises RunError if `folder` belongs to another run or is in use,
-    and if a problem ends the run (see `config.on_trouble`).
+    At each snapshot every process calls `score` with the calibrated average of the generator; the
+    snapshot with the lowest value of rank 0's first metric is the best one. `command` is recorded
+    in the checkpoint, and `metrics` are kept up to date. Raises RunError if `folder` belongs to
+    another run or is in use, and if a problem ends the run (see `config.on_trouble`).
     """
     require_divisible_batch(config, processes)
     state = TrainState.start(config, device)
@@ -80,8 +86,10 @@ def _restore_or_initialize(
 
     Raises RunError if `folder` belongs to a run with another recipe or other classes.
     """
+    require_same_classes(folder, data)
     claim_run_folder(folder, config)
-    require_same_classes(folder, data.classes)
+    if (change := record_data(folder, data)) is not None:
+        logger.warning("%s", change)
     if load_newest_snapshot(folder, state) is None:
         _initialize(state, config, init, data)
 
@@ -117,9 +125,9 @@ def _run_loop(
     with stop_on_signals() as stopping, report or nullcontext():
         writer = None
         if report is not None:
-            writer = SnapshotWriter(folder, trainer.config, data, report, score, command)
+            writer = SnapshotWriter(folder, trainer.config, data, report, command)
         try:
-            _Loop(trainer, folder, writer).run(stopping)
+            _Loop(trainer, folder, writer, score).run(stopping)
         finally:
             trainer.loader.close()
 
@@ -127,8 +135,10 @@ def _run_loop(
 class _Loop:
     """Steps the trainer and decides after each step whether to check, log, save or stop."""
 
-    def __init__(self, trainer: Trainer, folder: Path, writer: SnapshotWriter | None) -> None:
-        self.trainer, self.folder = trainer, folder
+    def __init__(
+        self, trainer: Trainer, folder: Path, writer: SnapshotWriter | None, score: Score | None
+    ) -> None:
+        self.trainer, self.folder, self.score = trainer, folder, score
         self.writer = writer  # rank 0 alone has one
         self.config, self.state = trainer.config, trainer.state
         self.processes = trainer.processes
@@ -199,19 +209,30 @@ class _Loop:
         With `on_trouble="go-on"` a collapsed state is written, too. Every process returns the
         problem that rank 0 has found.
         """
-        problem = None
+        problem = evaluated = None
         if self.writer is not None:
             if self.unlogged:
                 self._log()
             evaluated = self.writer.evaluate(self.state)
             problem = self.health.check_diversity(evaluated.diversity, self.state.num_images)
-            if problem is None or self.config.on_trouble == "go-on":
-                self.writer.write(self.state, evaluated, self.health.healthy_at)
-            self.logged_s = time.monotonic()  # rates leave out the time that a snapshot takes
         line = self.processes.from_rank0(problem.line.encode() if problem else b"").decode()
+        if not line or self.config.on_trouble == "go-on":
+            scores = self._scores(evaluated)
+            if self.writer is not None and evaluated is not None:
+                self.writer.write(self.state, evaluated, scores, self.health.healthy_at)
+        self.logged_s = time.monotonic()  # rates leave out the time that a snapshot takes
         if not line:
             return None
         return problem or Problem("collapsed", line, self.state.num_images)
+
+    def _scores(self, evaluated: EvaluatedSnapshot | None) -> dict[str, float]:
+        """Scores the state together with the other processes; rank 0 alone gets the scores."""
+        if self.score is None:
+            return {}
+        if self.writer is None or evaluated is None:
+            return dict(self.score(calibrated(self.state.average), lambda _: None))
+        with self.writer.report.scoring() as advance:
+            return dict(self.score(evaluated.generator, advance))
 
     def _handle_problem(self, problem: Problem | None) -> bool:
         """Continues, rolls back or stops, as `on_trouble` asks; true if the run continues.

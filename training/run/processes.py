@@ -82,6 +82,26 @@ class Processes:
         distributed.broadcast(buffer, 0, group=self.control)
         return buffer.numpy().tobytes()
 
+    def gather(self, content: bytes) -> list[bytes]:
+        """Sends the `content` of every process to rank 0.
+
+        Rank 0 gets the contents in the order of the ranks, the others an empty list.
+        """
+        if self.count == 1:
+            return [content]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+        distributed.all_gather(sizes, torch.tensor([len(content)]), group=self.control)
+        if not self.is_rank0:
+            sent = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            distributed.send(sent, 0, group=self.control)
+            return []
+        contents = [content]
+        for rank in range(1, self.count):
+            buffer = torch.zeros(int(sizes[rank]), dtype=torch.uint8)
+            distributed.recv(buffer, rank, group=self.control)
+            contents.append(buffer.numpy().tobytes())
+        return contents
+
     @contextmanager
     def rank0_first(self) -> Iterator[None]:
         """At the end of the `with` block the other processes wait until rank 0 has finished it.

@@ -8,7 +8,6 @@ from model.checkpoint import IN_RUN
 from model.generator import Generator
 from model.pictures import Pixels
 from training.data.image_set import ImageSet
-from training.evaluation.scoring import Score
 from training.monitor.diversity import Diversity, median_diversity
 from training.monitor.report import Report
 from training.monitor.sheets import attention_sheet, sample_sheet
@@ -40,10 +39,7 @@ class EvaluatedSnapshot:
 
 
 class SnapshotWriter:
-    """Evaluates and writes the snapshots of one run. Rank 0 alone has one.
-
-    `score` measures the calibrated average of the generator, which is in eval mode.
-    """
+    """Evaluates and writes the snapshots of one run. Rank 0 alone has one."""
 
     def __init__(
         self,
@@ -51,11 +47,10 @@ class SnapshotWriter:
         config: TrainConfig,
         data: ImageSet,
         report: Report,
-        score: Score | None,
         command: str,
     ) -> None:
         self.folder, self.config, self.data, self.report = folder, config, data, report
-        self.score, self.command = score, command
+        self.command = command
         self.diversity = Diversity(data)
 
     def evaluate(self, state: TrainState) -> EvaluatedSnapshot:
@@ -70,18 +65,25 @@ class SnapshotWriter:
         self.report.save_sheets(state.num_images, sheets)
         return EvaluatedSnapshot(generator, self.diversity.of(generator), sheets[SAMPLES])
 
-    def write(self, state: TrainState, evaluated: EvaluatedSnapshot, healthy_at: int) -> None:
-        """Saves `state`, scores it, exports it as a checkpoint and deletes old snapshots.
+    def write(
+        self,
+        state: TrainState,
+        evaluated: EvaluatedSnapshot,
+        scores: dict[str, float],
+        healthy_at: int,
+    ) -> None:
+        """Saves `state`, records its scores, exports a checkpoint and deletes old snapshots.
 
         The newest snapshots and the best one stay. A run that may roll back also keeps the newest
         snapshot of at most `healthy_at` images.
         """
         save_snapshot(self.folder, state)
-        scores = dict(self.score(evaluated.generator)) if self.score is not None else {}
         best = self._new_best(state.num_images, scores)
         if evaluated.diversity:
-            scores["diversity"] = median_diversity(evaluated.diversity)
-            scores["diversity_least"] = min(evaluated.diversity.values())
+            scores = scores | {
+                "diversity": median_diversity(evaluated.diversity),
+                "diversity_least": min(evaluated.diversity.values()),
+            }
         self.report.record_scores(state.num_images, scores)
         export_checkpoint(
             evaluated.generator, state, self.config, self.data,

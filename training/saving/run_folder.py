@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its recorded recipe and its classes."""
+"""A run's folder: its lock, its recorded recipe, and its classes and pictures."""
 
 import fcntl
 import os
@@ -7,20 +7,19 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
-from model.checkpoint import (
-    IN_RUN,
-    RUN_FILE,
-    CheckpointError,
-    ClassInfo,
-    load_checkpoint,
-)
+from pydantic import BaseModel, ConfigDict
+
+from model.checkpoint import IN_RUN, RUN_FILE, CheckpointError, load_checkpoint
+from training.data.image_set import ImageSet, data_key
 from training.errors import RunError
 from training.recipes.config import TrainConfig
 from training.saving.disk import write_whole_bytes, writing
 
 BEST = "best"  # the checkpoint with the lowest FID, beside the newest one
 LOCK = ".lock"
+DATA_FILE = "data.json"
 FREE = {
     "total_images", "cooldown_images", "snapshot_every_images", "kept_snapshots", "compile",
     "on_trouble",
@@ -98,18 +97,75 @@ def require_same_recipe(folder: Path, recorded: TrainConfig, asked: TrainConfig)
             )
 
 
-def require_same_classes(folder: Path, classes: Sequence[ClassInfo]) -> None:
+class RecordedData(BaseModel):
+    """The pictures that a run was last trained on, as `data.json` holds them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    counts: tuple[tuple[str, int], ...]  # the name of each class and its number of pictures
+
+    @classmethod
+    def of(cls, data: ImageSet) -> Self:
+        """The record of `data`."""
+        names = [info.name for info in data.classes]
+        return cls(key=data_key(data), counts=tuple(zip(names, data.counts.tolist(), strict=True)))
+
+
+def require_same_classes(folder: Path, data: ImageSet) -> None:
     """Raises RunError if the run in `folder` has other classes, or the same in another order."""
-    try:
-        learnt = load_checkpoint(folder, discriminator=False).classes
-    except CheckpointError:  # no checkpoint is exported yet
+    learnt, now = _learnt_classes(folder), [info.name for info in data.classes]
+    if learnt is None or learnt == now:
         return
-    for label, (before, now) in enumerate(zip(learnt, classes, strict=True)):
-        if before.name != now.name:
-            raise RunError(
-                f"{folder} has learnt {before.name!r} as class {label}, the pictures have "
-                f"{now.name!r} there: use the pictures it was started with, or another folder"
-            )
+    new, gone = sorted(set(now) - set(learnt)), sorted(set(learnt) - set(now))
+    if new or gone:
+        parts = [f"new: {_listed(new)}"] * bool(new) + [f"missing: {_listed(gone)}"] * bool(gone)
+        raise RunError(
+            f"{folder} has learnt {len(learnt)} classes, the pictures have {len(now)} "
+            f"({'; '.join(parts)}): use the pictures it was started with, or start another run "
+            f"from this one (sagan train NEW-FOLDER --init {folder})"
+        )
+    label = next(i for i, (a, b) in enumerate(zip(learnt, now, strict=True)) if a != b)
+    raise RunError(
+        f"{folder} has learnt {learnt[label]!r} as class {label}, the pictures have "
+        f"{now[label]!r} there: use the pictures it was started with, or another folder"
+    )
+
+
+def record_data(folder: Path, data: ImageSet) -> str | None:
+    """Records the pictures of `data`, whose classes are the run's, in `data.json`.
+
+    Returns a line that says which classes have other pictures than before; None if none has.
+    """
+    before, now = _recorded_data(folder), RecordedData.of(data)
+    write_whole_bytes(folder / DATA_FILE, f"{now.model_dump_json()}\n".encode())
+    if before is None or before.key == now.key:
+        return None
+    counts = dict(before.counts)
+    changed = [f"{name} {counts[name]:,} → {n:,}" for name, n in now.counts if counts[name] != n]
+    what = _listed(changed) if changed else "as many of each class as before"
+    return f"{folder}: its pictures have changed since it last trained ({what}); training goes on"
+
+
+def _learnt_classes(folder: Path) -> list[str] | None:
+    """The names of the run's classes by label; None if nothing is recorded yet."""
+    if (recorded := _recorded_data(folder)) is not None:
+        return [name for name, _ in recorded.counts]
+    try:
+        return [info.name for info in load_checkpoint(folder, discriminator=False).classes]
+    except CheckpointError:  # no checkpoint is exported yet
+        return None
+
+
+def _recorded_data(folder: Path) -> RecordedData | None:
+    try:
+        return RecordedData.model_validate_json((folder / DATA_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:

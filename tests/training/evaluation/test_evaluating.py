@@ -17,10 +17,11 @@ from training.evaluation.evaluating import (
     class_counts,
     evaluate,
     require_enough,
+    usual_metrics,
 )
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.metrics import Moments, frechet_distance
-from training.evaluation.statistics import data_statistics
+from training.evaluation.statistics import batch_bounds, data_statistics
 
 
 def labelled(counts: Sequence[int]) -> ImageSet:
@@ -46,7 +47,9 @@ def test_a_class_too_small_for_a_distance_of_its_own_is_named() -> None:
         require_enough(labelled([9, 9]), [1, 9], ["intra-fid"])
 
 
-@pytest.mark.parametrize(("metric", "too_few"), [("fid", 1), ("kid", 1), ("is", 9), ("pr", 3)])
+@pytest.mark.parametrize(
+    ("metric", "too_few"), [("fid", 1), ("kid", 1), ("is", 9), ("pr", 3), ("dc", 5)]
+)
 def test_a_metric_of_too_few_samples_is_refused(
     metric: str, too_few: int, data: ImageSet, colours: FeatureExtractor, tmp_path: Path
 ) -> None:
@@ -68,7 +71,11 @@ def test_every_sample_has_a_seed_of_its_own_and_its_class() -> None:
         return np.zeros((len(labels), 4, 4, 3), np.uint8)
 
     samples = DrawnPictures(draw, counts=[70, 0, 3], labels=[5, 6, 2])
-    sizes = [len(pixels) for label in range(3) for pixels in samples.batches(label)]
+    sizes = [
+        len(samples.batch(label, *bounds))
+        for label in range(3)
+        for bounds in batch_bounds(samples.counts[label])
+    ]
     assert sizes == [64, 6, 3]
     assert asked == [(5, seed) for seed in range(70)] + [(2, seed) for seed in range(70, 73)]
 
@@ -94,11 +101,13 @@ def test_the_data_itself_is_at_distance_zero(
     assert same.metrics["fid"] == pytest.approx(0, abs=1e-6)
     assert same.metrics["intra_fid"] == pytest.approx(0, abs=1e-6)
     assert (same.metrics["precision"], same.metrics["recall"]) == (1, 1)
+    assert same.metrics["coverage"] == 1
+    assert darker.metrics["coverage"] < 0.5
     assert same.metrics["kid"] < darker.metrics["kid"]
     assert darker.metrics["fid"] > 100
     assert darker.metrics["precision"] < 0.5
     assert same.metrics.keys() == {
-        "fid", "kid", "is", "is_std", "intra_fid", "precision", "recall",
+        "fid", "kid", "is", "is_std", "intra_fid", "precision", "recall", "density", "coverage",
     }  # fmt: skip
 
 
@@ -116,3 +125,22 @@ def test_intra_fid_is_the_mean_of_the_classes_own(
         pair[1].add(colours.features(pictures // 2))
         assert value == pytest.approx(frechet_distance(*pair), rel=1e-4)
     assert found.metrics["intra_fid"] == pytest.approx(np.mean(list(found.fid_by_label.values())))
+
+
+def test_intra_fid_of_many_classes_is_computed_on_request_alone() -> None:
+    """Up to fifty classes it is one of the usual metrics."""
+    assert usual_metrics(50) == METRICS
+    assert usual_metrics(51) == ("fid", "kid", "is", "pr", "dc")
+
+
+def test_an_fid_of_fewer_images_than_features_comes_with_a_warning(
+    data: ImageSet, colours: FeatureExtractor, tmp_path: Path
+) -> None:
+    """It says both numbers; with one image more there is none."""
+    real = data_statistics(data, colours, tmp_path)
+    for num_samples, count in ((3, 1), (4, 0)):
+        counts = class_counts(data, num_samples)
+        samples = DrawnPictures(redrawn(data).draw, counts, range(10))
+        warnings = evaluate(samples, real, colours, ["fid"]).warnings
+        assert len(warnings) == count
+        assert all("3 images in 3 features" in warning for warning in warnings)

@@ -11,8 +11,11 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from training.evaluation import metrics
 from training.evaluation.metrics import (
+    ClassMoments,
     InceptionScore,
     Moments,
+    class_distance,
+    density_coverage,
     frechet_distance,
     kernel_distance,
     precision_recall,
@@ -252,3 +255,61 @@ def test_a_third_neighbour_takes_four_pictures() -> None:
     """The error says how many there are."""
     with pytest.raises(ValueError, match="got 4 and 3"):
         precision_recall(np.ones((4, 2)), np.ones((3, 2)))
+
+
+@given(
+    seed=seeds,
+    counts=st.tuples(st.integers(2, 40), st.integers(2, 40)),
+    cut=st.integers(0, 40),
+    dimensions=st.integers(1, 12),
+)
+@settings(deadline=None)
+def test_the_distance_of_classes_is_the_distance_of_their_moments(
+    seed: int, counts: tuple[int, int], cut: int, dimensions: int
+) -> None:
+    """With fewer and with more images than features, in batches of any size."""
+    a, b = normal(seed, counts[0], dimensions), normal(seed + 1, counts[1], dimensions)
+    expected = frechet_distance(moments_of(a), moments_of(b))
+    found = class_distance(
+        ClassMoments.of([a[:cut], a[cut:]]), ClassMoments.of(np.array_split(b, 3))
+    )
+    scale = np.trace(moments_of(a).covariance) + np.trace(moments_of(b).covariance)
+    assert found == pytest.approx(expected, abs=2e-5 * scale)
+
+
+def test_a_class_without_two_images_has_no_distance() -> None:
+    """The error says how many there are."""
+    one, two = ClassMoments.of([np.ones((1, 3))]), ClassMoments.of([np.ones((2, 3))])
+    with pytest.raises(ValueError, match="at least 2 pictures, there are 1, 2"):
+        class_distance(one, two)
+    with pytest.raises(ValueError, match="there is none"):
+        ClassMoments.of([])
+
+
+def counted(real: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+    """Naeem et al. (2020), equations 5 and 6, one pair at a time."""
+    radii = [sorted(np.linalg.norm(x - other) for other in real)[5] for x in real]
+    inside = np.array(
+        [[np.linalg.norm(y - x) <= r for x, r in zip(real, radii, strict=True)] for y in drawn]
+    )
+    return float(inside.sum() / (5 * len(drawn))), float(inside.any(0).mean())
+
+
+@given(real_count=st.integers(6, 14), drawn_count=st.integers(1, 14), seed=seeds)
+@settings(deadline=None)
+def test_density_and_coverage_are_those_of_brute_force(
+    real_count: int, drawn_count: int, seed: int
+) -> None:
+    """Whatever blocks their rows fall into."""
+    random = np.random.default_rng(seed)
+    real, drawn = random.normal(size=(real_count, 3)), random.normal(0.5, 1, (drawn_count, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "BLOCK", 5)
+        found = density_coverage(real, drawn)
+    assert found == pytest.approx(counted(real, drawn))
+
+
+def test_density_and_coverage_take_six_pictures() -> None:
+    """The error says how many there are."""
+    with pytest.raises(ValueError, match="got 5 and 9"):
+        density_coverage(np.ones((5, 2)), np.ones((9, 2)))

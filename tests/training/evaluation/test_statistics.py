@@ -1,7 +1,7 @@
 """Statistics of a set of pictures, gathered class by class."""
 
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.data.image_set import DataError, ImageSet
-from training.evaluation import statistics
+from training.data.image_set import DataError, ImageSet, data_key
+from training.evaluation import metrics, statistics
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.metrics import InceptionScore, Moments
-from training.evaluation.statistics import RealPictures, collect, data_key, data_statistics
+from training.evaluation.metrics import ClassMoments, InceptionScore
+from training.evaluation.statistics import RealPictures, collect, data_statistics
 
 
 def test_every_picture_counts_once_and_in_its_class(
@@ -21,7 +21,7 @@ def test_every_picture_counts_once_and_in_its_class(
 ) -> None:
     """Moments of the whole and of each class are NumPy's; so many pictures are told."""
     features = data.images.mean((1, 2))  # what `colours` gives
-    classes: dict[int, Moments] = {}
+    classes: dict[int, ClassMoments] = {}
     told: list[int] = []
     found = collect(RealPictures(data), colours, on_class=classes.__setitem__, advance=told.append)
     assert found.moments.count == sum(told) == 60
@@ -73,10 +73,8 @@ class Grey:
 
     counts: Sequence[int]
 
-    def batches(self, label: int) -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, self.counts[label], 64):
-            count = min(64, self.counts[label] - start)
-            yield np.full((count, 8, 8, 3), label, np.uint8)
+    def batch(self, label: int, start: int, stop: int) -> NDArray[np.uint8]:
+        return np.full((stop - start, 8, 8, 3), label, np.uint8)
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures(
@@ -84,6 +82,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(
 ) -> None:
     """Ten times the pictures take less than twice the memory, and none a picture."""
     monkeypatch.setattr(statistics, "KEPT", 100)
+    monkeypatch.setattr(metrics, "MOMENTS_BLOCK", 500)
     peaks = []
     for count in (2_000, 2_000, 20_000):  # the first pays for what is set up once
         tracemalloc.start()
@@ -124,6 +123,24 @@ def test_classes_are_added_when_they_are_asked_for(
     data_statistics(data, unused(colours), tmp_path)
     assert data_statistics(data, colours, tmp_path, by_class=True).of_class(9).count == 6
     data_statistics(data, unused(colours), tmp_path)
+
+
+def test_classes_whose_files_would_be_too_large_are_read_again(
+    data: ImageSet, colours: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file is written for them; their moments are the same."""
+    monkeypatch.setattr(statistics, "MAX_CLASS_BYTES", 10)
+    told: list[int] = []
+    found = data_statistics(data, colours, tmp_path, by_class=True)
+    assert found.num_unread == 60
+    assert not list(tmp_path.rglob("class-*"))
+    again = data_statistics(data, colours, tmp_path, by_class=True)
+    moments = again.of_class(9, told.append)
+    assert (moments.count, told) == (6, [6])
+    monkeypatch.undo()
+    kept = data_statistics(data, colours, tmp_path, by_class=True)
+    assert kept.num_unread == 0
+    np.testing.assert_array_equal(kept.of_class(9).rows, moments.rows)
 
 
 def test_other_data_and_other_features_have_files_of_their_own(

@@ -150,7 +150,7 @@ def test_rates_are_those_of_the_steps_alone(
     clock = itertools.count()
     scored = 0
 
-    def score(_generator: object) -> dict[str, float]:
+    def score(_generator: object, _advance: object) -> dict[str, float]:
         nonlocal scored
         scored += 1
         return {"fid": 1.0}

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 State = dict[str, torch.Tensor]
 # Small steps: at the recipe's own rates a weight that rounding sent another way changes the next
 # gradients by more than this test allows.
+SCORED = ("--fid", "picturebook-64", "--fid-samples", "200")
 SLOW = ("--generator-rate", "1e-5", "--discriminator-rate", "1e-5")
 
 
@@ -32,7 +33,7 @@ def trained(folder: Path, name: str, *options: str, processes: int = 1) -> Path:
     command = [
         sys.executable, "-m", *launcher, "train", name, "--base-channels", "8",
         "--batch-size", "8", "--num-pictures", "20", "--data-dir", "data", "--device", "cpu",
-        "--precision", "float32", "--total-images", "24", "--flip", *options, *SLOW,
+        "--precision", "float32", "--total-images", "24", "--flip", *SCORED, *options, *SLOW,
     ]  # fmt: skip
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=100)
@@ -63,6 +64,12 @@ def losses(run: Path) -> list[float]:
     return [record["discriminator_loss"], record["generator_loss"]]
 
 
+def fid(run: Path) -> float:
+    """The FID of the last snapshot."""
+    records = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return next(float(r["fid_picturebook-64"]) for r in records if "diversity" in r)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
@@ -78,6 +85,7 @@ def test_two_processes_equal_one(recipe: list[str], tmp_path: Path) -> None:
     one = trained(tmp_path, "one", *recipe)
     two = trained(tmp_path, "two", *recipe, processes=2)
     assert losses(two) == pytest.approx(losses(one), abs=1e-4)
+    assert fid(two) == pytest.approx(fid(one), rel=0.02)
     for network in ("generator", "discriminator", "average"):
         start, ours, theirs = started(one, network), weights(one, network), weights(two, network)
         moved = {name: (ours[name] - start[name]).norm() for name in ours if name in start}
@@ -103,18 +111,29 @@ def total(norms: dict[str, torch.Tensor]) -> float:
 
 
 @pytest.mark.slow
-def test_what_ends_the_first_process_is_said_once(tmp_path: Path) -> None:
-    """A batch that does not divide into two: one line, before any picture is prepared."""
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--batch-size", "7"], "batch_size=7 does not divide into 2 processes"),
+        (["--data", "empty"], "empty: no picture"),
+        (["--fid", "nowhere.pt"], "nowhere.pt: neither a file"),
+    ],
+)
+def test_what_ends_all_processes_is_said_once(
+    options: list[str], line: str, tmp_path: Path
+) -> None:
+    """One line, before any picture is prepared: a batch that does not divide, or bad data."""
+    (tmp_path / "empty").mkdir()
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "sagan", "train", "run", "--batch-size", "7", "--device", "cpu",
+        "-m", "sagan", "train", "run", "--device", "cpu", *options,
     ]  # fmt: skip
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=100)
     ours, _, _ = done.stderr.decode().partition("torch/distributed")  # then torchrun has its say
-    assert ours.count("Error: batch_size=7 does not divide into 2 processes") == 1
+    assert ours.count(f"Error: {line}") == 1
     assert "Traceback" not in ours
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["empty"]
 
 
 def test_shares_are_whole_and_apart() -> None:

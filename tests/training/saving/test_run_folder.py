@@ -3,11 +3,20 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from model.checkpoint import ClassInfo
+from training.data.image_set import ImageSet
 from training.errors import RunError
 from training.recipes.config import TrainConfig
-from training.saving.run_folder import claim_run_folder, locked, recorded_config
+from training.saving.run_folder import (
+    claim_run_folder,
+    locked,
+    record_data,
+    recorded_config,
+    require_same_classes,
+)
 
 SHAPE = {"resolution": 32, "base_channels": 2, "num_classes": 2, "attention_at": ()}
 CONFIG = TrainConfig.model_validate({"generator": SHAPE, "discriminator": SHAPE})
@@ -51,3 +60,38 @@ def test_a_run_may_be_prolonged_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"started with seed=0, asked is 1: .*sagan train .*run"):
         claim_run_folder(tmp_path, CONFIG.model_copy(update={"seed": 1}))
     assert recorded_config(tmp_path) == longer
+
+
+def pictures(grey: int = 0, **counts: int) -> ImageSet:
+    """So many pictures of each class, all of one grey."""
+    labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+    images = np.full((len(labels), 4, 4, 3), grey, np.uint8)
+    return ImageSet(images, labels, tuple(ClassInfo(name=name) for name in counts))
+
+
+def test_a_run_names_the_classes_that_its_pictures_have_more_or_less(tmp_path: Path) -> None:
+    """And two that have changed places; the same classes with other pictures are accepted."""
+    require_same_classes(tmp_path, pictures(cat=2, dog=2))  # nothing is recorded yet
+    record_data(tmp_path, pictures(cat=2, dog=2))
+    require_same_classes(tmp_path, pictures(cat=3, dog=5))
+    for data, message in (
+        (pictures(bee=1, cat=2, dog=2), r"2 classes, the pictures have 3 \(new: bee\): .*--init"),
+        (pictures(cat=2), r"2 classes, the pictures have 1 \(missing: dog\)"),
+        (pictures(cat=2, fox=2), r"\(new: fox; missing: dog\)"),
+        (pictures(dog=2, cat=2), r"'cat' as class 0, the pictures have 'dog' there"),
+    ):
+        with pytest.raises(RunError, match=message):
+            require_same_classes(tmp_path, data)
+
+
+def test_a_run_says_which_pictures_have_changed_since_it_last_trained(tmp_path: Path) -> None:
+    """By class where the numbers differ; what is said once is recorded."""
+    assert record_data(tmp_path, pictures(cat=2, dog=2)) is None
+    assert record_data(tmp_path, pictures(cat=2, dog=2)) is None
+    more = record_data(tmp_path, pictures(cat=2, dog=3))
+    assert more is not None
+    assert "pictures have changed since it last trained (dog 2 → 3)" in more
+    assert record_data(tmp_path, pictures(cat=2, dog=3)) is None
+    retouched = record_data(tmp_path, pictures(grey=9, cat=2, dog=3))
+    assert retouched is not None
+    assert "as many of each class as before" in retouched
