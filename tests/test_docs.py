@@ -54,7 +54,7 @@ def test_a_snippet_runs_as_a_file(snippet: str, tmp_path: Path) -> None:
     file = tmp_path / "snippet.py"
     file.write_text((NETWORK if "network.eval()" in snippet else "") + snippet)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, file], cwd=tmp_path, env=environment, check=True, timeout=100)
+    subprocess.run([sys.executable, file], cwd=tmp_path, env=environment, check=True, timeout=300)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
