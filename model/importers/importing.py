@@ -1,7 +1,7 @@
 """Imports a foreign file: recognises its format, assembles the networks, lists assumptions."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,12 +15,13 @@ from model.importers.classes import imagenet_classes
 from model.importers.mimicry import MIMICRY
 from model.importers.mmgeneration import MMGENERATION
 from model.importers.naming import Format, ImportRefusedError, Rules, Split, Tensors
-from model.importers.reading import read_tensors
+from model.importers.reading import read_state_dicts
 from model.importers.studiogan import STUDIOGAN
 from model.importers.tensorflow import TENSORFLOW
 
 FORMATS = {f.name: f for f in (STUDIOGAN, MMGENERATION, BIGGAN_PYTORCH, MIMICRY, TENSORFLOW)}
 NUM_IMAGENET_CLASSES = 1000
+MAX_SHOWN = 4  # places of a file that an error names
 N = TypeVar("N", Generator, Discriminator)
 
 
@@ -106,18 +107,50 @@ def describe(file: Path) -> list[str]:
 
 
 def _find(file: Path, format_name: str, overrides: Overrides | None) -> _Found:
-    tensors = read_tensors(file)
+    state_dicts = read_state_dicts(file)
     candidates = list(FORMATS.values()) if format_name == "auto" else [FORMATS[format_name]]
     for candidate in candidates:
-        split = candidate.split(tensors)
-        if split != Split():
-            rules = (overrides or Overrides()).apply(candidate.rules(tensors, file.name))
+        splits = {place: candidate.split(tensors) for place, tensors in state_dicts.items()}
+        if splits := {place: split for place, split in splits.items() if split != Split()}:
+            split, place = choose_networks(splits)
+            rules = (overrides or Overrides()).apply(candidate.rules(state_dicts[place], file.name))
             return _Found(file, candidate, split, rules)
     asked = "any known" if format_name == "auto" else format_name
+    shown = ", ".join(
+        f"{place + ': ' if place else ''}{next(iter(tensors))}"
+        for place, tensors in [*state_dicts.items()][:MAX_SHOWN]
+    )
     raise ImportRefusedError(
-        f"{file}: {next(iter(tensors))} is not a key of {asked} SAGAN checkpoint; "
+        f"{file}: {shown} is not a key of {asked} SAGAN checkpoint; "
         f"known formats: {', '.join(FORMATS)}"
     )
+
+
+def choose_networks(splits: Mapping[str, Split]) -> tuple[Split, str]:
+    """One generator and one discriminator of those at several places of a file.
+
+    The averaged generator is preferred, whose place has "ema" in it; else the first one. The
+    discriminator is the generator's neighbour, or the first one. Returns them, with a remark if
+    the file has several places, and the place that says most about the format.
+    """
+    with_generator = [place for place, split in splits.items() if split.generator]
+    averaged = [place for place in with_generator if "ema" in place.lower()]
+    with_discriminator = [place for place, split in splits.items() if split.discriminator]
+    chosen = next(iter((*averaged, *with_generator)), None)
+    if chosen is not None and splits[chosen].discriminator:
+        with_discriminator.insert(0, chosen)
+    other = next(iter(with_discriminator), None)
+    taken = [place for place in (chosen, other) if place is not None] or [next(iter(splits))]
+    remarks = [remark for place in dict.fromkeys(taken) for remark in splits[place].remarks]
+    if len(splits) > 1:
+        left = [place for place in splits if place not in taken]
+        remarks.append(
+            f"generator taken from {chosen}, discriminator from {other}"
+            + (f"; not used: {', '.join(left[:MAX_SHOWN])}" if left else "")
+        )
+    generator = splits[chosen].generator if chosen is not None else {}
+    discriminator = splits[other].discriminator if other is not None else {}
+    return Split(generator, discriminator, tuple(remarks)), taken[0]
 
 
 def _assembled(

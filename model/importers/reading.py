@@ -16,7 +16,8 @@ from model.importers.naming import ImportRefusedError
 
 ZIP_MAGIC, PICKLE_MAGIC = b"PK", b"\x80"
 WRAPPERS = re.compile(r"(^|\.)(?:(?:module|_orig_mod)\.)+")  # of data-parallel and compiled modules
-STATE_DICT_KEYS = ("state_dict", "model_state_dict")
+MAX_DEPTH = 6  # of what a training script saved around a state dict
+MAX_NESTED = 64  # entries of a list that are looked at
 # What damaged pickles and archives make the readers raise.
 DAMAGE = (
     pickle.UnpicklingError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError,
@@ -67,12 +68,17 @@ STAND_INS: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
 ]
 
 
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` file's state dict, or of an `.npz`, by their keys in file order.
+StateDict = dict[str, Tensor]
 
-    The prefixes `module.` and `_orig_mod.` of wrappers are removed. Raises ImportRefusedError with
-    the reason in one line: there is no such file, it is damaged, or its pickle refers to code,
-    which is not run.
+
+def read_state_dicts(file: Path) -> dict[str, StateDict]:
+    """The state dicts of a `.pth` file, or of an `.npz`, by their place in it.
+
+    The place of a bare state dict is "", that of one in a mapping `{"G": …}` is "G", and so on:
+    "models.0", "ema.state_dict". A state dict has its tensors by their keys in file order; the
+    prefixes `module.` and `_orig_mod.` of wrappers are removed. Raises ImportRefusedError with the
+    reason in one line: there is no such file, it is damaged, it holds no tensors, or its pickle
+    refers to code, which is not run.
     """
     try:
         with file.open("rb") as opened:
@@ -82,11 +88,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     if magic == ZIP_MAGIC:
         return _read_archive(file)
     if magic[:1] == PICKLE_MAGIC:
-        return _flattened(_load(file, archive=False), file)
+        return _state_dicts(_load(file, archive=False), file)
     raise ImportRefusedError(f"{file}: neither a PyTorch file nor an .npz")
 
 
-def _read_archive(file: Path) -> dict[str, Tensor]:
+def _read_archive(file: Path) -> dict[str, StateDict]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.namelist()
@@ -98,9 +104,9 @@ def _read_archive(file: Path) -> dict[str, Tensor]:
     if any(name.endswith("/constants.pkl") for name in members):
         raise ImportRefusedError(f"{file}: a TorchScript archive, not a state dict")
     if any(name.endswith("data.pkl") for name in members):
-        return _flattened(_load(file, archive=True), file)
+        return _state_dicts(_load(file, archive=True), file)
     if members and all(name.endswith(".npy") for name in members):
-        return _load_npz(file)
+        return {"": _load_npz(file)}
     raise ImportRefusedError(f"{file}: neither a PyTorch file nor an .npz")
 
 
@@ -139,15 +145,34 @@ def _load_npz(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _flattened(loaded: object, file: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict, bare or inside what a training script saved around it."""
-    if isinstance(loaded, Mapping):
-        inner = next((loaded[k] for k in STATE_DICT_KEYS if k in loaded), loaded)
-        if isinstance(inner, Mapping):
-            tensors = {str(k): t for k, t in inner.items() if isinstance(t, Tensor)}
-            if tensors:
-                return {WRAPPERS.sub(r"\1", key): t for key, t in tensors.items()}
-    raise ImportRefusedError(f"{file}: holds no state dict of tensors")
+def _state_dicts(loaded: object, file: Path) -> dict[str, StateDict]:
+    found: dict[str, StateDict] = {}
+
+    def look(value: object, place: tuple[str, ...]) -> None:
+        if len(place) > MAX_DEPTH:
+            return
+        if isinstance(value, list | tuple):
+            value = dict(enumerate(value[:MAX_NESTED]))
+        if not isinstance(value, Mapping):
+            return
+        tensors = {str(k): t for k, t in value.items() if isinstance(t, Tensor)}
+        if tensors:
+            found[".".join(place)] = {WRAPPERS.sub(r"\1", key): t for key, t in tensors.items()}
+        for key, inner in value.items():
+            look(inner, (*place, str(key)))
+
+    look(loaded, ())
+    if not found:
+        raise ImportRefusedError(f"{file}: holds no state dict of tensors{_keys(loaded)}")
+    return found
+
+
+def _keys(loaded: object) -> str:
+    """`; its keys are …` for a mapping, else nothing."""
+    if not isinstance(loaded, Mapping) or not loaded:
+        return ""
+    names = [str(key)[:40] for key in loaded]
+    return f"; its keys are {', '.join(names[:6])}{', …' if len(names) > 6 else ''}"
 
 
 def _line(error: BaseException) -> str:

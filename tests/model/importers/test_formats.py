@@ -1,6 +1,6 @@
 """Each format: the imported networks compute what the file's own layout means."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.importers import Imported, Overrides, import_files
+from model.importers.naming import ImportRefusedError
 from model.latents import latents
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import of_classes
@@ -16,6 +17,7 @@ from model.sampling.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import Layout, write_discriminator, write_generator
 from tests.model.importers.reference import draw, judge
+from tests.model.importers.writers import State
 
 SMALL = (16, 8, 24, 16)  # of a 32 px generator
 Z, CLASSES = 6, 5
@@ -206,3 +208,45 @@ def test_half_precision_weights_draw_as_the_same_ones_in_float32(
     z, y = inputs()
     with torch.no_grad():
         assert picture_error(imported, expected(z, y), z, y) < 1e-6
+
+
+@every_case
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda g, ema, d: {"G": g, "D": d, "G_ema": ema, "step": torch.tensor(5)},
+        lambda g, ema, d: {"models": {"netD": {"state_dict": d}, "g_ema": ema, "netG": g}},
+        lambda g, ema, d: {"epoch": 3, "ema": [{"generator": ema}], "nets": [g, d]},
+    ],
+    ids=["G-D", "models", "lists"],
+)
+def test_networks_at_several_places_of_a_file_are_found(
+    nest: Callable[[State, State, State], object], case: Case, tmp_path: Path
+) -> None:
+    """The averaged generator, with the discriminator beside it; the places are named."""
+    generator, _ = write_generator(case.layout, SMALL, [1], CLASSES, Z)
+    averaged, truth = write_generator(case.layout, SMALL, [1], CLASSES, Z)
+    judged, _ = write_discriminator(case.layout, (8, 16, 16, 24), [1], CLASSES)
+    file = tmp_path / "run.pt"
+    torch.save(nest(generator, averaged, judged), file)
+    imported = import_files(file)
+    assert imported.checkpoint.discriminator is not None
+    z, y = inputs()
+    expected = draw(truth, z, y, eps=case.eps, upsampling=case.upsampling)
+    assert picture_error(imported, expected.flip(1) if case.bgr else expected, z, y) < 1e-5
+    remark = next(line for line in imported.lines if "not used: " in line)
+    assert "ema" in remark
+
+
+def test_a_file_without_a_known_network_says_what_it_holds(tmp_path: Path) -> None:
+    """The place and the first key of each state dict; or the keys, if none is there."""
+    unknown = {"conv.weight": torch.zeros(2)}
+    file = tmp_path / "run.pt"
+    torch.save({"G": unknown, "D": {"fc.bias": torch.zeros(2)}}, file)
+    with pytest.raises(ImportRefusedError, match=r"G: conv\.weight, D: fc\.bias is not a key of"):
+        import_files(file)
+    torch.save({"epoch": 3, "args": {"lr": 0.1}}, file)
+    with pytest.raises(
+        ImportRefusedError, match=r"no state dict of tensors; its keys are epoch, a"
+    ):
+        import_files(file)
