@@ -70,13 +70,15 @@ class SelfAttention(nn.Module):
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(query·keyᵀ)·value: (B, Q, D), (B, K, D), (B, K, E) -> (B, Q, E).
 
-    PyTorch's fused kernels need one width for all three, a multiple of 8, and a head axis;
+    PyTorch's fused kernels need one width for all three, a multiple of 8, a head axis, and rows
+    that are contiguous, which those of (B, C, H, W) maps are only in channels-last memory;
     otherwise PyTorch forms the weights, which is several times slower. So the tensors are padded
-    with zeros, which changes no product.
+    with zeros, which changes no product, and copied if their layout needs it.
     """
     width = value.shape[2]
     fused_width = -(-max(width, query.shape[2]) // 8) * 8
     query, key, value = (
-        F.pad(t, (0, fused_width - t.shape[2])).unsqueeze(1) for t in (query, key, value)
+        F.pad(t, (0, fused_width - t.shape[2])).contiguous().unsqueeze(1)
+        for t in (query, key, value)
     )
     return F.scaled_dot_product_attention(query, key, value, scale=1.0)[:, 0, :, :width]

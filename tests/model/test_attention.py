@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
 
 from model.attention import SelfAttention, fused_attention
@@ -87,3 +88,20 @@ def test_too_few_channels_are_refused_with_the_number() -> None:
     """C/8 keys need 8 channels."""
     with pytest.raises(ValueError, match="got 4"):
         SelfAttention(4, form="released", spectral_norm=True, eps=1e-12)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@torch.no_grad()
+def test_every_memory_layout_takes_the_fused_kernel(
+    form: AttentionForm, layout: torch.memory_format
+) -> None:
+    """With that kernel alone allowed there is a result, and it is the usual one."""
+    torch.manual_seed(0)
+    attention = SelfAttention(64, form=form, spectral_norm=False, eps=1e-5)
+    torch.nn.init.constant_(attention.gamma, 0.7)
+    x = torch.randn(2, 64, 8, 8).contiguous(memory_format=layout)
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = attention(x)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        torch.testing.assert_close(attention(x), expected)

@@ -35,8 +35,8 @@ def cost_table(
     table.add_row("training", f"{costs.step_flops / 1e9:.1f} GFLOP a real image, both steps")
     table.add_row(
         "memory",
-        f"at least {_gb(costs.memory_bytes)}: {_gb(costs.state_bytes)} of weights, gradients and "
-        f"moments, {_gb(costs.activation_bytes)} of activations; {device} has {_memory(device)}",
+        f"at least {_gb(costs.memory_bytes)}: {_gb(costs.state_bytes)} of weights and moments, "
+        f"{_gb(costs.step_bytes)} of activations and gradients; {device} has {_memory(device)}",
     )
     table.add_row(
         "length",

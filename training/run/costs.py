@@ -1,15 +1,17 @@
 """Estimates a run before it starts: parameters, arithmetic, memory and time."""
 
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim import Adam
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.discriminator import Discriminator
@@ -19,8 +21,8 @@ from training.run.losses import GradientPenalty
 from training.run.steps import discriminator_step, generator_step
 from training.saving.state import TrainState
 
-# In float32: the parameter, its gradient and Adam's two moments.
-BYTES_PER_TRAINED, BYTES_PER_AVERAGED = 16, 4
+# In float32: the parameter and Adam's two moments.
+BYTES_PER_TRAINED, BYTES_PER_AVERAGED = 12, 4
 MEASURED_STEPS = 3
 MAX_MEASURED_BATCH = {"cpu": 16}  # a CPU's images per second hardly depend on the batch
 
@@ -31,7 +33,8 @@ class Costs:
 
     FLOPs count a multiplication and an addition as two. `generator_flops` and `discriminator_flops`
     are those of a forward pass on one image, `step_flops` those of a training step divided by its
-    number of real images.
+    number of real images. `state_bytes` are those of weights, moments and the moving average,
+    `step_bytes` the most that a step needs besides: activations, gradients, temporary tensors.
     """
 
     generator_parameters: int
@@ -40,12 +43,12 @@ class Costs:
     discriminator_flops: int
     step_flops: int
     state_bytes: int
-    activation_bytes: int
+    step_bytes: int
 
     @property
     def memory_bytes(self) -> int:
-        """The least memory of a step: the state, and the activations kept for backward."""
-        return self.state_bytes + self.activation_bytes
+        """The memory of a run, without what kernels need inside themselves."""
+        return self.state_bytes + self.step_bytes
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,9 @@ class Speed:
 def count_costs(config: TrainConfig) -> Costs:
     """Counts the costs of a run without any of its arithmetic.
 
-    The networks run on tensors that have shapes but no content. The activations are the distinct
-    tensors that autograd keeps for the backward pass, in the discriminator's or the generator's
-    update, whichever keeps more. They are extrapolated from batches of 2 and 4. If a batch is split
-    into parts, only the activations of one part are counted. Temporary memory of kernels is not
+    The networks run on tensors that have shapes but no content. The memory of a step is the largest
+    sum of the tensors that exist at one moment, in the discriminator's or the generator's update.
+    If a batch is split into parts, it is that of one part. Temporary memory of kernels is not
     counted.
     """
     with FakeTensorMode():  # unlike the meta device it supports autocast
@@ -77,9 +79,11 @@ def count_costs(config: TrainConfig) -> Costs:
             lambda: state.discriminator(*ones[:0:-1])
         )
         step_flops = int(_mean_over_steps(config, lambda due: _step_flops(config, state, due)))
-        kept = [_kept_bytes(config, state, batch) for batch in (2, 4)]
+        # The optimizers' moments, which belong to the state, exist since the steps above.
+        part = config.batch_size // config.accumulation
+        due = GradientPenalty.of_run(config).is_due(0)
+        step_bytes = max(map(_peak_bytes, _halves(config, state, part, due)))
     num_generator, num_discriminator = map(_size, (state.generator, state.discriminator))
-    each = (kept[1] - kept[0]) // 2
     return Costs(
         num_generator,
         num_discriminator,
@@ -88,7 +92,7 @@ def count_costs(config: TrainConfig) -> Costs:
         step_flops,
         state_bytes=BYTES_PER_TRAINED * (num_generator + num_discriminator)
         + BYTES_PER_AVERAGED * num_generator,
-        activation_bytes=kept[0] + each * (config.batch_size // config.accumulation - 2),
+        step_bytes=step_bytes,
     )
 
 
@@ -189,27 +193,53 @@ def _flops(run: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def _kept_bytes(config: TrainConfig, state: TrainState, batch_size: int) -> int:
-    """The bytes of the distinct storages that the larger half of a step keeps for backward."""
-    trained = (state.generator, state.discriminator)
-    own = {p.untyped_storage()._cdata for network in trained for p in network.parameters()}
-    sums = []
-    for half in _halves(config, state, batch_size, GradientPenalty.of_run(config).is_due(0)):
-        kept: dict[
-            int, torch.UntypedStorage
-        ] = {}  # holds the storages, so that no address is used twice
+def _peak_bytes(run: Callable[[], object]) -> int:
+    """The most bytes of new tensors that exist at one moment of `run`."""
+    memory = PeakMemory()
+    with memory:
+        run()
+    return memory.peak_bytes
 
-        def keep(tensor: Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage
-            return tensor
 
-        with saved_tensors_hooks(keep, lambda tensor: tensor):
-            half()
-        sums.append(
-            sum(storage.nbytes() for address, storage in kept.items() if address not in own)
-        )
-    return max(sums)
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all storages that are created in the `with` block, while they exist."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.num_bytes: int = 0
+        self.peak_bytes: int = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        """Runs an operation and counts the storages of its results that are new."""
+        used = {s._cdata for s in _storages((args, kwargs))}
+        result = func(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage._cdata not in used and storage._cdata not in self._known:
+                self._add(storage)
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        num_bytes, address = storage.nbytes(), storage._cdata
+        self._known.add(address)
+        self.num_bytes += num_bytes
+        self.peak_bytes = max(self.peak_bytes, self.num_bytes)
+
+        def drop() -> None:
+            self._known.discard(address)
+            self.num_bytes -= num_bytes
+
+        weakref.finalize(storage, drop)
+
+
+def _storages(values: object) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _size(network: nn.Module) -> int:

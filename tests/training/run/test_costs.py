@@ -13,7 +13,10 @@ from model.generator import Generator
 from training.recipes.config import TrainConfig
 from training.recipes.presets import preset
 from training.recipes.recipe import config_of
-from training.run.costs import count_costs, measure_speed
+from training.run import costs
+from training.run.costs import PeakMemory, count_costs, measure_speed
+from training.run.losses import GradientPenalty
+from training.saving.state import TrainState
 
 ROOT = Path(__file__).parents[3]
 
@@ -30,7 +33,7 @@ def test_parameters_are_those_of_the_networks() -> None:
     generator, discriminator = Generator(run.generator), Discriminator(run.discriminator)
     assert costs.generator_parameters == sum(p.numel() for p in generator.parameters())
     assert costs.discriminator_parameters == sum(p.numel() for p in discriminator.parameters())
-    state = 20 * costs.generator_parameters + 16 * costs.discriminator_parameters
+    state = 16 * costs.generator_parameters + 12 * costs.discriminator_parameters
     assert costs.state_bytes == state
 
 
@@ -66,9 +69,9 @@ def test_memory_grows_with_the_batch_and_halves_less_than_with_bf16() -> None:
     """Activations are linear in the batch; the state is not."""
     small, large = (count_costs(config(batch_size=b)) for b in (8, 16))
     assert small.state_bytes == large.state_bytes
-    assert 1.8 < large.activation_bytes / small.activation_bytes <= 2.0
+    assert 1.8 < large.step_bytes / small.step_bytes <= 2.0
     half = count_costs(config(batch_size=16, precision="bf16"))
-    assert 0.4 < half.activation_bytes / large.activation_bytes < 0.8
+    assert 0.4 < half.step_bytes / large.step_bytes < 0.8
 
 
 def test_a_batch_in_parts_needs_the_memory_of_one_part() -> None:
@@ -85,7 +88,39 @@ def test_speed_is_measured_in_real_steps() -> None:
     assert measure_speed(config(batch_size=256), torch.device("cpu")).batch_size == 16
 
 
+@pytest.mark.parametrize("name", ["laptop-32-paper-feat16", "laptop-32"])
+def test_the_memory_of_a_step_is_that_of_its_real_tensors(name: str) -> None:
+    """At its largest moment, with and without a gradient penalty."""
+    small: dict[str, object] = {"base_channels": 8, "batch_size": 4, "precision": "float32"}
+    run = config_of(preset(name) | small, num_classes=3)
+    state = TrainState.start(run, torch.device("cpu"))
+    due = GradientPenalty.of_run(run).is_due(0)
+    costs._step(run, state, 4, due)
+    peaks = []
+    for half in costs._halves(run, state, 4, due):
+        with PeakMemory() as memory:
+            half()
+        peaks.append(memory.peak_bytes)
+    assert count_costs(run).step_bytes == pytest.approx(max(peaks), rel=0.02)
+
+
+def test_a_peak_is_the_most_that_exists_at_once() -> None:
+    """Views cost nothing, and what is deleted no longer counts."""
+    start = torch.zeros(1000)
+    with PeakMemory() as memory:
+        first = start + 1
+        view = first.view(10, 100)
+        del first
+        assert memory.num_bytes == 4000
+        second = view * 2
+        view.add_(second)
+        del view, second
+        assert memory.num_bytes == 0
+    assert memory.peak_bytes == 8000
+
+
 MEASURE = """
+import sys
 from pathlib import Path
 import torch
 from training.run import costs
@@ -97,7 +132,7 @@ def memory(key):
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(key))
 
 costs.MAX_MEASURED_BATCH = {}
-values = preset("laptop-64-paper") | {"precision": "float32"}
+values = preset(sys.argv[1]) | {"precision": "float32"}
 run = config_of(values | {"batch_size": 64}, 10)
 estimate = costs.count_costs(run).memory_bytes
 costs.measure_speed(config_of(values | {"batch_size": 2}, 10), torch.device("cpu"))
@@ -109,14 +144,16 @@ print(estimate, memory("VmHWM") - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-def test_the_estimate_of_memory_is_near_what_a_process_grows_by() -> None:
-    """64 px, batch 64, on a CPU: within a third of the peak over a process that did one step.
+@pytest.mark.parametrize("name", ["laptop-64-paper", "laptop-64"])
+def test_a_process_grows_by_the_estimate_of_memory_and_what_kernels_need(name: str) -> None:
+    """64 px, batch 64, on a CPU, over a process that did one step.
 
-    Of a run without gradient penalty: what its double backward needs is not in the estimate yet.
+    A convolution's kernel copies its images and gradients into a layout of its own, which is up to
+    0.7 times the estimate here.
     """
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE],
+        [sys.executable, "-c", MEASURE, name],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     estimate, grown = map(int, done.stdout.split())
-    assert 0.67 < grown / estimate < 1.5, (estimate, grown)
+    assert 1.0 < grown / estimate < 1.7, (estimate, grown)
