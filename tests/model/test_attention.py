@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model.attention import SelfAttention, fused_attention
 from model.config import AttentionForm
