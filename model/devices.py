@@ -36,6 +36,16 @@ def use_exact_kernels() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def use_training_kernels() -> None:
+    """From now on CUDA picks its fastest kernels for shapes that repeat, without TF32 for float32.
+
+    So float32 has one meaning in training and evaluation; PyTorch would use TF32 in convolutions.
+    """
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def exact_kernels() -> AbstractContextManager[None]:
     """In the `with` block CUDA uses no TF32 for float32 and no nondeterministic algorithms.
 

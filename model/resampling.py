@@ -20,16 +20,19 @@ def summed_shifts(kernel: Tensor) -> Tensor:
     It is computed as one matrix product: padding and adding would read the kernel a dozen times,
     which takes longer than the convolution if the feature maps are small.
     """
-    shifts = torch.tensor(_SHIFTS, dtype=kernel.dtype, device=kernel.device)
+    shifts = _shifts(kernel.dtype, kernel.device)
     with torch.autocast(kernel.device.type, enabled=False):
         spread_out: Tensor = (kernel.flatten(2) @ shifts).unflatten(2, (4, 4))
     return spread_out
 
 
-def _shifts() -> list[list[float]]:
-    """(9, 16): a 1 where an entry of the 3×3 kernel is one of the four that a 4×4 entry adds."""
-    near = [[float(0 <= place - tap <= 1) for place in range(4)] for tap in range(3)]
-    return [[a * b for a in row for b in column] for row in near for column in near]
+def _shifts(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """(9, 16): a 1 where an entry of the 3×3 kernel is one of the four that a 4×4 entry adds.
 
-
-_SHIFTS = _shifts()
+    It is computed on the device: a copy from the host would make each of the step's twenty
+    resamplings wait for the device.
+    """
+    place, tap = torch.arange(4, device=device), torch.arange(3, device=device)
+    shift = place - tap[:, None]
+    near = ((shift >= 0) & (shift <= 1)).to(dtype)  # (3, 4)
+    return torch.kron(near, near)

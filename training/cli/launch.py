@@ -10,6 +10,7 @@ import click
 import torch
 
 from model.checkpoint import IN_RUN, load_checkpoint
+from model.devices import use_training_kernels
 from training.cli.run_request import RunRequest
 from training.data.image_set import DataError, ImageSet, suspicions
 from training.data.opening import open_data
@@ -38,6 +39,7 @@ def launch(
     metrics_address: tuple[str, int] | None,
 ) -> None:
     """Trains to the end or to a signal, together with the other processes of `torchrun`."""
+    use_training_kernels()
     with join_processes(device) as (processes, own_device):
         level = logging.INFO if processes.is_rank0 else logging.ERROR
         logging.basicConfig(level=level, format="%(message)s")

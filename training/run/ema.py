@@ -23,8 +23,7 @@ def update_ema(average: nn.Module, network: nn.Module, decay: float, step: int) 
     """
     decay = min(decay, (1 + step) / (WARM_UP_STEPS + step))
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(new)
+    torch._foreach_copy_(list(average.buffers()), list(network.buffers()))
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
 """Batch norm over the batches of all processes, on every device.
 
-PyTorch's SyncBatchNorm needs CUDA. This one uses differentiable sums over the processes, so that
-two processes with half a batch each compute what one process computes with the whole batch.
+PyTorch's SyncBatchNorm, which is used on CUDA, needs CUDA. The one here uses differentiable sums
+over the processes, so that two processes with half a batch each compute what one process computes
+with the whole batch.
 """
 
 import torch
@@ -51,6 +52,9 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
 
 def sync_batch_norm(network: nn.Module) -> None:
     """Replaces every batch norm of `network` by a synced one, in place."""
+    if next(network.parameters()).device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.BatchNorm2d:

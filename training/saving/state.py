@@ -66,6 +66,8 @@ class TrainState:
     def latents(self, count: int) -> Tensor:
         """Draws the next (count, z_dim) latents of the run."""
         z = torch.randn(count, self.generator.config.z_dim, generator=self.random)
+        if self.device.type == "cuda":  # only pinned memory is copied while kernels run
+            z = z.pin_memory()
         return z.to(self.device, non_blocking=True)
 
     @property
