@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Path
@@ -10,8 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
 from app.queue.messages import (
     IMAGE_ID_PATTERN,
+    MAX_ATTENTION_SCALE_THOUSANDTHS,
     MAX_SEED,
     MAX_TRUNCATION_THOUSANDTHS,
+    WHOLE,
     FileFormat,
     Priority,
     View,
@@ -23,7 +26,7 @@ Seed = Annotated[
 ]
 Thousandths = Annotated[
     int,
-    BeforeValidator(thousandths),
+    BeforeValidator(partial(thousandths, smallest=1, largest=MAX_TRUNCATION_THOUSANDTHS)),
     WithJsonSchema(
         {
             "type": "number",
@@ -33,6 +36,21 @@ Thousandths = Annotated[
             "description": "Bound of the latent's components (truncation trick); none: unbounded",
         }
     ),
+]
+ScaleThousandths = Annotated[
+    int,
+    BeforeValidator(partial(thousandths, smallest=0, largest=MAX_ATTENTION_SCALE_THOUSANDTHS)),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0,
+            "maximum": MAX_ATTENTION_SCALE_THOUSANDTHS / 1000,
+            "multipleOf": 0.001,
+            "description": "Multiplies what each self-attention of the generator adds; 0: draws "
+            "without attention",
+        }
+    ),
+    Field(alias="attention_scale", json_schema_extra={"default": 1}),
 ]
 ClassKey = Annotated[
     str,
@@ -72,6 +90,7 @@ class GenerateFields(RequestFields):
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     model: ModelName | None = None
     n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Number of images; image i has seed + i")
     format: FileFormat | None = Field(None, description="Format of the images; overrides Accept")
@@ -100,6 +119,7 @@ class InterpolateFields(RequestFields):
     to_class: ClassKey | None = Field(None, description="Of the last image; none: the same")
     to_seed: Seed | None = Field(None, description="Of the last image; none: the same")
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     frames: Whole = Field(
         16, ge=2, le=MAX_IMAGES, description="Number of frames, both ends included"
     )
@@ -126,6 +146,7 @@ class AttentionFields(RequestFields):
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     model: ModelName | None = None
     view: View = Field("overlay", description="Content of the PNG")
     layer: Whole = Field(-1, description="Attention layer, counted from 0; -1: the last")

@@ -91,6 +91,7 @@ class SamplerRenderer:
             [job.label for job in jobs],
             [job.seed for job in jobs],
             truncation=[job.truncation for job in jobs],
+            attention_scale=[job.attention_scale for job in jobs],
         )
 
     def _samples_and_frames(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
@@ -100,7 +101,8 @@ class SamplerRenderer:
             row[job.label] += 1 - part
             row[job.to_label] += part
         z = np.stack([self._latent(job) for job in jobs])
-        return self.sampler.render(z, weights.astype(np.float32))
+        scales = [job.attention_scale for job in jobs]
+        return self.sampler.render(z, weights.astype(np.float32), scales)
 
     def _latent(self, job: Job) -> NDArray[np.float32]:  # (z_dim,)
         from model.latents import between, latents  # torch: only a worker may
@@ -112,9 +114,18 @@ class SamplerRenderer:
 
     def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":
-            whole = self.sampler.whole_attention(job.label, job.seed, job.truncation, job.layer)
+            whole = self.sampler.whole_attention(
+                job.label, job.seed, job.truncation, job.layer, job.attention_scale
+            )
             return DeviceOutput(None, whole=whole)
-        asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
+        asked = (
+            job.label,
+            job.seed,
+            job.queries,
+            job.truncation,
+            job.layer,
+            job.attention_scale,
+        )
         if job.output != "png":
             return DeviceOutput(None, self.sampler.attention(*asked))
         return DeviceOutput(*self.sampler.sample_with_attention(*asked))

@@ -36,9 +36,11 @@ class FakeSampler:
         labels: Sequence[int],
         seeds: Sequence[int],
         truncation: float | Sequence[float | None] | None = None,
+        attention_scale: float | Sequence[float] = 1.0,
     ) -> Pixels:
         """See model.Sampler."""
         assert isinstance(truncation, list)
+        self.scales = attention_scale
         return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
 
     def attention(
@@ -48,8 +50,10 @@ class FakeSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> Weights:
         """See model.Sampler."""
+        self.scales = attention_scale
         return np.full((len(queries), 2, 2), 0.25, np.float32)
 
     def sample_with_attention(
@@ -59,20 +63,29 @@ class FakeSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> tuple[Pixels, Weights]:
         """See model.Sampler."""
         picture = self.sample([label], [seed], [truncation])[0]
-        return picture, self.attention(label, seed, queries, truncation, layer)
+        return picture, self.attention(label, seed, queries, truncation, layer, attention_scale)
 
-    def render(self, z: Weights, class_weights: Weights) -> Pixels:
+    def render(
+        self, z: Weights, class_weights: Weights, attention_scale: float | Sequence[float] = 1.0
+    ) -> Pixels:
         """The weights of class 1 as grey levels."""
-        self.batch = z
+        self.batch, self.scales = z, attention_scale
         return np.stack([np.full((4, 4, 3), round(200 * w[1]), np.uint8) for w in class_weights])
 
     def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None = None,
+        layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> Whole:
         """See model.Sampler."""
+        self.scales = attention_scale
         return Whole(np.full(16, 0.25, np.float32), np.full((16, 4), 255, np.uint8))
 
 
@@ -128,6 +141,20 @@ def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:
     assert np.array_equal(z[0], between(start, end, 0.25))
     assert np.array_equal(z[1], latents([9], 8)[0])
     assert np.array_equal(z[2], between(start, end, 0.75))
+
+
+def test_jobs_of_every_kind_are_drawn_with_their_attention_scale(renderer: SamplerRenderer) -> None:
+    """Each image of a batch with its own; a map with that of its image."""
+    sampler = cast("FakeSampler", renderer.sampler)
+    half = Job(FINGERPRINT, 0, 5, attention_scale_thousandths=500)
+    for batch in ([half, Job(FINGERPRINT, 1, 6)], [half, Job(FINGERPRINT, 1, 6, kind="frame")]):
+        renderer.render(batch)
+        assert sampler.scales == [0.5, 1.0]
+    maps = attention(attention_scale_thousandths=250)
+    whole = replace(maps, kind="attention-all", output="bin", queries=())
+    for job in (maps, replace(maps, output="json"), whole):
+        renderer.render([job])
+        assert sampler.scales == 0.25
 
 
 def test_all_attention_is_maxima_and_levels(renderer: SamplerRenderer) -> None:

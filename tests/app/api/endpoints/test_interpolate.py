@@ -56,6 +56,17 @@ async def test_its_ends_are_the_pictures_and_its_frames_lie_between(
     assert len(worker.drawn) == 4
 
 
+async def test_an_attention_scale_holds_for_every_frame(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """The ends are the images of that scale."""
+    plain = await ready_api.post(WALK)
+    scaled = await ready_api.post(f"{WALK}&attention_scale=0.5")
+    assert scaled.headers["x-image-id"] == f"{PREFIX}-0-10-n-a500, {PREFIX}-2-90-n-a500"
+    assert scaled.headers["etag"] != plain.headers["etag"]
+    assert [job.attention_scale for job in worker.drawn] == [1.0] * 4 + [0.5] * 4
+
+
 async def test_the_same_walk_is_the_same_file(
     ready_api: httpx.AsyncClient, worker: FakeWorker
 ) -> None:
