@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
+from file_marks import image_members, mark_name, marked_file
 
 if TYPE_CHECKING:
     from model.sampling.sampler import Sampler, WholeAttention
@@ -35,9 +36,7 @@ class DeviceOutput:
 class Renderer(Protocol):
     """What the worker's loop needs of a model; `render` and `encode` run in different threads."""
 
-    @property
-    def card(self) -> ModelCard:
-        """The card that the worker registers for this model."""
+    card: ModelCard  # the worker registers it for this model
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """One output a job, in one forward pass: many images and frames, or one attention map."""
@@ -49,11 +48,13 @@ class Renderer(Protocol):
 class SamplerRenderer:
     """The Renderer of a SAGAN checkpoint."""
 
-    def __init__(self, sampler: Sampler, card: ModelCard) -> None:
+    def __init__(self, sampler: Sampler, card: ModelCard, *, marked: bool = False) -> None:
+        """Files are `marked` with the names on the card."""
         from model.pictures import attention_picture, encode
 
         self.sampler = sampler
         self.card = card
+        self._marking = card if marked else None  # stays, whatever names a later card has
         self._encode, self._attention_picture = encode, attention_picture
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
@@ -83,8 +84,24 @@ class SamplerRenderer:
                 pixels, weights, job.queries, view=job.view, size_px=size_px
             )
         if job.output in ("png", "webp", "jpeg"):
-            return self._encode(pixels, job.output)
+            return self._marked(job, self._encode(pixels, job.output))
         return pixels.tobytes()
+
+    def _marked(self, job: Job, body: bytes) -> bytes:
+        """The file with its mark; a frame has none, since it is sent only as a part of a walk."""
+        if self._marking is None or job.kind == "frame":
+            return body
+        members = image_members(
+            job.image_id,
+            self._marking.name,
+            self._marking.classes[job.label].name,
+            job.seed,
+            job.truncation,
+            job.attention_scale,
+        )
+        if job.kind == "attention":  # the file shows maps of the image, and is not the image
+            members = {"attention_of": members.pop("image_id"), **members}
+        return marked_file(body, job.output, members)
 
     def _samples(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         return self.sampler.sample(
@@ -178,18 +195,22 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
     sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
     sampler.warm_up()
     config, facts = checkpoint.config, _scalars(checkpoint.facts)
+    name = source.name or Path(source.location or DEFAULT_NAME).name
+    renderer = f"{sampler.renderer}-{pictures.encoder()}"
+    if settings.mark:
+        renderer += f"-{mark_name(name, [c.name for c in checkpoint.classes])}"
     card = ModelCard(
-        name=source.name or Path(source.location or DEFAULT_NAME).name,
+        name=name,
         fingerprint=checkpoint.fingerprint,
         resolution=config.resolution,
         classes=tuple(ModelClass(c.name, c.wnid, tuple(c.aliases)) for c in checkpoint.classes),
         attention_grids=tuple(config.key_grid(i) for i in range(len(config.attention_layers))),
-        renderer=f"{sampler.renderer}-{pictures.encoder()}",
+        renderer=renderer,
         z_dim=config.z_dim,
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,
     )
-    return SamplerRenderer(sampler, card)
+    return SamplerRenderer(sampler, card, marked=settings.mark)
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:

@@ -76,7 +76,10 @@ async def generate(request: Request) -> Response:
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         bundle = bundle._replace(
-            model=card.name, class_name=card.classes[jobs[0].label].name, prefix=prefix_of(request)
+            model=card.name,
+            class_name=card.classes[jobs[0].label].name,
+            prefix=prefix_of(request),
+            marked=services.settings.mark,
         )
         return await respond_combined(
             request,

@@ -6,15 +6,25 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from app.queue.messages import Job, Output
-from app.worker.renderer import Pixels, SamplerRenderer, Weights, refuse_doubles
-from model import Sampler
+from app.queue.messages import Job, ModelClass, Output
+from app.settings import ModelSource, load_settings
+from app.worker.renderer import (
+    Pixels,
+    SamplerRenderer,
+    Weights,
+    load_renderer,
+    refuse_doubles,
+)
+from file_marks import image_id_in
+from model import Checkpoint, Generator, GeneratorConfig, Sampler
 from model.latents import between, latents
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -124,6 +134,67 @@ def test_a_frame_is_a_mix_of_its_ends(renderer: SamplerRenderer) -> None:
     """As far on the way as it says."""
     job = Job(FINGERPRINT, 0, 5, kind="frame", to_label=1, to_seed=6, part_thousandths=250)
     assert np.asarray(Image.open(io.BytesIO(body(renderer, job)))).max() == 50
+
+
+@pytest.fixture
+def marking() -> SamplerRenderer:
+    """A renderer whose files are marked."""
+    return SamplerRenderer(cast("Sampler", FakeSampler()), FakeRenderer().card, marked=True)
+
+
+@pytest.mark.parametrize("output", ["png", "webp", "jpeg"])
+def test_a_marked_file_names_its_image_and_has_its_pixels(
+    renderer: SamplerRenderer, marking: SamplerRenderer, output: Output
+) -> None:
+    """Model and class too; the raw pixels are as they were."""
+    job = Job(FINGERPRINT, 1, 90, 500, output=output, attention_scale_thousandths=250)
+    plain, marked = body(renderer, job), body(marking, job)
+    assert image_id_in(marked) == job.image_id == f"{FINGERPRINT[:12]}-1-90-500-a250"
+    for text in (b"fake", b"dog", b"trainedAlgorithmicMedia", b"0.25"):
+        assert text in marked
+        assert text not in plain
+    first, second = (np.asarray(Image.open(io.BytesIO(one))) for one in (plain, marked))
+    assert np.array_equal(first, second)
+    raw = replace(job, output="raw")
+    assert body(marking, raw) == body(renderer, raw)
+
+
+def test_maps_are_marked_as_maps_and_frames_are_not_marked(marking: SamplerRenderer) -> None:
+    """A map is not the image itself; frames are sent only as parts of a walk, which has a mark."""
+    maps = body(marking, attention(size_px=64))
+    assert f'attention_of="{attention().image_id}"'.encode() in maps
+    assert b"trainedAlgorithmicMedia" in maps
+    assert image_id_in(maps) is None
+    assert b"sagan" not in body(marking, Job(FINGERPRINT, 0, 5, kind="frame", to_label=1))
+
+
+def test_a_mark_keeps_its_names_when_the_card_gets_others(marking: SamplerRenderer) -> None:
+    """Other bytes would need another renderer."""
+    job = Job(FINGERPRINT, 0, 5)
+    before = body(marking, job)
+    marking.card = replace(marking.card, classes=(ModelClass("mended"), ModelClass("dog")))
+    assert body(marking, job) == before
+
+
+def test_the_renderers_name_tells_whether_files_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with which names; without marks it is as short as before there were any."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=2, num_classes=2, z_dim=8))
+    location = Checkpoint(generator).save(tmp_path / "small")
+    cards = []
+    for name, mark in (("cats", "off"), ("cats", "on"), ("dogs", "on")):
+        monkeypatch.setenv("SAGAN_MARK", mark)
+        settings = load_settings(device="cpu", precision="float32")
+        renderer = load_renderer(ModelSource(name, str(location)), settings)
+        cards.append(renderer.card)
+        file = body(renderer, Job(renderer.card.fingerprint, 0, 5))
+        assert (image_id_in(file) is None) == (mark == "off")
+    unmarked, cats, dogs = (card.renderer for card in cards)
+    assert cats.startswith(f"{unmarked}-mark")
+    assert dogs.startswith(f"{unmarked}-mark")
+    assert cats != dogs
 
 
 def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:

@@ -64,6 +64,21 @@ async def test_an_attention_scale_is_part_of_the_images_name(
     assert ids == [f"{PREFIX}-0-{seed}-n-a0" for seed in (7, 8)]
 
 
+async def test_a_sheet_is_marked_unless_marks_are_off(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """Its ETag tells, since its bytes differ."""
+    asked = "/generate?class=0&seed=1&n=2"
+    tags = []
+    for mark in (True, False):
+        async with started(create_app(settings.model_copy(update={"mark": mark}))) as api:
+            await until_ready(api)
+            sheet = await api.post(asked)
+            assert (f"{PREFIX}-0-1-n {PREFIX}-0-2-n".encode() in sheet.content) == mark
+            tags.append(sheet.headers["etag"])
+    assert len(set(tags)) == 2
+
+
 async def test_hundreds_of_requests_at_once_are_all_answered(
     settings: Settings, worker: FakeWorker
 ) -> None:

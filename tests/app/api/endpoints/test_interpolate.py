@@ -29,6 +29,8 @@ async def test_a_walk_is_an_animation_or_a_strip(
     assert response.headers["cache-control"] == REVALIDATE
     assert "sheet;dur=" in response.headers["server-timing"]
     assert response.headers["x-image-id"] == f"{PREFIX}-0-10-n, {PREFIX}-2-90-n"
+    assert f'"{PREFIX}-0-10-n {PREFIX}-2-90-n"'.encode() in response.content
+    assert b'"golden_retriever to Persian cat"' in response.content
     file = Image.open(io.BytesIO(response.content))
     assert getattr(file, "n_frames", 1) == num_frames
     assert file.size == ((4 * 8 + 3 * 2, 8) if file_format == "strip" else (8, 8))
