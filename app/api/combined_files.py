@@ -14,8 +14,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from PIL import Image, __version__
 
 from app.api.schemas import Layout, WalkFormat
+from app.file_marks import mark_name, marked_file, sheet_members
 from app.queue.messages import MEDIA_TYPES, FileFormat
-from file_marks import mark_name, marked_file, sheet_members
 
 GUTTER_PX = 2
 QUALITY = 90  # of WebP and JPEG, as for single images

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.file_marks import image_members, mark_name, marked_file
 from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
-from file_marks import image_members, mark_name, marked_file
 
 if TYPE_CHECKING:
     from model.sampling.sampler import Sampler, WholeAttention

@@ -13,8 +13,8 @@ from PIL import Image
 
 from app.api.combined_files import GUTTER_PX, Bundle, NamedFile, Walk, grid, json_with
 from app.api.schemas import GeneratedOut, WalkFormat
+from app.file_marks import image_id_in
 from app.queue.messages import FileFormat
-from file_marks import image_id_in
 from model.pictures import contact_sheet
 
 

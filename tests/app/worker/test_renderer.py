@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from app.file_marks import image_id_in
 from app.queue.messages import Job, ModelClass, Output
 from app.settings import ModelSource, load_settings
 from app.worker.renderer import (
@@ -23,7 +24,6 @@ from app.worker.renderer import (
     load_renderer,
     refuse_doubles,
 )
-from file_marks import image_id_in
 from model import Checkpoint, Generator, GeneratorConfig, Sampler
 from model.latents import between, latents
 from tests.fake_renderer import FINGERPRINT, FakeRenderer

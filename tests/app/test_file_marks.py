@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from file_marks import (
+from app.file_marks import (
     MADE_BY_A_MODEL,
     NAMESPACE,
     image_id_in,
