@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,6 +53,7 @@ from app.queue.messages import (
 )
 from app.telemetry import request_id
 
+T = TypeVar("T")
 IMMUTABLE = "public, max-age=31536000, immutable"  # for an image id
 # A class and seed do not name a checkpoint, so their image changes with the served model.
 REVALIDATE = "public, no-cache"  # may be stored, but its ETag must be checked before each use
@@ -301,8 +302,8 @@ def combining_deadline_s(timeout_ms: int) -> float:
 
 
 async def combine(
-    services: Services, make: Callable[[], bytes], deadline_s: float, num_images: int
-) -> bytes:
+    services: Services, make: Callable[[], T], deadline_s: float, num_images: int
+) -> T:
     """The result of `make`, which runs in one of the few threads for it.
 
     `deadline_s` is by the event loop's clock; raises DeadlineExceededError.

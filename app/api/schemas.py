@@ -157,6 +157,18 @@ class AttentionFields(RequestFields):
     timeout_ms: TimeoutMs | None = None
 
 
+class VerifyFields(RequestFields):
+    """What a file may be an image of."""
+
+    image: str | None = Field(
+        None,
+        max_length=200,
+        description="Image id; none: that of the file's mark",
+        json_schema_extra={"pattern": f"^{IMAGE_ID_PATTERN}$"},
+    )
+    timeout_ms: TimeoutMs | None = None
+
+
 class ClassesFields(RequestFields):
     """The classes to list."""
 
@@ -247,6 +259,24 @@ class AttentionOut(BaseModel):
     layer: int
     queries: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     weights: list[list[list[float]]]
+
+
+class VerifyOut(BaseModel):
+    """Whether a file is the image that it says it is; members that do not apply are left out."""
+
+    result: Literal["same", "altered", "unknown"]
+    reason: str | None = Field(None, description="Why the file is altered or unknown")
+    compared: Literal["bytes", "pixels"] | None = Field(
+        None, description="What is the same; pixels: the file was packed again"
+    )
+    share_differing: float | None = Field(None, description="Of the pixels, 0 to 1")
+    mean_difference: float | None = Field(None, description="In levels of 0 to 255")
+    image_id: str | None = None
+    model: str | None = None
+    class_name: str | None = Field(None, alias="class")
+    seed: int | None = None
+    truncation: float | None = None
+    attention_scale: float | None = None
 
 
 class HealthOut(BaseModel):

@@ -170,7 +170,7 @@ def without_haste(document: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             content = operation.get("requestBody", {}).get("content", {}).values()
             fields = {one["name"]: one["schema"] for one in operation.get("parameters", ())}
-            for known in (fields, *(one["schema"]["properties"] for one in content)):
+            for known in (fields, *(one["schema"].get("properties", {}) for one in content)):
                 if "timeout_ms" in known:
                     known["timeout_ms"] |= PATIENT
     return patient
