@@ -58,7 +58,10 @@ def told(found: Mapping[str, Any]) -> str:
     """The result in a line."""
     words = [found["result"]]
     if "class" in found:
-        words.append(f"{found['class']}, seed {found['seed']}, model {found['model']}")
+        image = f"{found['class']}, seed {found['seed']}, model {found['model']}"
+        unusual = [name for name in ("truncation", "attention_scale") if name in found]
+        extra = "".join(f", {name.replace('_', ' ')} {found[name]:g}" for name in unusual)
+        words.append(image + extra)
     if found.get("reason"):
         words.append(found["reason"])
     if found.get("share_differing"):

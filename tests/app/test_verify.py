@@ -31,7 +31,9 @@ def files(tmp_path: Path) -> dict[str, Path]:
     """A file of each kind."""
     body, members = body_of(JOB), image_members(JOB.image_id, "animals", "golden_retriever", 7)
     other = body_of(Job(CARD.fingerprint, 0, 8))
+    half = Job(CARD.fingerprint, 0, 7, attention_scale_thousandths=500)
     contents = {
+        "half": marked_file(body_of(half), "png", image_members(half.image_id, "a", "b", 7)),
         "same": marked_file(body, "png", members),
         "altered": marked_file(other, "png", members),
         "unmarked": body,
@@ -58,6 +60,7 @@ async def test_each_file_has_a_line_and_the_worst_is_the_exit_status(
     ):
         server = ("--server", f"http://127.0.0.1:{port}")
         same = await run(files["same"], *server)
+        half = await run(files["half"], *server)
         altered = await run(files["same"], files["altered"], *server)
         unmarked = await run(files["unmarked"], *server)
         told = await run(files["unmarked"], "--image", JOB.image_id, *server)
@@ -66,6 +69,7 @@ async def test_each_file_has_a_line_and_the_worst_is_the_exit_status(
         bad_id = await run(files["same"], "--image", "nonsense", *server)
     what = "golden_retriever, seed 7, model animals"
     assert (same.exit_code, same.output) == (0, f"{files['same']}: same: {what}; the same pixels\n")
+    assert half.output == f"{files['half']}: same: {what}, attention scale 0.5; the same pixels\n"
     assert altered.exit_code == 1
     first, second = altered.output.splitlines()
     assert first.startswith(f"{files['same']}: same")
