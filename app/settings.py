@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     access_log: bool = Field(False, description="a line for each request")
+    mark: bool = Field(True, description="image files say which image they are, and of which model")
     otlp_endpoint: str | None = Field(
         None,
         pattern="^https?://",

@@ -21,12 +21,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from app.file_marks import image_members, marked_file
 from model import Sampler, load_checkpoint
 from model.pictures import encode_png
 
 Pixels = NDArray[np.uint8]
 NUM_PICTURES = 32
 ROUNDS = 15
+MEMBERS = image_members("871053448b66-2-7-n", "picturebook-64", "golden_retriever", 7)
 GRAIN = 3.0  # standard deviation, in levels
 
 
@@ -59,6 +61,7 @@ def pillow(level: int) -> Callable[[Pixels], bytes]:
 
 ENCODERS: dict[str, Callable[[Pixels], bytes]] = {
     "this project": encode_png,
+    "this project, with a mark": lambda pixels: marked_file(encode_png(pixels), "png", MEMBERS),
     "Pillow, level 1": pillow(1),
     "Pillow, level 6 (its default)": pillow(6),
 }

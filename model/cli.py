@@ -19,7 +19,7 @@ from model.pictures import (
     contact_sheet,
     encode,
 )
-from model.sampling.sampler import Sampler
+from model.sampling.sampler import MAX_ATTENTION_SCALE, Sampler
 
 SHOWN_CLASSES = 20  # in an error
 
@@ -61,6 +61,13 @@ device_option = click.option(
 truncation_option = click.option(
     "--truncation", type=float, help="Truncate the latents at this value, up to 4."
 )
+scale_option = click.option(
+    "--attention-scale",
+    type=click.FloatRange(0, MAX_ATTENTION_SCALE),
+    default=1.0,
+    show_default=True,
+    help="Multiply what each self-attention adds by this; 0 draws without attention.",
+)
 
 
 @click.command()
@@ -70,6 +77,7 @@ truncation_option = click.option(
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=1, show_default=True,
               help="Number of images; image i has seed + i. Several become one sheet.")  # fmt: skip
 @truncation_option
+@scale_option
 @device_option
 @out_option
 def generate(
@@ -78,6 +86,7 @@ def generate(
     seed: int | None,
     count: int,
     truncation: float | None,
+    attention_scale: float,
     device: str,
     out: Path,
 ) -> None:
@@ -90,7 +99,8 @@ def generate(
     first = secrets.randbelow(NUM_SEEDS) if seed is None else seed
     seeds = [(first + i) % NUM_SEEDS for i in range(count)]
     try:
-        pixels = Sampler(checkpoint, device).sample([label] * count, seeds, truncation)
+        sampler = Sampler(checkpoint, device)
+        pixels = sampler.sample([label] * count, seeds, truncation, attention_scale)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     columns = next(c for c in range(1, count + 1) if c * c >= count)
@@ -129,6 +139,7 @@ def generate(
     help="Height of each panel in pixels.",
 )
 @truncation_option
+@scale_option
 @device_option
 @out_option  # fmt: skip
 def attention(
@@ -140,6 +151,7 @@ def attention(
     view: View,
     size: int,
     truncation: float | None,
+    attention_scale: float,
     device: str,
     out: Path,
 ) -> None:
@@ -151,8 +163,8 @@ def attention(
     label = find_label(checkpoint, class_name)
     try:
         sampler = Sampler(checkpoint, device)
-        weights = sampler.attention(label, seed, queries, truncation, layer)
-        pixels = sampler.sample([label], [seed], truncation)[0]
+        weights = sampler.attention(label, seed, queries, truncation, layer, attention_scale)
+        pixels = sampler.sample([label], [seed], truncation, attention_scale)[0]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     _write(out, attention_picture(pixels, weights, queries, view, size))

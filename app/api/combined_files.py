@@ -14,13 +14,14 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from PIL import Image, __version__
 
 from app.api.schemas import Layout, WalkFormat
+from app.file_marks import mark_name, marked_file, sheet_members
 from app.queue.messages import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
 QUALITY = 90  # of WebP and JPEG, as for single images
 PNG_LEVEL = 1  # most of zlib's compression in a fifth of its time
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date in zip files, so that their bytes do not change
-MAKER = f"pillow{__version__}"  # part of the ETag: another version may make other bytes
+MAKER = f"pillow{__version__}-{mark_name('', ())}"  # in the ETag: another version may differ
 BUNDLE_TYPES: dict[Layout, str] = {"json": MEDIA_TYPES["json"], "zip": "application/zip"}
 WALK_TYPES: dict[WalkFormat, str] = {
     "webp": "image/webp",
@@ -41,7 +42,8 @@ class NamedFile:
 class Bundle(NamedTuple):
     """Several images of a class as a grid, a zip or a JSON document, and the format of the images.
 
-    `model` and `class_name` are members of the JSON document; `prefix` begins the paths in it.
+    `model` and `class_name` are members of the JSON document and of the mark of a grid, which has
+    one if it is `marked`; `prefix` begins the paths in the document.
     """
 
     layout: Layout
@@ -49,6 +51,7 @@ class Bundle(NamedTuple):
     model: str = ""
     class_name: str = ""
     prefix: str = ""
+    marked: bool = False
 
     @property
     def kind(self) -> str:
@@ -68,7 +71,12 @@ class Bundle(NamedTuple):
     def make(self, images: Sequence[NamedFile]) -> bytes:
         """The combined file."""
         if self.layout == "grid":
-            return grid([image.body for image in images], self.file_format)
+            sheet = grid([image.body for image in images], self.file_format)
+            if not self.marked:
+                return sheet
+            ids = [image.image_id for image in images]
+            members = sheet_members(ids, self.model, self.class_name)
+            return marked_file(sheet, self.file_format, members)
         if self.layout == "zip":
             return archive(images, self.file_format)
         return document(images, self.file_format, self)
@@ -125,10 +133,16 @@ def json_with(
 
 
 class Walk(NamedTuple):
-    """The frames between two images as an animation that repeats for ever, or as a strip."""
+    """The frames between two images as an animation that repeats for ever, or as a strip.
+
+    `model` and `class_names`, of the two ends, are members of the mark, if the file is `marked`.
+    """
 
     file_format: WalkFormat
     frame_ms: int
+    model: str = ""
+    class_names: str = ""
+    marked: bool = False
 
     @property
     def kind(self) -> str:
@@ -142,6 +156,14 @@ class Walk(NamedTuple):
 
     def make(self, images: Sequence[NamedFile]) -> bytes:
         """The combined file of the frames, which have equal sizes."""
+        file = self._packed(images)
+        if not self.marked:
+            return file
+        ends = [images[0].image_id, images[-1].image_id]
+        members = sheet_members(ends, self.model, self.class_names)
+        return marked_file(file, "webp" if self.file_format == "webp" else "png", members)
+
+    def _packed(self, images: Sequence[NamedFile]) -> bytes:
         frames = [Image.open(io.BytesIO(image.body)) for image in images]
         if self.file_format == "strip":
             return strip(frames)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from app.api.authentication import is_open
 from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError, OverloadedError
 from app.api.requests import RequestFields
-from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem
+from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem, VerifyOut
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
@@ -118,6 +118,18 @@ def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[
     return {"requestBody": {"required": bool(required), "content": content}}
 
 
+def file_body(media_types: Iterable[str]) -> dict[str, Any]:
+    """The members of an operation that describe a file as its body."""
+    content = {media: {"schema": BINARY} for media in media_types}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def document(description: str, model: type[BaseModel]) -> Responses:
+    """The success response of an endpoint that returns a JSON document."""
+    schema = {"$ref": f"{REFERENCE}{model.__name__}"}
+    return {200: {"description": description, "content": {"application/json": {"schema": schema}}}}
+
+
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     """Adds to the document what the endpoints do not know: schemas by name, and settings.
 
@@ -141,7 +153,7 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut):
+    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut, VerifyOut):
         schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -159,7 +171,7 @@ def _fields(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The schemas of the query parameters, then those of the body."""
     yield {one["name"]: one["schema"] for one in operation.get("parameters", ())}
     for content in operation.get("requestBody", {"content": {}})["content"].values():
-        yield content["schema"]["properties"]
+        yield content["schema"].get("properties", {})
 
 
 def _problem_response(errors: list[type[AppError]]) -> dict[str, Any]:

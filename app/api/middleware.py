@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -231,17 +231,21 @@ class SizeLimits:
         app: ASGIApp,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_query_bytes: int = MAX_QUERY_BYTES,
+        larger_bodies: Mapping[str, int] = {},
     ) -> None:
+        """`larger_bodies` has the most bytes of a body for the paths that may have more."""
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.max_query_bytes = max_query_bytes
+        self.larger_bodies = larger_bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if (refusal := self._refusal(scope)) is not None:
+        max_body_bytes = self.larger_bodies.get(scope["path"], self.max_body_bytes)
+        if (refusal := self._refusal(scope, max_body_bytes)) is not None:
             await problem_response(refusal)(scope, receive, send)
             return
         num_bytes = 0
@@ -250,28 +254,29 @@ class SizeLimits:
             nonlocal num_bytes
             message = await receive()
             num_bytes += len(message.get("body", b""))
-            if num_bytes > self.max_body_bytes:
-                raise self._body_error()
+            if num_bytes > max_body_bytes:
+                raise body_error(max_body_bytes)
             return message
 
         await self.app(scope, bounded_receive, send)
 
-    def _refusal(self, scope: Scope) -> AppError | None:
+    def _refusal(self, scope: Scope, max_body_bytes: int) -> AppError | None:
         if len(scope["query_string"]) > self.max_query_bytes:
             return QueryTooLongError(
                 f"a query may have at most {self.max_query_bytes} bytes",
                 extra={"max_bytes": self.max_query_bytes},
             )
         length = header(scope, b"content-length")
-        if length.isdigit() and int(length[:19]) > self.max_body_bytes:
-            return self._body_error()
+        if length.isdigit() and int(length[:19]) > max_body_bytes:
+            return body_error(max_body_bytes)
         return None
 
-    def _body_error(self) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"a body may have at most {self.max_body_bytes} bytes",
-            extra={"max_bytes": self.max_body_bytes},
-        )
+
+def body_error(max_bytes: int) -> PayloadTooLargeError:
+    """The error of a body that is too long."""
+    return PayloadTooLargeError(
+        f"a body may have at most {max_bytes} bytes", extra={"max_bytes": max_bytes}
+    )
 
 
 class PlainRoute(APIRoute):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
@@ -40,9 +40,20 @@ from app.errors import (
     UnsupportedMediaTypeError,
 )
 from app.queue.client import GRACE_S
-from app.queue.messages import MAX_SEED, ImageId, Job, ModelCard, Output, Priority, Timings, new_id
+from app.queue.messages import (
+    MAX_SEED,
+    WHOLE,
+    ImageId,
+    Job,
+    ModelCard,
+    Output,
+    Priority,
+    Timings,
+    new_id,
+)
 from app.telemetry import request_id
 
+T = TypeVar("T")
 IMMUTABLE = "public, max-age=31536000, immutable"  # for an image id
 # A class and seed do not name a checkpoint, so their image changes with the served model.
 REVALIDATE = "public, no-cache"  # may be stored, but its ETag must be checked before each use
@@ -291,8 +302,8 @@ def combining_deadline_s(timeout_ms: int) -> float:
 
 
 async def combine(
-    services: Services, make: Callable[[], bytes], deadline_s: float, num_images: int
-) -> bytes:
+    services: Services, make: Callable[[], T], deadline_s: float, num_images: int
+) -> T:
     """The result of `make`, which runs in one of the few threads for it.
 
     `deadline_s` is by the event loop's clock; raises DeadlineExceededError.
@@ -329,6 +340,7 @@ def image_jobs(
     seed: int | None,
     class_field: str = "class",
     truncation_thousandths: int | None = None,
+    attention_scale_thousandths: int = WHOLE,
     output: Output = "png",
     priority: Priority = "interactive",
 ) -> list[Job]:
@@ -342,10 +354,12 @@ def image_jobs(
         label=services.classes(card).label(class_key, class_field),
         seed=first_seed(seed, num_images),
         truncation_thousandths=truncation_thousandths,
+        attention_scale_thousandths=attention_scale_thousandths,
         output=output,
         priority=priority,
         request_id=request_id.get(),
     )
+    refuse_scale_without_attention(card, attention_scale_thousandths)
     if num_images == 1:
         return [first]
     refuse_too_many(services, card, num_images, priority)
@@ -399,11 +413,22 @@ def required_class(key: str | None) -> str:
 def card_of_image(services: Services, named: ImageId) -> ModelCard:
     """The card of the model that makes this image.
 
-    Raises NotReadyError, NotFoundError, RetiredCheckpointError.
+    Raises NotReadyError, NotFoundError, RetiredCheckpointError, InvalidValueError.
     """
     card = services.cards.of_fingerprint(named.prefix)
     if named.label >= len(card.classes):
         raise NotFoundError(
             f"model {card.name} has {len(card.classes)} classes; there is no index {named.label}"
         )
+    refuse_scale_without_attention(card, named.attention_scale_thousandths)
     return card
+
+
+def refuse_scale_without_attention(card: ModelCard, attention_scale_thousandths: int) -> None:
+    """Raises InvalidValueError for another attention scale than 1 if the model has no attention."""
+    if attention_scale_thousandths != WHOLE and not card.attention_grids:
+        raise InvalidValueError(
+            f"attention_scale={attention_scale_thousandths / WHOLE:g}: model {card.name} has no "
+            "self-attention that could be scaled; leave attention_scale out, or give 1",
+            extra={"fields": ["attention_scale"]},
+        )

@@ -21,7 +21,6 @@ from app.errors import (
     RequestTimeoutError,
     UnsupportedMediaTypeError,
 )
-from app.queue.messages import MAX_TRUNCATION_THOUSANDTHS
 
 SHOWN = 80  # characters of an invalid value that an error repeats
 MAX_MESSAGES = 5
@@ -176,16 +175,18 @@ def whole_number(raw: object) -> int:
     raise ValueError("should be a whole number")
 
 
-def thousandths(raw: object) -> int:
+def thousandths(raw: object, *, smallest: int, largest: int) -> int:
     """The number in thousandths: 0.25, or "0.25" from a query string, is 250.
 
-    Raises ValueError for less than 1 or more than `MAX_TRUNCATION_THOUSANDTHS`.
+    Raises ValueError for less than `smallest` or more than `largest` thousandths.
     """
     match = _DECIMAL.fullmatch(raw if isinstance(raw, str) else repr(raw))
-    number = int(match[1] or 0) * 1000 + int((match[2] or "").ljust(3, "0")) if match else 0
-    if not 1 <= number <= MAX_TRUNCATION_THOUSANDTHS:
-        largest = MAX_TRUNCATION_THOUSANDTHS / 1000
-        raise ValueError(f"should be within 0.001 and {largest:g}, with at most three decimals")
+    number = int(match[1] or 0) * 1000 + int((match[2] or "").ljust(3, "0")) if match else -1
+    if not smallest <= number <= largest:
+        raise ValueError(
+            f"should be within {smallest / 1000:g} and {largest / 1000:g}, with at most three "
+            "decimals"
+        )
     return number
 
 

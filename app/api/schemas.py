@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from fastapi import Path
@@ -10,8 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
 from app.queue.messages import (
     IMAGE_ID_PATTERN,
+    MAX_ATTENTION_SCALE_THOUSANDTHS,
     MAX_SEED,
     MAX_TRUNCATION_THOUSANDTHS,
+    WHOLE,
     FileFormat,
     Priority,
     View,
@@ -23,7 +26,7 @@ Seed = Annotated[
 ]
 Thousandths = Annotated[
     int,
-    BeforeValidator(thousandths),
+    BeforeValidator(partial(thousandths, smallest=1, largest=MAX_TRUNCATION_THOUSANDTHS)),
     WithJsonSchema(
         {
             "type": "number",
@@ -33,6 +36,21 @@ Thousandths = Annotated[
             "description": "Bound of the latent's components (truncation trick); none: unbounded",
         }
     ),
+]
+ScaleThousandths = Annotated[
+    int,
+    BeforeValidator(partial(thousandths, smallest=0, largest=MAX_ATTENTION_SCALE_THOUSANDTHS)),
+    WithJsonSchema(
+        {
+            "type": "number",
+            "minimum": 0,
+            "maximum": MAX_ATTENTION_SCALE_THOUSANDTHS / 1000,
+            "multipleOf": 0.001,
+            "description": "Multiplies what each self-attention of the generator adds; 0: draws "
+            "without attention",
+        }
+    ),
+    Field(alias="attention_scale", json_schema_extra={"default": 1}),
 ]
 ClassKey = Annotated[
     str,
@@ -72,6 +90,7 @@ class GenerateFields(RequestFields):
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     model: ModelName | None = None
     n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Number of images; image i has seed + i")
     format: FileFormat | None = Field(None, description="Format of the images; overrides Accept")
@@ -100,6 +119,7 @@ class InterpolateFields(RequestFields):
     to_class: ClassKey | None = Field(None, description="Of the last image; none: the same")
     to_seed: Seed | None = Field(None, description="Of the last image; none: the same")
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     frames: Whole = Field(
         16, ge=2, le=MAX_IMAGES, description="Number of frames, both ends included"
     )
@@ -126,12 +146,25 @@ class AttentionFields(RequestFields):
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
     model: ModelName | None = None
     view: View = Field("overlay", description="Content of the PNG")
     layer: Whole = Field(-1, description="Attention layer, counted from 0; -1: the last")
     size: Whole = Field(256, ge=32, le=1024, description="Side of the PNG in pixels")
     format: Literal["png", "json", "npy", "bin"] | None = Field(
         None, description="Overrides Accept; bin has the maps of all pixels and takes no x and y"
+    )
+    timeout_ms: TimeoutMs | None = None
+
+
+class VerifyFields(RequestFields):
+    """What a file may be an image of."""
+
+    image: str | None = Field(
+        None,
+        max_length=200,
+        description="Image id; none: that of the file's mark",
+        json_schema_extra={"pattern": f"^{IMAGE_ID_PATTERN}$"},
     )
     timeout_ms: TimeoutMs | None = None
 
@@ -226,6 +259,24 @@ class AttentionOut(BaseModel):
     layer: int
     queries: list[Annotated[list[int], Field(min_length=2, max_length=2)]]
     weights: list[list[list[float]]]
+
+
+class VerifyOut(BaseModel):
+    """Whether a file is the image that it says it is; members that do not apply are left out."""
+
+    result: Literal["same", "altered", "unknown"]
+    reason: str | None = Field(None, description="Why the file is altered or unknown")
+    compared: Literal["bytes", "pixels"] | None = Field(
+        None, description="What is the same; pixels: the file was packed again"
+    )
+    share_differing: float | None = Field(None, description="Of the pixels, 0 to 1")
+    mean_difference: float | None = Field(None, description="In levels of 0 to 255")
+    image_id: str | None = None
+    model: str | None = None
+    class_name: str | None = Field(None, alias="class")
+    seed: int | None = None
+    truncation: float | None = None
+    attention_scale: float | None = None
 
 
 class HealthOut(BaseModel):

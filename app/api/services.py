@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from class_names import MAX_NAME_LENGTH, compatible
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 OVERHEAD_BYTES = 512  # of an entry beside its body, roughly
 NUM_COMBINERS = 2  # threads; each may need several times the memory of MAX_PIXELS
+MAX_VERIFICATIONS = 32  # files of clients that are in memory at once
 CLIENT_NAME = "sagan-api"
 
 
@@ -85,6 +87,9 @@ class Services:
     combiners: ThreadPoolExecutor
     limits: ClientLimits | None = None
     cache: ImageCache = field(default_factory=ImageCache)
+    verifications: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MAX_VERIFICATIONS)
+    )
     lookups: ClassLookups = field(default_factory=ClassLookups)
 
     def model(self, name: str | None) -> ModelCard:

@@ -3,7 +3,8 @@
 Each message has the version of its format in the member `version`; a message without it has version
 1. A reader ignores members that it does not know and refuses versions that it does not know. So a
 new member that older readers may ignore keeps the version, and a change that they would misread
-needs the next one.
+needs the next one. A job has the version that its own members need: an old worker would draw a job
+with an attention scale as if it had none, so such a job has version 2, and all other jobs have 1.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from app.errors import InvalidValueError
 _random = Random()  # noqa: S311 - seeded by the system: an id must be new, and is no secret
 os.register_at_fork(after_in_child=_random.seed)
 FORMAT_VERSION: Final = 1
+SCALED_JOB_VERSION: Final = 2  # of a job with an attention scale other than 1
 Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
 FileFormat = Literal["png", "webp", "jpeg"]  # of an image
@@ -49,10 +51,14 @@ PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 T = TypeVar("T")
 MAX_SEED = 2**32 - 1
 MAX_TRUNCATION_THOUSANDTHS = 4000
+MAX_ATTENTION_SCALE_THOUSANDTHS = 2000
+WHOLE = 1000  # thousandths: the attention scale that draws as the checkpoint was trained
 FINGERPRINT_DIGITS = 12
 
 _NUMBER = r"0|[1-9][0-9]{0,9}"
-IMAGE_ID_PATTERN = rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})"
+IMAGE_ID_PATTERN = (
+    rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})(-a({_NUMBER}))?"
+)
 _IMAGE_ID = re.compile(IMAGE_ID_PATTERN, re.ASCII)
 
 
@@ -73,6 +79,7 @@ class FormatVersionError(DecodeError):
 class Job:
     """One image, or one image's attention maps, to be made: the unit of the queue.
 
+    `attention_scale_thousandths` multiply γ of every self-attention of the generator.
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
     an image between two others: the one of `label` and `seed`, and the one of `to_label` and
@@ -92,13 +99,18 @@ class Job:
     to_label: int = 0
     to_seed: int = 0
     part_thousandths: int = 0
+    attention_scale_thousandths: int = WHOLE
     priority: Priority = "interactive"
     request_id: str | None = None
     traceparent: str | None = None  # the request's span (W3C Trace Context), where it is traced
     job_id: str = field(default_factory=new_id)
-    version: Literal[1] = FORMAT_VERSION
+    version: Literal[1, 2] = FORMAT_VERSION  # set by what the other members need
 
     def __post_init__(self) -> None:
+        plain = self.attention_scale_thousandths == WHOLE
+        version = FORMAT_VERSION if plain else SCALED_JOB_VERSION
+        if self.version != version:
+            object.__setattr__(self, "version", version)
         if self.output not in OUTPUTS.get(self.kind, ()):
             raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
         if (self.kind == "attention") != bool(self.queries):
@@ -111,9 +123,20 @@ class Job:
         return None if thousandths is None else thousandths / 1000
 
     @property
+    def attention_scale(self) -> float:
+        """The attention scale as the sampler takes it."""
+        return self.attention_scale_thousandths / WHOLE
+
+    @property
     def image_id(self) -> str:
         """The id of the image that this job makes or looks into."""
-        return format_image_id(self.fingerprint, self.label, self.seed, self.truncation_thousandths)
+        return format_image_id(
+            self.fingerprint,
+            self.label,
+            self.seed,
+            self.truncation_thousandths,
+            self.attention_scale_thousandths,
+        )
 
     def encode(self) -> bytes:
         """JSON that `decode_job` reads back to an equal job; members at their default are left out.
@@ -137,7 +160,7 @@ _JOB = TypeAdapter(Job)
 
 def decode_job(data: bytes) -> Job:
     """The job that `Job.encode` wrote; raises DecodeError for anything else."""
-    return _decode(_JOB, data, "job")
+    return _decode(_JOB, data, "job", newest=SCALED_JOB_VERSION)
 
 
 @dataclass(frozen=True)
@@ -250,16 +273,16 @@ def decode_status(data: bytes) -> WorkerStatus:
     return _decode(_STATUS, data, "worker status")
 
 
-def _decode(adapter: TypeAdapter[T], data: bytes, what: str) -> T:
+def _decode(adapter: TypeAdapter[T], data: bytes, what: str, *, newest: int = FORMAT_VERSION) -> T:
     """The decoded message; members that only a newer version knows are ignored."""
     try:
         return adapter.validate_json(data)
     except ValueError as error:
         version = member_of(data, "version")
-        if version not in (None, FORMAT_VERSION):
+        if version is not None and version not in range(FORMAT_VERSION, newest + 1):
             raise FormatVersionError(
                 f"the {what} has format version {version!r:.40}, and this process reads version "
-                f"{FORMAT_VERSION}: run versions of this project that fit together"
+                f"{newest} at most: run versions of this project that fit together"
             ) from error
         raise DecodeError(f"not a {what}: {error} in {data[:200]!r}") from error
 
@@ -275,23 +298,39 @@ def member_of(data: bytes, name: str) -> object:
 
 @dataclass(frozen=True)
 class ImageId:
-    """The checkpoint (first 12 hex digits), class index, seed and truncation of an image."""
+    """The checkpoint (12 hex digits), class index, seed, truncation and attention scale."""
 
     prefix: str
     label: int
     seed: int
     truncation_thousandths: int | None
+    attention_scale_thousandths: int = WHOLE
 
     def __str__(self) -> str:
-        return format_image_id(self.prefix, self.label, self.seed, self.truncation_thousandths)
+        return format_image_id(
+            self.prefix,
+            self.label,
+            self.seed,
+            self.truncation_thousandths,
+            self.attention_scale_thousandths,
+        )
 
 
 def format_image_id(
-    fingerprint: str, label: int, seed: int, truncation_thousandths: int | None
+    fingerprint: str,
+    label: int,
+    seed: int,
+    truncation_thousandths: int | None,
+    attention_scale_thousandths: int = WHOLE,
 ) -> str:
-    """The image id of these values; `fingerprint` may be the whole one."""
+    """The image id of these values; `fingerprint` may be the whole one.
+
+    An attention scale of 1 is not written, so that each image has one id.
+    """
     truncation = "n" if truncation_thousandths is None else truncation_thousandths
-    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{label}-{seed}-{truncation}"
+    scale = attention_scale_thousandths
+    suffix = "" if scale == WHOLE else f"-a{scale}"
+    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{label}-{seed}-{truncation}{suffix}"
 
 
 def parse_image_id(text: str) -> ImageId:
@@ -300,13 +339,17 @@ def parse_image_id(text: str) -> ImageId:
     if match is None:
         raise InvalidValueError(
             f"{text[:80]!r} is not an image id: expected <{FINGERPRINT_DIGITS} hex digits>-<class>"
-            "-<seed>-<truncation in thousandths, or n>"
+            "-<seed>-<truncation in thousandths, or n>, and -a<attention scale in thousandths> "
+            "unless the scale is 1"
         )
-    label, seed, truncation = match.groups()
+    label, seed, truncation, _, scale = match.groups()
     thousandths = None if truncation == "n" else int(truncation)
     check_seed(int(seed))
     check_truncation_thousandths(thousandths)
-    return ImageId(text[:FINGERPRINT_DIGITS], int(label), int(seed), thousandths)
+    if scale is not None:
+        check_written_scale(int(scale))
+    scale_thousandths = WHOLE if scale is None else int(scale)
+    return ImageId(text[:FINGERPRINT_DIGITS], int(label), int(seed), thousandths, scale_thousandths)
 
 
 def check_seed(seed: int) -> None:
@@ -321,4 +364,17 @@ def check_truncation_thousandths(thousandths: int | None) -> None:
         raise InvalidValueError(
             f"truncation {thousandths / 1000:g} is not within 0.001 and "
             f"{MAX_TRUNCATION_THOUSANDTHS / 1000:g}"
+        )
+
+
+def check_written_scale(thousandths: int) -> None:
+    """Raises InvalidValueError unless an image id may have this attention scale: 0…2, but not 1."""
+    if thousandths == WHOLE:
+        raise InvalidValueError(
+            "an image id does not write the attention scale 1: leave out its end, -a1000"
+        )
+    if not 0 <= thousandths <= MAX_ATTENTION_SCALE_THOUSANDTHS:
+        raise InvalidValueError(
+            f"attention scale {thousandths / WHOLE:g} is not within 0 and "
+            f"{MAX_ATTENTION_SCALE_THOUSANDTHS / WHOLE:g}"
         )

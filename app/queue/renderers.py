@@ -12,6 +12,11 @@ KNOBS = (
     (r"torch.*", "torch", "install the same version of torch"),
     (r"folded\d+", "folding", "run the same version of this project"),
     (r"(png|lossy)[0-9a-f]+", "encoder", "install the same versions of isal, NumPy and Pillow"),
+    (
+        r"mark[0-9a-f]+",
+        "mark",
+        "set the same SAGAN_MARK, and give the model and its classes the same names",
+    ),
     (r"cpu|cuda.*|mps", "device", "set the same SAGAN_DEVICE"),
 )
 UNLIKE = (

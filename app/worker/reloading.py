@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import QueueUnavailableError
@@ -105,8 +105,11 @@ class Reloading:
         renderer = await asyncio.to_thread(self.load, served.source, self.settings)
         newer, older = renderer.card.fingerprint, served.fingerprint
         if newer == older:  # the same weights; names of classes or facts may have been mended
-            if renderer.card != self.worker.renderers[newer].card:
-                self.worker.renderers[newer] = renderer
+            served_now = self.worker.renderers[newer]
+            # Marks keep the names that they had: other bytes would need another renderer.
+            card = replace(renderer.card, renderer=served_now.card.renderer)
+            if card != served_now.card:
+                served_now.card = card
                 logger.info("%s has another card, of the same weights", renderer.card.name)
             return
         await self._take_on(renderer)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.file_marks import image_members, mark_name, marked_file
 from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
 
@@ -35,9 +36,7 @@ class DeviceOutput:
 class Renderer(Protocol):
     """What the worker's loop needs of a model; `render` and `encode` run in different threads."""
 
-    @property
-    def card(self) -> ModelCard:
-        """The card that the worker registers for this model."""
+    card: ModelCard  # the worker registers it for this model
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """One output a job, in one forward pass: many images and frames, or one attention map."""
@@ -49,11 +48,13 @@ class Renderer(Protocol):
 class SamplerRenderer:
     """The Renderer of a SAGAN checkpoint."""
 
-    def __init__(self, sampler: Sampler, card: ModelCard) -> None:
+    def __init__(self, sampler: Sampler, card: ModelCard, *, marked: bool = False) -> None:
+        """Files are `marked` with the names on the card."""
         from model.pictures import attention_picture, encode
 
         self.sampler = sampler
         self.card = card
+        self._marking = card if marked else None  # stays, whatever names a later card has
         self._encode, self._attention_picture = encode, attention_picture
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
@@ -83,14 +84,31 @@ class SamplerRenderer:
                 pixels, weights, job.queries, view=job.view, size_px=size_px
             )
         if job.output in ("png", "webp", "jpeg"):
-            return self._encode(pixels, job.output)
+            return self._marked(job, self._encode(pixels, job.output))
         return pixels.tobytes()
+
+    def _marked(self, job: Job, body: bytes) -> bytes:
+        """The file with its mark; a frame has none, since it is sent only as a part of a walk."""
+        if self._marking is None or job.kind == "frame":
+            return body
+        members = image_members(
+            job.image_id,
+            self._marking.name,
+            self._marking.classes[job.label].name,
+            job.seed,
+            job.truncation,
+            job.attention_scale,
+        )
+        if job.kind == "attention":  # the file shows maps of the image, and is not the image
+            members = {"attention_of": members.pop("image_id"), **members}
+        return marked_file(body, job.output, members)
 
     def _samples(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         return self.sampler.sample(
             [job.label for job in jobs],
             [job.seed for job in jobs],
             truncation=[job.truncation for job in jobs],
+            attention_scale=[job.attention_scale for job in jobs],
         )
 
     def _samples_and_frames(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
@@ -100,7 +118,8 @@ class SamplerRenderer:
             row[job.label] += 1 - part
             row[job.to_label] += part
         z = np.stack([self._latent(job) for job in jobs])
-        return self.sampler.render(z, weights.astype(np.float32))
+        scales = [job.attention_scale for job in jobs]
+        return self.sampler.render(z, weights.astype(np.float32), scales)
 
     def _latent(self, job: Job) -> NDArray[np.float32]:  # (z_dim,)
         from model.latents import between, latents  # torch: only a worker may
@@ -112,9 +131,18 @@ class SamplerRenderer:
 
     def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":
-            whole = self.sampler.whole_attention(job.label, job.seed, job.truncation, job.layer)
+            whole = self.sampler.whole_attention(
+                job.label, job.seed, job.truncation, job.layer, job.attention_scale
+            )
             return DeviceOutput(None, whole=whole)
-        asked = (job.label, job.seed, job.queries, job.truncation, job.layer)
+        asked = (
+            job.label,
+            job.seed,
+            job.queries,
+            job.truncation,
+            job.layer,
+            job.attention_scale,
+        )
         if job.output != "png":
             return DeviceOutput(None, self.sampler.attention(*asked))
         return DeviceOutput(*self.sampler.sample_with_attention(*asked))
@@ -167,18 +195,22 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
     sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
     sampler.warm_up()
     config, facts = checkpoint.config, _scalars(checkpoint.facts)
+    name = source.name or Path(source.location or DEFAULT_NAME).name
+    renderer = f"{sampler.renderer}-{pictures.encoder()}"
+    if settings.mark:
+        renderer += f"-{mark_name(name, [c.name for c in checkpoint.classes])}"
     card = ModelCard(
-        name=source.name or Path(source.location or DEFAULT_NAME).name,
+        name=name,
         fingerprint=checkpoint.fingerprint,
         resolution=config.resolution,
         classes=tuple(ModelClass(c.name, c.wnid, tuple(c.aliases)) for c in checkpoint.classes),
         attention_grids=tuple(config.key_grid(i) for i in range(len(config.attention_layers))),
-        renderer=f"{sampler.renderer}-{pictures.encoder()}",
+        renderer=renderer,
         z_dim=config.z_dim,
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,
     )
-    return SamplerRenderer(sampler, card)
+    return SamplerRenderer(sampler, card, marked=settings.mark)
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:

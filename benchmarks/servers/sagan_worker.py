@@ -31,5 +31,5 @@ CARD = ModelCard(
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings.log_level)
-    renderer = SamplerRenderer(cast("Sampler", TrivialSampler()), CARD)
+    renderer = SamplerRenderer(cast("Sampler", TrivialSampler()), CARD, marked=settings.mark)
     sys.exit(uvloop.run(serve(settings, require_redis_url(settings), [renderer])))

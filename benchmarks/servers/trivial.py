@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.latents import latents
-from model.sampling.sampler import WholeAttention
+from model.sampling.sampler import Scale, Truncation, WholeAttention
 
-Truncation = Sequence[float | None] | float | None
 RESOLUTION, COLOURS, NUM_CLASSES = 32, 4, 10
 Z_DIM = COLOURS * COLOURS * 3
 
@@ -31,7 +30,11 @@ class TrivialSampler:
 
     @torch.inference_mode()
     def sample(
-        self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
+        self,
+        labels: Sequence[int],
+        seeds: Sequence[int],
+        truncation: Truncation = None,
+        attention_scale: Scale = 1.0,
     ) -> NDArray[np.uint8]:
         """(B, 32, 32, 3) images, computed elementwise: they do not depend on the batch."""
         z = torch.from_numpy(latents(seeds, Z_DIM, truncation))
@@ -47,18 +50,27 @@ class TrivialSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> NDArray[np.float32]:
         """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError
 
     def render(
-        self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
+        self,
+        z: NDArray[np.float32],
+        class_weights: NDArray[np.float32],
+        attention_scale: Scale = 1.0,
     ) -> NDArray[np.uint8]:
         """Raises NotImplementedError: there are no walks."""
         raise NotImplementedError
 
     def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None = None,
+        layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> WholeAttention:
         """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError
@@ -70,6 +82,7 @@ class TrivialSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Raises NotImplementedError: there is no attention."""
         raise NotImplementedError

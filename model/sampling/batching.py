@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from model.sampling.folding import FoldedAttention, FoldedGenerator
@@ -40,9 +40,9 @@ class FixedBatches:
     @torch.inference_mode()
     def run(self, inputs: Inputs, size: int) -> Tensor:
         """Draws (N, 3, H, W) pictures from the inputs of N ≤ `size`, as a batch of `size`."""
-        x, affines = self._start(inputs, size)
+        x, affines, scales = self._start(inputs, size)
         for stage in range(len(self.min_batch_by_stage)):
-            x = self._stage(stage, x, affines)
+            x = self._stage(stage, x, affines, scales)
         return x[: len(inputs)]
 
     @torch.inference_mode()
@@ -55,9 +55,9 @@ class FixedBatches:
         `picture` the pass ends at the layer, and the returned image is None.
         """
         at = self.network.attention_stage(layer)
-        x, affines = self._start(inputs, min(self.costs_s))
+        x, affines, scales = self._start(inputs, min(self.costs_s))
         for stage in range(at):
-            x = self._stage(stage, x, affines)
+            x = self._stage(stage, x, affines, scales)
         attention = self.network.stages[at]
         if not isinstance(attention, FoldedAttention):
             raise TypeError(f"stage {at} is no attention")
@@ -65,7 +65,7 @@ class FixedBatches:
         if not picture:
             return None, weights
         for stage in range(at, len(self.min_batch_by_stage)):
-            x = self._stage(stage, x, affines)
+            x = self._stage(stage, x, affines, scales)
         return x[:1], weights
 
     @torch.inference_mode()
@@ -73,14 +73,16 @@ class FixedBatches:
         """Finds the minimum batch of each stage, then checks and times every size.
 
         `inputs` are the largest batch. A size is used only if it draws each of these pictures to
-        the last bit, at another place of the batch. Where no size does, pictures are drawn one by
-        one. `synchronize` waits for the device.
+        the last bit, at another place of the batch. If the inputs have attention scales, this must
+        hold with them and without them. Where no size does, pictures are drawn one by one.
+        `synchronize` waits for the device.
         """
         self._find_min_batches(inputs)
-        expected = self.run(inputs, len(inputs))
+        proofs = self._proofs(inputs)
+        inputs = inputs.scaled(None)
         self.costs_s = {}
         for size in self.sizes:
-            if not self._agrees(inputs, expected, size):
+            if not all(self._agrees(*proof, size) for proof in proofs):
                 logger.warning(
                     "batches of %d round differently on this device and are not used", size
                 )
@@ -91,17 +93,35 @@ class FixedBatches:
             self.min_batch_of_affines = 1
             self.costs_s[1] = self._time(inputs.rows(slice(1)), synchronize)
 
-    def _start(self, inputs: Inputs, size: int) -> tuple[Tensor, Tensor]:
-        """Pads the latents to `size`, and computes the affines of as many rows."""
+    def _start(self, inputs: Inputs, size: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pads latents and scales to `size`, and computes the affines of as many rows."""
         rows = max(size, self.min_batch_of_affines)
         affines = self.network.affines(inputs.each(lambda part: padded(part, rows)))
-        return padded(inputs.z, size), affines[:size]
+        scales = inputs.attention_scales
+        scales = None if scales is None else padded(scales, size)
+        return padded(inputs.z, size), affines[:size], scales
 
-    def _stage(self, stage: int, x: Tensor, affines: Tensor) -> Tensor:
+    def _stage(self, stage: int, x: Tensor, affines: Tensor, scales: Tensor | None) -> Tensor:
         """Runs one stage on the rows of x, padded to the minimum batch of the stage."""
         rows = max(len(x), self.min_batch_by_stage[stage])
-        out: Tensor = self.network.stages[stage](padded(x, rows), padded(affines, rows))
+        scales = None if scales is None else padded(scales, rows)
+        out = self.network.run_stage(stage, padded(x, rows), padded(affines, rows), scales)
         return out[: len(x)]
+
+    def _proofs(self, inputs: Inputs) -> list[tuple[Inputs, Tensor]]:
+        """The inputs with which each size must agree, and the (N, 3, H, W) pictures it must draw.
+
+        With scales, a picture of scale 1 must be the one that is drawn without scales.
+        """
+        plain, scales = inputs.scaled(None), inputs.attention_scales
+        pictures = self.run(plain, len(plain))
+        if scales is None:
+            return [(plain, pictures)]
+        kept = (scales == 1)[:, None, None, None]
+        return [
+            (plain, pictures),
+            (inputs, torch.where(kept, pictures, self.run(inputs, len(inputs)))),
+        ]
 
     def _find_min_batches(self, inputs: Inputs) -> None:
         """Finds the minimum batches of the affines and of each stage."""
@@ -111,17 +131,23 @@ class FixedBatches:
             lambda size: self.network.affines(backwards.rows(slice(size))), affines
         )
         self.min_batch_by_stage = []
-        for stage in self.network.stages:
-            min_batch, x = self._min_batch_of_stage(stage, x, affines)
+        for stage in range(len(self.network.stages)):
+            min_batch, x = self._min_batch_of_stage(stage, x, affines, inputs.attention_scales)
             self.min_batch_by_stage.append(min_batch)
 
     def _min_batch_of_stage(
-        self, stage: nn.Module, x: Tensor, affines: Tensor
+        self, stage: int, x: Tensor, affines: Tensor, scales: Tensor | None
     ) -> tuple[int, Tensor]:
         """Finds the minimum batch of a stage; also returns its output for the batch `x`."""
-        out: Tensor = stage(x, affines)
+        out = self.network.run_stage(stage, x, affines, scales)
         x, affines = _reversed(x), affines.flip(0)
-        return self._min_batch(lambda size: stage(x[:size], affines[:size]), out), out
+        scales = None if scales is None else scales.flip(0)
+
+        def run(size: int) -> Tensor:
+            some = None if scales is None else scales[:size]
+            return self.network.run_stage(stage, x[:size], affines[:size], some)
+
+        return self._min_batch(run, out), out
 
     def _min_batch(self, run: Callable[[int], Tensor], out: Tensor) -> int:
         """Finds the smallest size from which on `run` gives the numbers of `out`.

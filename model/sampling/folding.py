@@ -8,7 +8,7 @@ is built from the part of the generator that it replaces and computes the same, 
   all norms stand side by side in one table.
 - Nearest-neighbour upsampling and the 3×3 convolution after it become one 4×4 transposed
   convolution of stride 2 (four 2×2 convolutions, instead of reading each input four times).
-- γ moves into attention's output.
+- γ moves into attention's output. Another scale than 1 multiplies this output once more.
 - What the latent adds to the affines is linear in it: one matrix for all norms.
 
 The folding runs in float64, also if the result is float32. In float64 the images of both networks
@@ -161,9 +161,15 @@ class FoldedAttention(Stage):
         self.out = Weights(attention.out.normalized_weight() * attention.gamma)
 
     def forward(self, x: Tensor, affines: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
-        query, key, value = self._projected(x)
-        mixed = fused_attention(query.flatten(2).mT, key.flatten(2).mT, value.flatten(2).mT)
-        return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight).add_(x)
+        return self._attended(x).add_(x)
+
+    def scaled(self, x: Tensor, scales: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H, W)
+        """Runs the stage with γ times `scales`, (B,).
+
+        Product and sum are rounded one after the other, element by element. So a picture does not
+        depend on the scales of other pictures, and the scale 1 gives the numbers of `forward`.
+        """
+        return self._attended(x).mul_(scales[:, None, None, None]).add_(x)
 
     def weights(self, x: Tensor, positions: Tensor | None = None) -> Tensor:
         """The attention weights of query positions, as `SelfAttention.weights`: (B, Q, h, w)."""
@@ -172,6 +178,12 @@ class FoldedAttention(Stage):
         dtype = torch.promote_types(rows.dtype, torch.float32)
         weights: Tensor = (rows.mT.to(dtype) @ key.flatten(2).to(dtype)).softmax(-1)
         return weights.view(*weights.shape[:2], *key.shape[2:])
+
+    def _attended(self, x: Tensor) -> Tensor:
+        """What attention adds to the features: γ·o of equation 3, (B, C, H, W)."""
+        query, key, value = self._projected(x)
+        mixed = fused_attention(query.flatten(2).mT, key.flatten(2).mT, value.flatten(2).mT)
+        return F.conv2d(mixed.mT.unflatten(2, x.shape[2:]), self.out.weight)
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Query (B, C/8, H, W), key (B, C/8, h, w) and value (B, C/2, h, w)."""
@@ -322,9 +334,19 @@ class FoldedGenerator(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """Draws (B, 3, H, W) pictures in [-1, 1], in float32 or better."""
         x, affines = inputs.z, self.affines(inputs)
-        for stage in self.stages:
-            x = stage(x, affines)
+        for stage in range(len(self.stages)):
+            x = self.run_stage(stage, x, affines, inputs.attention_scales)
         return x
+
+    def run_stage(
+        self, stage: int, x: Tensor, affines: Tensor, attention_scales: Tensor | None
+    ) -> Tensor:
+        """Runs one stage on (B, …) features; only attention uses the (B,) scales."""
+        module = self.stages[stage]
+        if attention_scales is not None and isinstance(module, FoldedAttention):
+            return module.scaled(x, attention_scales)
+        out: Tensor = module(x, affines)
+        return out
 
     def attention_stage(self, layer: int) -> int:
         """The index of the stage that is attention layer `layer`, which must exist."""

@@ -7,7 +7,7 @@ batch: each picture has the labels of a few classes and a weight for each of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,12 +20,15 @@ class Inputs:
     """The (B, z_dim) latents of B pictures, and for each K labels, int64, and K weights: (B, K).
 
     The weights of a picture sum to 1. A picture with fewer than K classes repeats its first class
-    with weight 0, which adds nothing to the weighted sum, to the last bit.
+    with weight 0, which adds nothing to the weighted sum, to the last bit. `attention_scales`, (B,)
+    float32, multiply what each self-attention adds to the features of a picture; None stands for 1
+    in all pictures.
     """
 
     z: Tensor
     labels: Tensor
     weights: Tensor
+    attention_scales: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.z)
@@ -35,8 +38,13 @@ class Inputs:
         return self.each(lambda part: part[chosen])
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """Applies `change`, which works on rows, to all three tensors."""
-        return Inputs(change(self.z), change(self.labels), change(self.weights))
+        """Applies `change`, which works on rows, to all tensors."""
+        scales = None if self.attention_scales is None else change(self.attention_scales)
+        return Inputs(change(self.z), change(self.labels), change(self.weights), scales)
+
+    def scaled(self, attention_scales: Tensor | None) -> Inputs:
+        """Returns the inputs of the same pictures with other attention scales."""
+        return replace(self, attention_scales=attention_scales)
 
 
 def of_classes(z: Tensor, labels: Tensor) -> Inputs:

@@ -26,9 +26,11 @@ from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
 
 Precision = Literal["float32", "bf16", "auto"]
 Truncation = Sequence[float | None] | float | None
+Scale = Sequence[float] | float
 
 BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64)}
 MAX_MIXTURE_ERROR = 1e-3
+MAX_ATTENTION_SCALE = 2.0
 MIN_BF16_PSNR_DB = 40.0
 RANGE = 2.0  # pictures lie in [-1, 1]
 ARITHMETIC = "folded1"  # part of the renderer's name; changes whenever the arithmetic does
@@ -103,39 +105,52 @@ class Sampler:
         if self._requested_precision == "auto" and computes_bf16(self.device):
             self._network = bf16_if_close_enough(self._network, inputs)
             self._batches = FixedBatches(self._network, self._sizes())
-        self._batches.find_exact_batch_sizes(mixed, self._synchronize)
+        scaled = mixed.scaled(_every_third_one(len(z)).to(self.device))
+        proving = scaled if self.config.attention_layers else mixed
+        self._batches.find_exact_batch_sizes(proving, self._synchronize)
         if self.device.type == "cuda":
-            self._graphs = graphs_if_right(self._batches, mixed)
+            self._graphs = graphs_if_right(self._batches, mixed)  # without attention scales
         self._warm = True
 
     def sample(
-        self, labels: Sequence[int], seeds: Sequence[int], truncation: Truncation = None
+        self,
+        labels: Sequence[int],
+        seeds: Sequence[int],
+        truncation: Truncation = None,
+        attention_scale: Scale = 1.0,
     ) -> NDArray[np.uint8]:
         """Generates (B, H, W, 3) uint8 RGB images of B `labels` and B `seeds`.
 
-        `truncation` is one for all images or one for each, see `latents`. The bytes of an image do
-        not depend on the other images of the call. Raises ValueError for a label, seed or
-        truncation out of range.
+        `truncation` is one for all images or one for each, see `latents`. So is `attention_scale`,
+        0 to 2: it multiplies γ of every self-attention, so that 0 draws without attention. The
+        bytes of an image do not depend on the other images of the call. Raises ValueError for a
+        value out of range, and for another scale than 1 if the generator has no attention.
         """
         if len(labels) != len(seeds):
             raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
         z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation))
-        return self._render(of_classes(z, self._checked(labels)))
+        inputs = of_classes(z, self._checked(labels))
+        return self._render(inputs.scaled(self._scales(attention_scale, len(z))))
 
     def render(
-        self, z: NDArray[np.float32], class_weights: NDArray[np.float32]
+        self,
+        z: NDArray[np.float32],
+        class_weights: NDArray[np.float32],
+        attention_scale: Scale = 1.0,
     ) -> NDArray[np.uint8]:
         """Generates (B, H, W, 3) uint8 images of (B, z_dim) latents and (B, num_classes) weights.
 
         A row of class weights with a single 1 is a class, and gives the bytes of `sample`; two
-        halves are a mix of two classes. The bytes of a picture do not depend on the other pictures
-        of the call. Raises ValueError for shapes that do not fit.
+        halves are a mix of two classes. `attention_scale` is that of `sample`. The bytes of a
+        picture do not depend on the other pictures of the call. Raises ValueError for shapes that
+        do not fit, and for a scale that `sample` refuses.
         """
         rows = torch.from_numpy(np.ascontiguousarray(z, np.float32))
         weights = torch.from_numpy(np.ascontiguousarray(class_weights, np.float32))
         self.checkpoint.generator.check(rows, weights)
         _require_mixtures(weights)
-        return self._render(of_mixes(rows, weights))
+        inputs = of_mixes(rows, weights)
+        return self._render(inputs.scaled(self._scales(attention_scale, len(rows))))
 
     def attention(
         self,
@@ -144,15 +159,19 @@ class Sampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> NDArray[np.float32]:
         """The attention weights of the pixels `queries` of an image: (Q, h, w) float32.
 
         Each query (x, y) is a pixel of the image, floored to the layer's grid; each (h, w) sums to
         1. `layer` counts attention layers from the input; -1 is the last, as in the paper's
-        figures. Raises ValueError for a query outside the image or a layer that is not there.
+        figures. `attention_scale` is that of `sample`; it changes the maps of later layers, because
+        it changes what these layers see. Raises ValueError for a query outside the image, a layer
+        that is not there or a scale that `sample` refuses.
         """
         positions = self._positions(queries, layer)
-        _, weights = self._attend(label, seed, truncation, layer, positions, picture=False)
+        inputs = self._inputs_of(label, seed, truncation, attention_scale)
+        _, weights = self._batches.run_with_attention(inputs, layer, positions, picture=False)
         return _as_array(weights[0])
 
     def sample_with_attention(
@@ -162,20 +181,28 @@ class Sampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Generates the (H, W, 3) image of `sample` and its `attention`, in one pass."""
         positions = self._positions(queries, layer)
-        image, weights = self._attend(label, seed, truncation, layer, positions, picture=True)
+        inputs = self._inputs_of(label, seed, truncation, attention_scale)
+        image, weights = self._batches.run_with_attention(inputs, layer, positions, picture=True)
         if image is None:
             raise RuntimeError("the pass ended before the picture")
         return to_pixels(image)[0], _as_array(weights[0])
 
     def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None = None,
+        layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> WholeAttention:
         """The attention weights of every pixel, for web pages that show them under the pointer."""
         side = self._side(layer)
-        _, weights = self._attend(label, seed, truncation, layer, None, picture=False)
+        inputs = self._inputs_of(label, seed, truncation, attention_scale)
+        _, weights = self._batches.run_with_attention(inputs, layer, None, picture=False)
         maxima = weights[0].amax((1, 2))
         levels = (weights[0] / maxima[:, None, None] * 255).round().to(torch.uint8)
         return WholeAttention(
@@ -184,26 +211,21 @@ class Sampler:
             np.asarray(levels.flatten(1).cpu().numpy()),
         )
 
-    def _attend(
-        self,
-        label: int,
-        seed: int,
-        truncation: float | None,
-        layer: int,
-        positions: Tensor | None,
-        *,
-        picture: bool,
-    ) -> tuple[Tensor | None, Tensor]:
+    def _inputs_of(
+        self, label: int, seed: int, truncation: float | None, attention_scale: float
+    ) -> Inputs:
+        """The inputs of one image, on the device, which is warm."""
         self._warm_up_once()
         z = torch.from_numpy(latents([seed], self.config.z_dim, truncation))
-        inputs = self._on_device(of_classes(z, self._checked([label])))
-        return self._batches.run_with_attention(inputs, layer, positions, picture=picture)
+        inputs = of_classes(z, self._checked([label]))
+        return self._on_device(inputs.scaled(self._scales(attention_scale, 1)))
 
     def _render(self, inputs: Inputs) -> NDArray[np.uint8]:
         self._warm_up_once()
         sizes = plan_batches(len(inputs), tuple(self.costs_s.items()))
         inputs = self._on_device(inputs)
-        if self._graphs is not None and inputs.labels.shape[1] == NUM_MIXED:
+        captured = inputs.labels.shape[1] == NUM_MIXED and inputs.attention_scales is None
+        if self._graphs is not None and captured:
             return self._graphs.render(inputs, sizes)
         pixels = np.empty((len(inputs), *[self.config.resolution] * 2, 3), np.uint8)
         for rows, size in batch_rows(len(inputs), sizes):
@@ -232,6 +254,26 @@ class Sampler:
         indices = [operator.index(label) for label in labels]
         return torch.tensor(indices, dtype=torch.int64)
 
+    def _scales(self, attention_scale: Scale, count: int) -> Tensor | None:
+        """The (count,) attention scales of a call; None if all are 1, which then cost nothing."""
+        scales = (
+            list(attention_scale)
+            if isinstance(attention_scale, Sequence)
+            else [attention_scale] * count
+        )
+        if len(scales) != count:
+            raise ValueError(f"{len(scales)} attention scales for {count} images")
+        for scale in scales:
+            if not 0 <= scale <= MAX_ATTENTION_SCALE:
+                raise ValueError(
+                    f"attention_scale={scale}: must be from 0 to {MAX_ATTENTION_SCALE:g}"
+                )
+        if all(scale == 1 for scale in scales):
+            return None
+        if not self.config.attention_layers:
+            raise ValueError("this generator has no self-attention: attention_scale must be 1")
+        return torch.tensor(scales, dtype=torch.float32)
+
     def _positions(self, queries: Sequence[tuple[int, int]], layer: int) -> Tensor:
         side, size = self._side(layer), self.config.resolution
         positions = []
@@ -254,6 +296,12 @@ def _every_second_mixed(z: Tensor, labels: Tensor, num_classes: int) -> Inputs:
     places, rows = torch.arange(len(z)), torch.eye(num_classes)
     parts = (places % 2 * places / len(z))[:, None]
     return of_mixes(z, (1 - parts) * rows[labels] + parts * rows[(labels + 1) % num_classes])
+
+
+def _every_third_one(count: int) -> Tensor:
+    """Attention scales from 0 to 2 that prove batch sizes; every third is 1."""
+    places = torch.arange(count)
+    return torch.where(places % 3 == 0, 1.0, places * (MAX_ATTENTION_SCALE / count))
 
 
 def _require_mixtures(class_weights: Tensor) -> None:

@@ -53,6 +53,24 @@ def test_mixes_of_classes_share_the_graphs_of_plain_ones(precision: str) -> None
     assert np.array_equal(alone[::2], plain)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_attention_scales_leave_the_graphs_bytes_as_they_are(precision: str) -> None:
+    """A batch with a scale runs without a graph; its pictures of scale 1 are the graphs'."""
+    sampler = Sampler(load_checkpoint(), "cuda", precision)  # type: ignore[arg-type]
+    labels, seeds = [i % 10 for i in range(80)], list(range(80))
+    scales = [(1.0, 0.0, 0.5, 1.0, 2.0)[i % 5] for i in range(80)]
+    plain = sampler.sample(labels, seeds)
+    alone = np.concatenate(
+        [sampler.sample([y], [s], None, a) for y, s, a in zip(labels, seeds, scales, strict=True)]
+    )
+    unscaled = np.array(scales) == 1
+    assert np.array_equal(alone[unscaled], plain[unscaled])
+    assert not np.array_equal(alone[~unscaled], plain[~unscaled])
+    for size in (2, 3, 7, 16, 33, 64, 80):
+        drawn = sampler.sample(labels[:size], seeds[:size], None, scales[:size])
+        assert np.array_equal(drawn, alone[:size]), size
+
+
 def test_auto_takes_bf16_on_a_device_that_has_it() -> None:
     """Where its pictures are close enough."""
     sampler = Sampler(load_checkpoint(), "cuda", "auto")

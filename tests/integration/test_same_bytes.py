@@ -25,6 +25,7 @@ WALK: dict[str, str | int] = {"class": "zebra", "seed": 1, "to_class": "castle",
 PROBES: tuple[Asked, ...] = (
     ("/generate", {"class": "golden_retriever", "seed": 7}),
     ("/generate", {"class": "zebra", "seed": 2**32 - 1, "truncation": "0.5"}),
+    ("/generate", {"class": "tabby", "seed": 3, "attention_scale": "0.5"}),
     ("/interpolate", WALK | {"frames": 7, "format": "strip"}),
 )
 
@@ -37,8 +38,8 @@ def service() -> Iterator[Service]:
 
 
 async def test_a_request_gets_the_same_bytes_in_whatever_company(service: Service) -> None:
-    """Two pictures of the shipped checkpoint and the frames of a walk, each among strangers of all
-    classes and truncations.
+    """Three pictures of the shipped checkpoint and the frames of a walk, each among strangers of
+    all classes, truncations and attention scales.
 
     The crowd is another in size and make-up each time, so that the probes are drawn in batches of
     every size and at every place in them.
@@ -60,15 +61,17 @@ async def test_a_request_gets_the_same_bytes_in_whatever_company(service: Servic
             assert {answer.status_code for answer in answers} == {200}
             seen[probe].add(answers[place].content)
         batches = (await http.get("/metrics")).text
-    assert [len(contents) for contents in seen.values()] == [1, 1, 1]
+    assert [len(contents) for contents in seen.values()] == [1, 1, 1, 1]
     assert batch_sizes(batches) >= 4  # of the histogram's buckets, else the crowds were none
 
 
 def stranger(chance: random.Random) -> Asked:
-    """A request of any class, seed and truncation; some are walks."""
+    """A request of any class, seed, truncation and attention scale; some are walks."""
     fields: dict[str, str | int] = {"class": chance.randrange(10), "seed": chance.getrandbits(32)}
     if chance.random() < 0.3:
         fields["truncation"] = f"{chance.uniform(0.2, 2):.3f}"
+    if chance.random() < 0.3:
+        fields["attention_scale"] = f"{chance.uniform(0, 2):.3f}"
     if chance.random() < 0.1:
         way = {"to_class": chance.randrange(10), "to_seed": chance.getrandbits(32), "frames": 4}
         return "/interpolate", fields | way

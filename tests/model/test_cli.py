@@ -61,6 +61,21 @@ def test_attention_draws_a_panel_a_query(folder: Path, tmp_path: Path) -> None:
     assert size_of(out) == (3 * 66 - 2, 64)
 
 
+def test_an_attention_scale_draws_another_picture(tmp_path: Path) -> None:
+    """With `generate` and with `attention`; 1 is the default."""
+    files = []
+    for name, scale in (("default", ()), ("one", (1,)), ("none", (0,))):
+        flags = ("--class", 0, "--seed", 3, *(("--attention-scale", *scale) if scale else ()))
+        for command, more in (("generate", ()), ("attention", ("--at", 20, 40))):
+            out = tmp_path / f"{name}-{command}.png"
+            result = run(command, *flags, *more, "-o", out)
+            assert result.exit_code == 0, result.output
+            files.append(out.read_bytes())
+    assert files[:2] == files[2:4]
+    assert files[0] != files[4]
+    assert files[1] != files[5]
+
+
 def test_inspect_names_the_fingerprint_and_the_classes(folder: Path) -> None:
     """Enough to tell two checkpoints apart."""
     result = run("inspect", folder)
@@ -75,6 +90,7 @@ def test_inspect_names_the_fingerprint_and_the_classes(folder: Path) -> None:
         (("generate", "--class", ""), "no class is called ''"),
         (("generate", "--class", "yak"), "no class is called 'yak'; there are: golden_retriever"),
         (("generate", "--class", "0", "--truncation", "9"), "truncation=9.0"),
+        (("generate", "--class", "0", "--attention-scale", "2.5"), "0<=x<=2"),
         (("attention", "--class", "0", "--at", "40", "2"), "(40, 2) is outside the 32×32"),
     ],
 )

@@ -80,6 +80,7 @@ async def attention_map(request: Request) -> Response:
         label=shown.label,
         seed=shown.seed,
         truncation_thousandths=shown.truncation_thousandths,
+        attention_scale_thousandths=shown.attention_scale_thousandths,
         kind="attention-all" if output == "bin" else "attention",
         output=output,
         queries=() if output == "bin" else queries_within(fields.x, fields.y, card.resolution),
@@ -112,18 +113,25 @@ def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, Im
     key = required_class(fields.class_key)
     card = services.model(fields.model)
     label = services.classes(card).label(key)
-    return card, ImageId(card.fingerprint, label, fields.seed, fields.truncation_thousandths)
+    return card, ImageId(
+        card.fingerprint,
+        label,
+        fields.seed,
+        fields.truncation_thousandths,
+        fields.attention_scale_thousandths,
+    )
 
 
 def refuse_beside_image(fields: AttentionFields) -> None:
     """Raises InvalidValueError if a field repeats what the image id contains."""
-    given = {
-        "class": fields.class_key,
-        "seed": fields.seed,
-        "truncation": fields.truncation_thousandths,
-        "model": fields.model,
+    said = {
+        "class_key": "class",
+        "seed": "seed",
+        "truncation_thousandths": "truncation",
+        "attention_scale_thousandths": "attention_scale",
+        "model": "model",
     }
-    if doubled := [name for name, value in given.items() if value is not None]:
+    if doubled := [name for field, name in said.items() if field in fields.model_fields_set]:
         raise InvalidValueError(
             f"the image id says this already: leave out {', '.join(doubled)}",
             extra={"fields": doubled},
@@ -166,7 +174,7 @@ def queries_within(
 def layer_within(layer: int, num_layers: int) -> int:
     """The layer counted from 0; raises InvalidValueError if the model has no such layer."""
     if num_layers == 0:
-        raise InvalidValueError("the model has no attention layer", extra={"fields": ["layer"]})
+        raise InvalidValueError("the model has no self-attention", extra={"fields": ["layer"]})
     if not -num_layers <= layer < num_layers:
         raise InvalidValueError(
             f"layer={layer} is not within {-num_layers} and {num_layers - 1}",

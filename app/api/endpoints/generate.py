@@ -60,9 +60,9 @@ IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
 async def generate(request: Request) -> Response:
     """Generates one image, or `n` images as a contact sheet, a zip or a JSON document.
 
-    Fields are query parameters or members of a JSON body. The same class, seed and truncation give
-    the same bytes, whatever else the server renders. Without a seed the server picks a random one
-    and returns it in `X-Seed`.
+    Fields are query parameters or members of a JSON body. The same class, seed, truncation and
+    attention scale give the same bytes, whatever else the server renders. Without a seed the server
+    picks a random one and returns it in `X-Seed`.
     """
     services = services_of(request)
     fields = await all_fields(request, GenerateFields)
@@ -76,7 +76,10 @@ async def generate(request: Request) -> Response:
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         bundle = bundle._replace(
-            model=card.name, class_name=card.classes[jobs[0].label].name, prefix=prefix_of(request)
+            model=card.name,
+            class_name=card.classes[jobs[0].label].name,
+            prefix=prefix_of(request),
+            marked=services.settings.mark,
         )
         return await respond_combined(
             request,
@@ -131,6 +134,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
         label=named.label,
         seed=named.seed,
         truncation_thousandths=named.truncation_thousandths,
+        attention_scale_thousandths=named.attention_scale_thousandths,
         output=output,
         request_id=request_id.get(),
     )
@@ -148,6 +152,7 @@ def jobs_of(
         num_images=fields.n,
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
+        attention_scale_thousandths=fields.attention_scale_thousandths,
         output=output,
         priority=fields.priority,
     )

@@ -15,6 +15,7 @@ from app.api.rendering import (
     FIELDS_ERRORS,
     JOB_ERRORS,
     REVALIDATE,
+    refuse_scale_without_attention,
     refuse_too_many,
     required_class,
     respond_combined,
@@ -23,12 +24,11 @@ from app.api.requests import all_fields, negotiated
 from app.api.schemas import InterpolateFields, WalkFormat
 from app.api.services import Services, services_of
 from app.errors import InvalidValueError
-from app.queue.messages import Job, ModelCard, new_id
+from app.queue.messages import WHOLE, Job, ModelCard, new_id
 from app.telemetry import request_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, WalkFormat] = {media: name for name, media in WALK_TYPES.items()}
-WHOLE = 1000  # thousandths
 
 
 @router.post(
@@ -55,7 +55,13 @@ async def interpolate(request: Request) -> Response:
         services,
         card,
         jobs,
-        Walk(walk_format, fields.frame_ms),
+        Walk(
+            walk_format,
+            fields.frame_ms,
+            model=card.name,
+            class_names=" to ".join(card.classes[job.label].name for job in (jobs[0], jobs[-1])),
+            marked=services.settings.mark,
+        ),
         timeout_ms=timeout_ms,
         cache_control=REVALIDATE,
         counted_by="frames",
@@ -81,11 +87,13 @@ def frame_jobs(services: Services, card: ModelCard, fields: InterpolateFields) -
         label=lookup.label(key),
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
+        attention_scale_thousandths=fields.attention_scale_thousandths,
         priority=fields.priority,
         request_id=request_id.get(),
     )
     to_label = start.label if fields.to_class is None else lookup.label(fields.to_class, "to_class")
     to_seed = start.seed if fields.to_seed is None else fields.to_seed
+    refuse_scale_without_attention(card, fields.attention_scale_thousandths)
     refuse_too_many(services, card, fields.frames, fields.priority, "frames")
     way = replace(start, kind="frame", to_label=to_label, to_seed=to_seed)
     between = [

@@ -13,7 +13,16 @@ from PIL import Image
 
 from app.queue.connection import connect, connect_blocking
 from app.queue.consumer import JobClaims
-from app.queue.messages import MEDIA_TYPES, Job, ModelCard, ModelClass, Reply, Timings, WorkerStatus
+from app.queue.messages import (
+    MEDIA_TYPES,
+    WHOLE,
+    Job,
+    ModelCard,
+    ModelClass,
+    Reply,
+    Timings,
+    WorkerStatus,
+)
 from app.queue.registry import Heartbeats
 from app.queue.scheduling import Claimed
 
@@ -117,6 +126,7 @@ def body_of(job: Job) -> bytes:
     buffer = io.BytesIO()
     if job.output in ("png", "webp", "jpeg"):
         shade = (job.truncation_thousandths or 0) + job.part_thousandths // 5
+        shade += job.attention_scale_thousandths - WHOLE
         colour = (job.label * 50 % 256, job.seed % 256, shade % 256)
         Image.new("RGB", (8, 8), colour).save(buffer, job.output.upper())
     elif job.output == "bin":

@@ -15,8 +15,9 @@ ADDRESSES = (  # with their methods
 )  # fmt: skip
 METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE",
            b"PROPFIND", b"PURGE", b"M-SEARCH")  # fmt: skip
-NAMES = (b"class", b"seed", b"truncation", b"n", b"format", b"layout", b"model", b"timeout_ms",
-         b"x", b"y", b"image", b"layer", b"size", b"view", b"q", b"nobody")  # fmt: skip
+NAMES = (b"class", b"seed", b"truncation", b"attention_scale", b"n", b"format", b"layout", b"model",
+         b"timeout_ms", b"x", b"y", b"image", b"layer", b"size", b"view", b"q",
+         b"nobody")  # fmt: skip
 VALUES = (
     b"", b"0", b"-1", b"1e999", b"9" * 400, b"0x10", b"%", b"%z", b"%ff%fe", b"%00", b"a%00b",
     b"%ED%A0%80", b"%E2%80%AE", b"+", b"%2B", b"..%2f..", b"'%22;--", b"NaN", b"true", b"null",

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.api.combined_files import GUTTER_PX, Bundle, NamedFile, grid, json_with
-from app.api.schemas import GeneratedOut
+from app.api.combined_files import GUTTER_PX, Bundle, NamedFile, Walk, grid, json_with
+from app.api.schemas import GeneratedOut, WalkFormat
+from app.file_marks import image_id_in
 from app.queue.messages import FileFormat
 from model.pictures import contact_sheet
 
@@ -42,6 +43,37 @@ def test_a_grid_may_be_lossy(file_format: FileFormat) -> None:
     sheet = Image.open(io.BytesIO(grid([picture(9).body] * 4, file_format)))
     assert sheet.format == file_format.upper()
     assert sheet.size == (2 * 8 + GUTTER_PX, 2 * 6 + GUTTER_PX)
+
+
+@pytest.mark.parametrize("file_format", ["png", "webp", "jpeg"])
+def test_a_marked_grid_names_its_images(file_format: FileFormat) -> None:
+    """And has the same pixels."""
+    images = [picture(seed) for seed in (1, 2, 3)]
+    plain = Bundle("grid", file_format, "animals", "cat")
+    made, marked = (one.make(images) for one in (plain, plain._replace(marked=True)))
+    assert b'"id-1 id-2 id-3"' in marked
+    assert b"trainedAlgorithmicMedia" in marked
+    assert image_id_in(marked) is None
+    first, second = (np.asarray(Image.open(io.BytesIO(file))) for file in (made, marked))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("file_format", ["webp", "apng", "strip"])
+def test_a_marked_walk_names_its_ends(file_format: WalkFormat) -> None:
+    """And has the same frames, as long."""
+    images = [picture(seed) for seed in (1, 2, 3)]
+    walk = Walk(file_format, 70, "animals", "cat to dog")
+    made, marked = (one.make(images) for one in (walk, walk._replace(marked=True)))
+    assert b'"id-1 id-3"' in marked
+    assert b'"cat to dog"' in marked
+    with Image.open(io.BytesIO(made)) as plain, Image.open(io.BytesIO(marked)) as image:
+        number = getattr(plain, "n_frames", 1)
+        assert getattr(image, "n_frames", 1) == number
+        for i in range(number):
+            plain.seek(i)
+            image.seek(i)
+            assert np.array_equal(np.asarray(image), np.asarray(plain))
+            assert image.info.get("duration") == plain.info.get("duration")
 
 
 def test_json_of_pictures_is_spelt_as_json_spells_it() -> None:

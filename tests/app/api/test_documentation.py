@@ -60,6 +60,8 @@ def test_query_and_body_are_described_alike(document: dict[str, Any]) -> None:
     assert set(query) == set(body)
     assert query["seed"] == {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
     assert query["truncation"]["maximum"] == 4
+    scale = query["attention_scale"]
+    assert (scale["minimum"], scale["maximum"], scale["default"]) == (0, 2, 1)
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

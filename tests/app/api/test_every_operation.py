@@ -62,6 +62,7 @@ DRAWING: dict[str, dict[str, Any]] = {
     "class": CLASS,
     "seed": {"maximum": 2**32 - 64},
     "truncation": {},
+    "attention_scale": {},
     "n": {},
     "format": {},
     "layout": {},
@@ -79,6 +80,7 @@ NARROWINGS = (
             "seed": {},
             "to_class": CLASS,
             "to_seed": {},
+            "attention_scale": {},
             "frames": {},
             "frame_ms": {},
             "format": {},
@@ -88,7 +90,10 @@ NARROWINGS = (
     ),
     Narrowing(
         "/images/{image_id}",
-        {"image_id": {"enum": [IMAGE_ID, f"{IMAGE_ID}.jpeg"]}, "timeout_ms": {}},
+        {
+            "image_id": {"enum": [IMAGE_ID, f"{IMAGE_ID}.jpeg", f"{IMAGE_ID}-a500.png"]},
+            "timeout_ms": {},
+        },
     ),
     Narrowing(
         "/attention-map",
@@ -116,7 +121,13 @@ NARROWINGS = (
     ),
     Narrowing(
         "/attention-map",
-        {"class": CLASS, "seed": {}, "truncation": {}, "format": {"enum": ["bin"]}},
+        {
+            "class": CLASS,
+            "seed": {},
+            "truncation": {},
+            "attention_scale": {},
+            "format": {"enum": ["bin"]},
+        },
         required=["class", "seed", "format"],
     ),
     Narrowing(
@@ -159,7 +170,7 @@ def without_haste(document: dict[str, Any]) -> dict[str, Any]:
         for operation in operations.values():
             content = operation.get("requestBody", {}).get("content", {}).values()
             fields = {one["name"]: one["schema"] for one in operation.get("parameters", ())}
-            for known in (fields, *(one["schema"]["properties"] for one in content)):
+            for known in (fields, *(one["schema"].get("properties", {}) for one in content)):
                 if "timeout_ms" in known:
                     known["timeout_ms"] |= PATIENT
     return patient

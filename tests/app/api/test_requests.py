@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -40,14 +41,16 @@ JSON = st.recursive(
     max_leaves=6,
 )
 OFFERS = ("image/png", "application/json")
+truncation = partial(thousandths, smallest=1, largest=4000)
+scale = partial(thousandths, smallest=0, largest=2000)
 
 
 @given(st.integers(1, 4000))
 def test_every_truncation_survives_its_spellings(number: int) -> None:
     """As text and as a JSON number; zeros at the end are no decimals."""
-    assert thousandths(f"{number / 1000:.3f}") == number
-    assert thousandths(f"{number / 1000:.3f}00") == number
-    assert thousandths(json.loads(json.dumps(number / 1000))) == number
+    assert truncation(f"{number / 1000:.3f}") == number
+    assert truncation(f"{number / 1000:.3f}00") == number
+    assert truncation(json.loads(json.dumps(number / 1000))) == number
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_every_truncation_survives_its_spellings(number: int) -> None:
 def test_what_is_no_truncation_is_refused(raw: object) -> None:
     """Only plain decimal spelling, within the range."""
     with pytest.raises(ValueError, match=r"within 0\.001 and 4"):
-        thousandths(raw)
+        truncation(raw)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,23 @@ def test_what_is_no_truncation_is_refused(raw: object) -> None:
 )
 def test_a_truncation_may_leave_out_its_zeros(raw: str, number: int) -> None:
     """As calculators write it."""
-    assert thousandths(raw) == number
+    assert truncation(raw) == number
+
+
+@pytest.mark.parametrize(
+    ("raw", "number"),
+    [("0", 0), (0, 0), (0.0, 0), ("0.000", 0), (".0", 0), ("1", 1000), (2, 2000), ("0.001", 1)],
+)
+def test_an_attention_scale_may_be_zero(raw: object, number: int) -> None:
+    """In every spelling, of the query or of JSON."""
+    assert scale(raw) == number
+
+
+@pytest.mark.parametrize("raw", ["", ".", "-0", -0.0, "2.001", 3, "0.0001", False, None, "a"])
+def test_what_is_no_attention_scale_is_refused(raw: object) -> None:
+    """What is not a number is not 0."""
+    with pytest.raises(ValueError, match="within 0 and 2, with at most three decimals"):
+        scale(raw)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,7 @@ jobs = st.one_of(
         label=st.integers(0, 999),
         seed=st.integers(0, 2**32 - 1),
         truncation_thousandths=st.none() | st.integers(1, 4000),
+        attention_scale_thousandths=st.just(1000) | st.integers(0, 2000),
         output=st.sampled_from(["png", "raw"]),
         priority=st.sampled_from(PRIORITIES),
         request_id=st.none() | st.text(max_size=20),
@@ -59,6 +61,7 @@ image_ids = st.builds(
     label=st.integers(0, 10**10 - 1),
     seed=st.integers(0, 2**32 - 1),
     truncation_thousandths=st.none() | st.integers(1, 4000),
+    attention_scale_thousandths=st.integers(0, 2000),
 )
 
 
@@ -165,7 +168,11 @@ def test_an_image_id_survives_its_spelling(image_id: ImageId) -> None:
     assert parse_image_id(str(image_id)) == image_id
 
 
-@given(st.from_regex(r"[0-9a-f]{12}-[0-9]{1,3}-[0-9]{1,11}-(n|[0-9]{1,5})", fullmatch=True))
+@given(
+    st.from_regex(
+        r"[0-9a-f]{12}-[0-9]{1,3}-[0-9]{1,11}-(n|[0-9]{1,5})(-a[0-9]{1,5})?", fullmatch=True
+    )
+)
 def test_what_parses_is_spelt_in_the_one_way(text: str) -> None:
     """No other spelling of a value is accepted."""
     try:
@@ -190,6 +197,11 @@ def test_what_parses_is_spelt_in_the_one_way(text: str) -> None:
         "abcdefabcdef-1-4294967296-n",
         "abcdefabcdef-1-٣-n",
         "abcdefabcdef-1-2-n\n",
+        "abcdefabcdef-1-2-n-a",
+        "abcdefabcdef-1-2-n-a1000",
+        "abcdefabcdef-1-2-n-a0500",
+        "abcdefabcdef-1-2-n-a2001",
+        "abcdefabcdef-1-2-n-500",
     ],
 )
 def test_a_malformed_image_id_is_an_invalid_value(text: str) -> None:
@@ -201,3 +213,24 @@ def test_a_malformed_image_id_is_an_invalid_value(text: str) -> None:
 def test_an_image_id_has_twelve_digits_of_the_fingerprint() -> None:
     """The whole fingerprint is shortened."""
     assert format_image_id("0123456789abcdef" * 4, 3, 5, 700) == "0123456789ab-3-5-700"
+
+
+def test_an_image_id_ends_in_an_attention_scale_other_than_one() -> None:
+    """The ids of images of scale 1 are those that were given out before there were scales."""
+    job = Job("0123456789abcdef" * 4, 3, 5, 700)
+    assert job.image_id == "0123456789ab-3-5-700"
+    assert replace(job, attention_scale_thousandths=500).image_id == "0123456789ab-3-5-700-a500"
+    assert parse_image_id("0123456789ab-3-5-700").attention_scale_thousandths == 1000
+    assert parse_image_id("0123456789ab-3-5-n-a0").attention_scale_thousandths == 0
+
+
+def test_a_job_has_the_format_version_that_its_members_need() -> None:
+    """A worker that knows no attention scale refuses a job with one, and reads all others."""
+    plain = Job(FINGERPRINT, 0, 1)
+    scaled = replace(plain, attention_scale_thousandths=500)
+    assert (plain.version, scaled.version) == (1, 2)
+    assert replace(scaled, attention_scale_thousandths=1000).version == 1
+    assert "version" not in json.loads(plain.encode())
+    members = json.loads(scaled.encode())
+    assert (members["attention_scale_thousandths"], members["version"]) == (500, 2)
+    assert decode_job(scaled.encode()) == scaled

@@ -39,6 +39,10 @@ CARD = (
     '"licence":null,"facts":{"images":3}}'
 )
 STATUS = f'{{"fingerprints":["{FINGERPRINT}"],"device":"cpu","pid":1,"images_per_s":2.5}}'
+SCALED_JOB = (
+    f'{{"fingerprint":"{FINGERPRINT}","label":1,"seed":7,"attention_scale_thousandths":500,'
+    '"job_id":"j","version":2}'
+)
 MESSAGES = [
     (
         JOB,
@@ -79,6 +83,13 @@ def test_a_recorded_message_is_read_and_written_as_ever(recorded, message, decod
     assert json.loads(written) == json.loads(recorded)
 
 
+def test_a_recorded_job_with_an_attention_scale_is_read_and_written_as_ever() -> None:
+    """It has version 2, because a reader of version 1 would draw it without its scale."""
+    job = Job(FINGERPRINT, 1, 7, attention_scale_thousandths=500, job_id="j")
+    assert decode_job(SCALED_JOB.encode()) == job
+    assert json.loads(job.encode()) == json.loads(SCALED_JOB)
+
+
 def test_a_status_with_a_member_that_is_gone_is_read() -> None:
     """Workers of a former version counted their images."""
     assert decode_status(FORMER_STATUS.encode()) == WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5)
@@ -100,6 +111,8 @@ def test_a_message_of_another_format_version_is_refused_in_a_sentence(  # type: 
     """Also where its members look like those of this version, or like nothing that it knows."""
     members = json.loads(recorded)
     assert message.version == 1
-    for newer in (members | {"version": 2}, {"job_id": "j", "version": 2}):
-        with pytest.raises(FormatVersionError, match=r"has format version 2, .* reads version 1"):
-            decode(json.dumps(newer).encode())
+    newest = 2 if isinstance(message, Job) else 1
+    told = rf"has format version {newest + 1}, .* reads version {newest}"
+    for newer in (members, {"job_id": "j"}):
+        with pytest.raises(FormatVersionError, match=told):
+            decode(json.dumps(newer | {"version": newest + 1}).encode())

@@ -170,14 +170,16 @@ async def test_no_more_than_three_models_of_the_past_are_held(
 async def test_mended_class_names_of_equal_weights_are_picked_up(
     build: Build, folder: Path
 ) -> None:
-    """The fingerprint stays, and so do the jobs; the card is another."""
+    """The fingerprint stays, and so do the jobs and the renderer; the card is another."""
     mended = FakeRenderer()
     mended.card = replace(mended.card, classes=(ModelClass("cat"), ModelClass("hound")))
+    loaded = FakeRenderer()
+    loaded.card = replace(mended.card, renderer=f"{mended.card.renderer}-mark00000001")
     settings = Settings(model=str(folder), heartbeat_s=0.1, claim_idle_s=0.4)
     worker = build(FakeRenderer())
-    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: mended)
+    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: loaded)
     async with running(worker):
         touch(folder, 1)
         await reloading.look()
-        assert worker.renderers == {FINGERPRINT: mended}
+        assert worker.renderers[FINGERPRINT].card == mended.card
         assert worker.retiring == set()

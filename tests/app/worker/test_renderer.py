@@ -6,15 +6,25 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from app.queue.messages import Job, Output
-from app.worker.renderer import Pixels, SamplerRenderer, Weights, refuse_doubles
-from model import Sampler
+from app.file_marks import image_id_in
+from app.queue.messages import Job, ModelClass, Output
+from app.settings import ModelSource, load_settings
+from app.worker.renderer import (
+    Pixels,
+    SamplerRenderer,
+    Weights,
+    load_renderer,
+    refuse_doubles,
+)
+from model import Checkpoint, Generator, GeneratorConfig, Sampler
 from model.latents import between, latents
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -36,9 +46,11 @@ class FakeSampler:
         labels: Sequence[int],
         seeds: Sequence[int],
         truncation: float | Sequence[float | None] | None = None,
+        attention_scale: float | Sequence[float] = 1.0,
     ) -> Pixels:
         """See model.Sampler."""
         assert isinstance(truncation, list)
+        self.scales = attention_scale
         return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
 
     def attention(
@@ -48,8 +60,10 @@ class FakeSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> Weights:
         """See model.Sampler."""
+        self.scales = attention_scale
         return np.full((len(queries), 2, 2), 0.25, np.float32)
 
     def sample_with_attention(
@@ -59,20 +73,29 @@ class FakeSampler:
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
         layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> tuple[Pixels, Weights]:
         """See model.Sampler."""
         picture = self.sample([label], [seed], [truncation])[0]
-        return picture, self.attention(label, seed, queries, truncation, layer)
+        return picture, self.attention(label, seed, queries, truncation, layer, attention_scale)
 
-    def render(self, z: Weights, class_weights: Weights) -> Pixels:
+    def render(
+        self, z: Weights, class_weights: Weights, attention_scale: float | Sequence[float] = 1.0
+    ) -> Pixels:
         """The weights of class 1 as grey levels."""
-        self.batch = z
+        self.batch, self.scales = z, attention_scale
         return np.stack([np.full((4, 4, 3), round(200 * w[1]), np.uint8) for w in class_weights])
 
     def whole_attention(
-        self, label: int, seed: int, truncation: float | None = None, layer: int = -1
+        self,
+        label: int,
+        seed: int,
+        truncation: float | None = None,
+        layer: int = -1,
+        attention_scale: float = 1.0,
     ) -> Whole:
         """See model.Sampler."""
+        self.scales = attention_scale
         return Whole(np.full(16, 0.25, np.float32), np.full((16, 4), 255, np.uint8))
 
 
@@ -113,6 +136,67 @@ def test_a_frame_is_a_mix_of_its_ends(renderer: SamplerRenderer) -> None:
     assert np.asarray(Image.open(io.BytesIO(body(renderer, job)))).max() == 50
 
 
+@pytest.fixture
+def marking() -> SamplerRenderer:
+    """A renderer whose files are marked."""
+    return SamplerRenderer(cast("Sampler", FakeSampler()), FakeRenderer().card, marked=True)
+
+
+@pytest.mark.parametrize("output", ["png", "webp", "jpeg"])
+def test_a_marked_file_names_its_image_and_has_its_pixels(
+    renderer: SamplerRenderer, marking: SamplerRenderer, output: Output
+) -> None:
+    """Model and class too; the raw pixels are as they were."""
+    job = Job(FINGERPRINT, 1, 90, 500, output=output, attention_scale_thousandths=250)
+    plain, marked = body(renderer, job), body(marking, job)
+    assert image_id_in(marked) == job.image_id == f"{FINGERPRINT[:12]}-1-90-500-a250"
+    for text in (b"fake", b"dog", b"trainedAlgorithmicMedia", b"0.25"):
+        assert text in marked
+        assert text not in plain
+    first, second = (np.asarray(Image.open(io.BytesIO(one))) for one in (plain, marked))
+    assert np.array_equal(first, second)
+    raw = replace(job, output="raw")
+    assert body(marking, raw) == body(renderer, raw)
+
+
+def test_maps_are_marked_as_maps_and_frames_are_not_marked(marking: SamplerRenderer) -> None:
+    """A map is not the image itself; frames are sent only as parts of a walk, which has a mark."""
+    maps = body(marking, attention(size_px=64))
+    assert f'attention_of="{attention().image_id}"'.encode() in maps
+    assert b"trainedAlgorithmicMedia" in maps
+    assert image_id_in(maps) is None
+    assert b"sagan" not in body(marking, Job(FINGERPRINT, 0, 5, kind="frame", to_label=1))
+
+
+def test_a_mark_keeps_its_names_when_the_card_gets_others(marking: SamplerRenderer) -> None:
+    """Other bytes would need another renderer."""
+    job = Job(FINGERPRINT, 0, 5)
+    before = body(marking, job)
+    marking.card = replace(marking.card, classes=(ModelClass("mended"), ModelClass("dog")))
+    assert body(marking, job) == before
+
+
+def test_the_renderers_name_tells_whether_files_are_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with which names; without marks it is as short as before there were any."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(resolution=32, base_channels=2, num_classes=2, z_dim=8))
+    location = Checkpoint(generator).save(tmp_path / "small")
+    cards = []
+    for name, mark in (("cats", "off"), ("cats", "on"), ("dogs", "on")):
+        monkeypatch.setenv("SAGAN_MARK", mark)
+        settings = load_settings(device="cpu", precision="float32")
+        renderer = load_renderer(ModelSource(name, str(location)), settings)
+        cards.append(renderer.card)
+        file = body(renderer, Job(renderer.card.fingerprint, 0, 5))
+        assert (image_id_in(file) is None) == (mark == "off")
+    unmarked, cats, dogs = (card.renderer for card in cards)
+    assert cats.startswith(f"{unmarked}-mark")
+    assert dogs.startswith(f"{unmarked}-mark")
+    assert cats != dogs
+
+
 def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:
     """Of one forward pass: each is as far on its way as it says, a sample at its start."""
     way = Job(FINGERPRINT, 0, 5, 500, kind="frame", to_label=1, to_seed=6)
@@ -128,6 +212,20 @@ def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:
     assert np.array_equal(z[0], between(start, end, 0.25))
     assert np.array_equal(z[1], latents([9], 8)[0])
     assert np.array_equal(z[2], between(start, end, 0.75))
+
+
+def test_jobs_of_every_kind_are_drawn_with_their_attention_scale(renderer: SamplerRenderer) -> None:
+    """Each image of a batch with its own; a map with that of its image."""
+    sampler = cast("FakeSampler", renderer.sampler)
+    half = Job(FINGERPRINT, 0, 5, attention_scale_thousandths=500)
+    for batch in ([half, Job(FINGERPRINT, 1, 6)], [half, Job(FINGERPRINT, 1, 6, kind="frame")]):
+        renderer.render(batch)
+        assert sampler.scales == [0.5, 1.0]
+    maps = attention(attention_scale_thousandths=250)
+    whole = replace(maps, kind="attention-all", output="bin", queries=())
+    for job in (maps, replace(maps, output="json"), whole):
+        renderer.render([job])
+        assert sampler.scales == 0.25
 
 
 def test_all_attention_is_maxima_and_levels(renderer: SamplerRenderer) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from model.config import GeneratorConfig
 from model.generator import Generator
 from model.sampling.batching import FixedBatches, batch_rows, padded, plan_batches
-from model.sampling.folding import Affines, FoldedGenerator, Stage
+from model.sampling.folding import Affines, FoldedAttention, FoldedGenerator, Stage
 from model.sampling.inputs import Inputs, of_classes
 
 SIZES = (1, 2, 4, 8)
@@ -78,6 +78,24 @@ def test_where_a_picture_depends_on_its_place_pictures_are_drawn_one_by_one() ->
     made.find_exact_batch_sizes(largest_batch(), lambda: None)
     assert set(made.costs_s) == {1}
     assert set(made.min_batch_by_stage) == {1}
+
+
+class RoundsOtherwiseBesideScaled(FoldedAttention):
+    """Attention whose kernel for scales rounds a picture of scale 1 otherwise than `forward`."""
+
+    def scaled(self, x: Tensor, scales: Tensor) -> Tensor:
+        """A bit off in every row."""
+        return super().scaled(x, scales) * (1 + 1e-6)
+
+
+def test_a_picture_of_scale_one_is_proved_beside_scaled_ones() -> None:
+    """Where it has other bytes there, no size is used, so that it never has company."""
+    scales = torch.tensor([1.0, 0.5, 1, 2, 1, 0, 1, 1.5])
+    for kind, sizes in ((FoldedAttention, set(SIZES)), (RoundsOtherwiseBesideScaled, {1})):
+        made = batches()
+        made.network.stages[made.network.attention_stage(-1)].__class__ = kind
+        made.find_exact_batch_sizes(largest_batch().scaled(scales), lambda: None)
+        assert set(made.costs_s) == sizes
 
 
 class RoundsOtherwiseWhenAlone(Affines):

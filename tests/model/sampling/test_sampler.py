@@ -1,5 +1,7 @@
 """The sampler: the same bytes in whatever company, and attention maps that are real."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -87,12 +89,79 @@ def test_a_mix_gives_the_same_bytes_in_whatever_company(precision: str, base_cha
     assert np.array_equal(sampler.render(z[::-1], weights[::-1]), alone[::-1])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_an_attention_scale_changes_the_bytes_of_no_other_picture(precision: str) -> None:
+    """Pictures of scale 1 and of others, of classes and of mixes, share batches of many sizes, at
+    several places; one of scale 1 has the bytes that it has where nothing is scaled."""
+    sampler = Sampler(tiny(attention_at=(8, 16)), "cpu", precision)  # type: ignore[arg-type]
+    z, weights = mixed(40)
+    scales = [(1.0, 0.0, 0.5, 1.0, 2.0, 1.337, 1.0)[i % 7] for i in range(40)]
+    alone = np.concatenate(
+        [sampler.render(z[i : i + 1], weights[i : i + 1], scales[i]) for i in range(40)]
+    )
+    plain = sampler.render(z, weights)
+    unscaled = np.array(scales) == 1
+    assert np.array_equal(alone[unscaled], plain[unscaled])
+    changed = np.abs(alone[~unscaled].astype(int) - plain[~unscaled])
+    assert (changed.max((1, 2, 3)) > 0).all()
+    for size in (2, 3, 4, 7, 8, 13, 16, 33, 40):
+        some = slice(size)
+        assert np.array_equal(sampler.render(z[some], weights[some], scales[some]), alone[some])
+    assert np.array_equal(sampler.render(z[::-1], weights[::-1], scales[::-1]), alone[::-1])
+    assert np.array_equal(sampler.sample([0], [0], attention_scale=0.25)[0],
+                          sampler.sample([0, 1], [0, 1], None, [0.25, 1])[0])  # fmt: skip
+
+
+def test_an_attention_scale_is_a_factor_of_gamma() -> None:
+    """In every layer: the picture of a generator whose γ are multiplied, within a rounding, and 0
+    draws what a generator with γ = 0 draws."""
+    checkpoint = tiny(attention_at=(8, 16))
+    sampler = Sampler(checkpoint, "cpu")
+    for scale in (0.0, 0.5, 1.5):
+        scaled = copy.deepcopy(checkpoint.generator)
+        with torch.no_grad():
+            for name, parameter in scaled.named_parameters():
+                if name.endswith("gamma"):
+                    parameter.mul_(scale)
+        expected = Sampler(Checkpoint(scaled), "cpu").sample([0, 1], [3, 4]).astype(int)
+        drawn = sampler.sample([0, 1], [3, 4], attention_scale=scale)
+        assert np.abs(drawn - expected).max() <= 1
+        assert np.abs(sampler.sample([0, 1], [3, 4]) - expected).max() > 1
+
+
+def test_attention_maps_are_those_of_the_pass_with_the_scale() -> None:
+    """The first layer sees what it always sees, the second what the first has changed; the picture
+    beside the maps is `sample`'s."""
+    sampler = Sampler(tiny(attention_at=(8, 16)), "cpu")
+    asked = (1, 3, [(0, 0), (30, 9)], None)
+    assert np.array_equal(
+        sampler.attention(*asked, layer=0), sampler.attention(*asked, layer=0, attention_scale=0.5)
+    )
+    weights = sampler.attention(*asked, attention_scale=0.5)
+    assert not np.array_equal(weights, sampler.attention(*asked))
+    np.testing.assert_allclose(weights.sum((1, 2)), 1.0, rtol=1e-5)
+    pixels, same = sampler.sample_with_attention(*asked, attention_scale=0.5)
+    assert np.array_equal(same, weights)
+    assert np.array_equal(pixels, sampler.sample([1], [3], attention_scale=0.5)[0])
+    whole = sampler.whole_attention(1, 3, attention_scale=0.5)
+    np.testing.assert_allclose(whole.maxima[0], weights[0].max(), rtol=1e-6)
+
+
+def test_a_generator_without_attention_has_no_other_scale_than_one() -> None:
+    """1 draws as ever."""
+    sampler = Sampler(tiny(attention_at=()), "cpu")
+    plain = sampler.sample([0], [0])
+    assert np.array_equal(sampler.sample([0], [0], attention_scale=1.0), plain)
+    with pytest.raises(ValueError, match="no self-attention"):
+        sampler.sample([0], [0], attention_scale=0.5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_seed_is_the_same_at_every_position_of_every_batch_size(precision: str) -> None:
     """Exhaustive: 200 seeds, batch sizes 1 to 64, each seed at each position of each; every second
-    picture mixes two classes. Emulated bf16, which takes five times as long and which no sampler
-    chooses by itself, has 40 seeds."""
+    picture mixes two classes, every third has an attention scale. Emulated bf16, which
+    takes five times as long and which no sampler chooses by itself, has 40 seeds."""
     emulated = precision == "bf16" and not computes_bf16(torch.device("cpu"))
     seeds = 40 if emulated else 200
     sampler = Sampler(tiny(base_channels=2, z_dim=8), "cpu", precision)  # type: ignore[arg-type]
@@ -100,11 +169,14 @@ def test_every_seed_is_the_same_at_every_position_of_every_batch_size(precision:
     for i, row in enumerate(weights):
         row[i % 3] += 1 - i % 2 * i / seeds
         row[(i + 1) % 3] += i % 2 * i / seeds
-    alone = np.concatenate([sampler.render(z[i : i + 1], weights[i : i + 1]) for i in range(seeds)])
+    scales = np.array([1 + (i % 3 == 0) * (i / seeds - 0.5) for i in range(seeds)])
+    alone = np.concatenate(
+        [sampler.render(z[i : i + 1], weights[i : i + 1], scales[i]) for i in range(seeds)]
+    )
     for size in range(1, 65):
         for first in range(seeds):
             chosen = (first + np.arange(size)) % seeds
-            pixels = sampler.render(z[chosen], weights[chosen])
+            pixels = sampler.render(z[chosen], weights[chosen], list(scales[chosen]))
             assert np.array_equal(pixels, alone[chosen]), (size, first)
 
 
@@ -219,6 +291,9 @@ def test_whole_attention_has_every_querys_map_in_a_byte_a_weight(sampler: Sample
         (lambda s: s.sample([0], [2**32]), "seed=4294967296"),
         (lambda s: s.attention(0, 0, [(32, 0)]), r"\(32, 0\) is outside the 32×32"),
         (lambda s: s.attention(0, 0, [(0, 0)], layer=1), "layer=1"),
+        (lambda s: s.sample([0], [0], attention_scale=2.1), "attention_scale=2.1: must be from 0"),
+        (lambda s: s.sample([0], [0], attention_scale=[1, 1]), "2 attention scales for 1 images"),
+        (lambda s: s.attention(0, 0, [(0, 0)], attention_scale=-1), "attention_scale=-1"),
         (
             lambda s: Sampler(s.checkpoint, "cpu", "fp8"),  # type: ignore[arg-type]
             "precision='fp8'",

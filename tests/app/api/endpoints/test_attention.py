@@ -39,6 +39,18 @@ async def test_class_and_seed_name_the_image_as_well(
     assert len(worker.drawn) == 1
 
 
+async def test_a_map_of_an_image_with_an_attention_scale_is_another(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """The image id has the scale; class, seed and scale name the same map."""
+    plain = await ready_api.get(f"/attention-map?{IMAGE}&x=1&y=2")
+    scaled = await ready_api.get(f"/attention-map?{IMAGE}-a250&x=1&y=2")
+    named = await ready_api.get("/attention-map?class=0&seed=7&attention_scale=.25&x=1&y=2")
+    assert scaled.headers["x-image-id"] == f"{PREFIX}-0-7-n-a250"
+    assert plain.headers["etag"] != scaled.headers["etag"] == named.headers["etag"]
+    assert [job.attention_scale for job in worker.drawn] == [1.0, 0.25]
+
+
 async def test_numbers_are_given_to_those_who_accept_them(ready_api: httpx.AsyncClient) -> None:
     """By Accept or by `format`, which wins; one map for each pixel."""
     address = f"/attention-map?{IMAGE}&x=1&y=2&x=3&y=4"
@@ -100,6 +112,7 @@ async def test_a_client_that_has_the_map_is_told_so(
         (f"{IMAGE}&x=0&y=0&size=1025", "size=1025 is not valid"),
         (f"{IMAGE}&x=0&y=0&view=side", "view='side' is not valid"),
         (f"{IMAGE}&x=0&y=0&seed=1", "leave out seed"),
+        (f"{IMAGE}&x=0&y=0&attention_scale=1", "leave out attention_scale"),
         ("image=nonsense&x=0&y=0", "is not an image id"),
         ("class=0&x=0&y=0", "give seed or image"),
         ("seed=1&x=0&y=0", "class is missing"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -39,6 +40,43 @@ async def test_a_class_and_a_seed_give_a_png_with_its_names(ready_api: httpx.Asy
         "Server-Timing": "queue;dur=1.00, batch;dur=2.00, model;dur=3.00, encode;dur=4.00",
     }
     assert {name: response.headers[name] for name in told} == told
+
+
+async def test_an_attention_scale_is_part_of_the_images_name(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """Id, ETag and address have it; the address gives the same bytes; a scale of 1 has no name."""
+    plain = await ready_api.post("/generate?class=0&seed=7&attention_scale=1.0")
+    half = await ready_api.post("/generate", json={"class": 0, "seed": 7, "attention_scale": 0.5})
+    image_id = f"{PREFIX}-0-7-n-a500"
+    assert plain.headers["x-image-id"] == f"{PREFIX}-0-7-n"
+    assert half.headers["x-image-id"] == image_id
+    assert half.headers["etag"] == f'"{image_id}.cpu/float32/png1"'
+    assert half.headers["content-location"] == f"/images/{image_id}.png"
+    assert half.content != plain.content
+    again = await ready_api.get(f"/images/{image_id}.png")
+    assert again.content == half.content
+    assert [job.attention_scale for job in worker.drawn] == [1.0, 0.5]
+    webp = await ready_api.get(f"/images/{image_id}", headers={"Accept": "image/webp"})
+    assert webp.status_code == 200
+    several = await ready_api.post("/generate?class=0&seed=7&n=2&layout=json&attention_scale=0")
+    ids = [image["image_id"] for image in several.json()["images"]]
+    assert ids == [f"{PREFIX}-0-{seed}-n-a0" for seed in (7, 8)]
+
+
+async def test_a_sheet_is_marked_unless_marks_are_off(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """Its ETag tells, since its bytes differ."""
+    asked = "/generate?class=0&seed=1&n=2"
+    tags = []
+    for mark in (True, False):
+        async with started(create_app(settings.model_copy(update={"mark": mark}))) as api:
+            await until_ready(api)
+            sheet = await api.post(asked)
+            assert (f"{PREFIX}-0-1-n {PREFIX}-0-2-n".encode() in sheet.content) == mark
+            tags.append(sheet.headers["etag"])
+    assert len(set(tags)) == 2
 
 
 async def test_hundreds_of_requests_at_once_are_all_answered(
@@ -153,6 +191,9 @@ async def test_a_worker_s_failure_is_a_problem(
         ("class=0&truncation=4.001", "truncation='4.001' is not valid"),
         ("class=0&truncation=0.1234", "at most three decimals"),
         ("class=0&truncation=nan", "truncation='nan' is not valid"),
+        ("class=0&attention_scale=2.001", "attention_scale='2.001' is not valid: should be within"),
+        ("class=0&attention_scale=-1", "attention_scale='-1' is not valid"),
+        ("class=0&attention_scale=", "attention_scale='' is not valid"),
         ("class=0&format=gif", "format='gif' is not valid"),
         ("class=0&timeout_ms=0", "timeout_ms='0' is not valid"),
         ("class=0&timeout_ms=120001", "timeout_ms=120001 is more than the limit, 120000"),
@@ -241,6 +282,8 @@ async def test_the_accept_header_is_honoured(
         ("nonsense", 422),
         (f"{PREFIX}-0-07-n", 422),
         (f"{PREFIX}-0-7-n.gif", 422),
+        (f"{PREFIX}-0-7-n-a1000", 422),
+        (f"{PREFIX}-0-7-n-a2001.png", 422),
         ("f" * 12 + "-0-7-n", 404),
         (f"{PREFIX}-4-7-n", 404),
     ],
@@ -250,3 +293,21 @@ async def test_an_id_that_names_no_picture_is_refused(
 ) -> None:
     """Malformed is 422; a checkpoint or class that never was is 404."""
     assert (await ready_api.get(f"/images/{image_id}")).status_code == status
+
+
+async def test_a_model_without_attention_has_no_other_scale_than_one(
+    redis_url: str, settings: Settings
+) -> None:
+    """422 that says so, wherever the scale is given; 1 is as good as none."""
+    card = replace(CARD, attention_grids=())
+    async with FakeWorker(redis_url, card).running(), started(create_app(settings)) as api:
+        await until_ready(api)
+        assert (await api.post("/generate?class=0&seed=1&attention_scale=1")).status_code == 200
+        for refused in (
+            await api.post("/generate?class=0&seed=1&attention_scale=0.5"),
+            await api.post("/interpolate?class=0&seed=1&to_seed=2&attention_scale=0.5"),
+            await api.get(f"/images/{PREFIX}-0-7-n-a500.png"),
+            await api.get("/attention-map?class=0&seed=1&attention_scale=0.5&x=1&y=1"),
+        ):
+            assert refused.status_code == 422
+            assert "has no self-attention" in refused.json()["detail"]

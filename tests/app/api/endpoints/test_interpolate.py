@@ -29,6 +29,8 @@ async def test_a_walk_is_an_animation_or_a_strip(
     assert response.headers["cache-control"] == REVALIDATE
     assert "sheet;dur=" in response.headers["server-timing"]
     assert response.headers["x-image-id"] == f"{PREFIX}-0-10-n, {PREFIX}-2-90-n"
+    assert f'"{PREFIX}-0-10-n {PREFIX}-2-90-n"'.encode() in response.content
+    assert b'"golden_retriever to Persian cat"' in response.content
     file = Image.open(io.BytesIO(response.content))
     assert getattr(file, "n_frames", 1) == num_frames
     assert file.size == ((4 * 8 + 3 * 2, 8) if file_format == "strip" else (8, 8))
@@ -54,6 +56,17 @@ async def test_its_ends_are_the_pictures_and_its_frames_lie_between(
     end = await ready_api.get(f"/images/{PREFIX}-2-90-n.png")
     assert end.content == body_of(worker.drawn[3])
     assert len(worker.drawn) == 4
+
+
+async def test_an_attention_scale_holds_for_every_frame(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """The ends are the images of that scale."""
+    plain = await ready_api.post(WALK)
+    scaled = await ready_api.post(f"{WALK}&attention_scale=0.5")
+    assert scaled.headers["x-image-id"] == f"{PREFIX}-0-10-n-a500, {PREFIX}-2-90-n-a500"
+    assert scaled.headers["etag"] != plain.headers["etag"]
+    assert [job.attention_scale for job in worker.drawn] == [1.0] * 4 + [0.5] * 4
 
 
 async def test_the_same_walk_is_the_same_file(
