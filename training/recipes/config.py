@@ -84,7 +84,8 @@ class TrainConfig(BaseModel):
     precision: Literal["float32", "bf16", "auto"] = Field(
         "float32",
         description="float32 is without TF32. bf16 runs convolutions and attention under "
-        "autocast. auto takes bf16 on a device with bfloat16 arithmetic, and float32 elsewhere, where bf16 is far slower.",
+        "autocast. auto takes bf16 on a device with bfloat16 arithmetic, and float32 elsewhere, "
+        "where bf16 is far slower.",
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         0, description="Seed of the weights, the latents and the order of the pictures."
