@@ -30,6 +30,7 @@ from training.evaluation.evaluating import (
     Evaluation,
     class_counts,
     evaluate,
+    require_classes,
     require_enough,
     usual_metrics,
 )
@@ -67,8 +68,9 @@ def _metrics(
 @click.option(
     "--metrics",
     callback=_metrics,
-    help=f"Which metrics to compute, separated by commas.  [default: {','.join(METRICS)}; of more "
-    f"than {MAX_USUAL_CLASSES} classes without intra-fid]",
+    help=f"Which metrics to compute, separated by commas.  [default: {','.join(METRICS)}; without "
+    f"intra-fid for more than {MAX_USUAL_CLASSES} classes; without accuracy unless the features "
+    "are those of a classifier of the data's classes]",
 )
 @click.option(
     "--features",
@@ -122,7 +124,7 @@ def evaluate_command(
             counts=class_counts(images, num_samples),
             labels=labels,
         )
-        chosen = metrics or usual_metrics(len(images.classes))
+        chosen = metrics or usual_metrics(extractor, images.classes)
         found = _compare(samples, images, extractor, chosen, data_dir / STATISTICS)
     except (CheckpointError, DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -178,6 +180,8 @@ def _compare(
     cache: Path,
 ) -> Evaluation:
     require_enough(data, samples.counts, metrics)
+    if "accuracy" in metrics:
+        require_classes(extractor, data.classes)
     if "is" in metrics:
         extractor.features_and_probabilities(
             data.images[:1]
@@ -209,6 +213,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "recall": ("recall", "higher"),
     "density": ("density", "higher"),
     "coverage": ("coverage", "higher"),
+    "accuracy": ("class accuracy", "higher"),
 }
 
 

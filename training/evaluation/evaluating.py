@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from model.checkpoint import ClassInfo
 from training.data.image_set import DataError, ImageSet
-from training.evaluation.features import FeatureExtractor
+from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.metrics import (
     DENSITY_NEIGHBOURS,
     NEIGHBOURS,
@@ -22,11 +23,11 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.statistics import Advance, DataStatistics, Statistics, collect
 
-METRICS = ("fid", "kid", "is", "intra-fid", "pr", "dc")
+METRICS = ("fid", "kid", "is", "intra-fid", "pr", "dc", "accuracy")
 # The least number of pictures, and of samples; for intra-FID in each class.
 MIN_PICTURES = {
     "fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1,
-    "dc": DENSITY_NEIGHBOURS + 1,
+    "dc": DENSITY_NEIGHBOURS + 1, "accuracy": 1,
 }  # fmt: skip
 MAX_USUAL_CLASSES = 50  # with more classes intra-FID is computed only on request
 
@@ -79,25 +80,76 @@ def evaluate(
     def compare_class(label: int, drawn: ClassMoments) -> None:
         found.fid_by_label[label] = class_distance(real.of_class(label, advance), drawn)
 
-    score = InceptionScore() if "is" in metrics else None
-    on_class = compare_class if "intra-fid" in metrics else None
-    drawn = collect(samples, extractor, on_class=on_class, score=score, advance=advance)
-    found.metrics |= distances(real.whole, drawn, metrics)
-    if score is not None:
-        found.metrics["is"], found.metrics["is_std"] = score.result()
+    judged = Judged(extractor, real.pictures.data.classes, metrics)
+    drawn = collect(
+        samples,
+        extractor,
+        on_class=compare_class if "intra-fid" in metrics else None,
+        on_probabilities=judged.add if judged.wanted else None,
+        advance=advance,
+    )
+    found.metrics |= distances(real.whole, drawn, metrics) | judged.result()
     found.warnings += _warnings(real.whole, drawn, metrics)
     if found.fid_by_label:
         found.metrics["intra_fid"] = float(np.mean(list(found.fid_by_label.values())))
     return found
 
 
-def usual_metrics(num_classes: int) -> tuple[str, ...]:
+class Judged:
+    """The metrics that come from class probabilities: Inception score and accuracy.
+
+    Raises FeatureError if the accuracy is wanted and the extractor does not know a class.
+    """
+
+    def __init__(
+        self, extractor: FeatureExtractor, classes: Sequence[ClassInfo], metrics: Sequence[str]
+    ) -> None:
+        self.score = InceptionScore() if "is" in metrics else None
+        self.wanted = bool({"is", "accuracy"} & set(metrics))
+        self._labels: list[int] | None = None
+        self._num_right = self._num_samples = 0
+        if "accuracy" in metrics:
+            require_classes(extractor, classes)
+            self._labels = [extractor.classes.index(info.name) for info in classes]
+
+    def add(self, label: int, probabilities: NDArray[np.float32]) -> None:
+        """Adds the (N, classes) probabilities of samples of a label of the data."""
+        if self.score is not None:
+            self.score.add(probabilities)
+        if self._labels is not None:
+            self._num_right += int((probabilities.argmax(1) == self._labels[label]).sum())
+            self._num_samples += len(probabilities)
+
+    def result(self) -> dict[str, float]:
+        """The metrics that are wanted."""
+        found: dict[str, float] = {}
+        if self.score is not None:
+            found["is"], found["is_std"] = self.score.result()
+        if self._labels is not None:
+            found["accuracy"] = self._num_right / self._num_samples
+        return found
+
+
+def require_classes(extractor: FeatureExtractor, classes: Sequence[ClassInfo]) -> None:
+    """Raises FeatureError if the extractor does not tell all classes of the data apart."""
+    unknown = [info.name for info in classes if info.name not in extractor.classes]
+    if unknown:
+        raise FeatureError(
+            f"{extractor.name} does not know the class {unknown[0]}: accuracy takes a classifier "
+            "of the data's own classes (sagan train-classifier)"
+        )
+
+
+def usual_metrics(extractor: FeatureExtractor, classes: Sequence[ClassInfo]) -> tuple[str, ...]:
     """The metrics that are computed unless others are named.
 
-    Intra-FID of many classes needs many samples to mean anything, and takes long.
+    Intra-FID of many classes needs many samples to mean anything, and takes long. Accuracy takes a
+    classifier of the data's classes.
     """
-    with_intra_fid = num_classes <= MAX_USUAL_CLASSES
-    return tuple(name for name in METRICS if with_intra_fid or name != "intra-fid")
+    unusual = {"intra-fid"} if len(classes) > MAX_USUAL_CLASSES else set()
+    if {info.name for info in classes} - set(extractor.classes):
+        unusual.add("accuracy")
+    return tuple(name for name in METRICS if name not in unusual)
 
 
 def _warnings(real: Statistics, drawn: Statistics, metrics: Sequence[str]) -> list[str]:

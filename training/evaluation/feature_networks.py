@@ -59,7 +59,8 @@ def classifier_features(
         features, logits = network(images)
         return features, logits.softmax(1)
 
-    return FeatureExtractor(name, trained.key, device, forward)
+    classes = tuple(info.name for info in trained.classes)
+    return FeatureExtractor(name, trained.key, device, forward, classes)
 
 
 def fetch_inception() -> Path:

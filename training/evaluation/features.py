@@ -23,13 +23,15 @@ class FeatureExtractor:
     """A network that turns a picture into D features, and perhaps into class probabilities.
 
     Reports call the features by `name`; `key` is a hash of the weights. Two distances can only be
-    compared if name and key are the same.
+    compared if name and key are the same. `classes` has the names of the classes in the order of
+    the probabilities; it is empty if they are not known.
     """
 
     name: str
     key: str
     device: torch.device
     forward: Forward
+    classes: tuple[str, ...] = ()
 
     @torch.inference_mode()
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from training.data.image_set import DataError, ImageSet, data_key
 from training.evaluation.features import FeatureExtractor
-from training.evaluation.metrics import ClassMoments, InceptionScore, Moments
+from training.evaluation.metrics import ClassMoments, Moments
 
 KEPT = 10_000  # features from which KID, precision, recall, density and coverage are computed
 BATCH_SIZE = 64
@@ -29,6 +29,8 @@ MAX_CLASS_BYTES = 2**30  # of the files of all classes; larger ones are not writ
 
 Advance = Callable[[int], object]  # gets the number of pictures just read
 OnClass = Callable[[int, ClassMoments], object]  # gets a label and its moments
+# gets a label and (N, classes) probabilities of pictures of that label
+OnProbabilities = Callable[[int, NDArray[np.float32]], object]
 
 
 class Pictures(Protocol):
@@ -106,15 +108,15 @@ def collect(
     extractor: FeatureExtractor,
     *,
     on_class: OnClass | None = None,
-    score: InceptionScore | None = None,
+    on_probabilities: OnProbabilities | None = None,
     advance: Advance | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> Statistics:
     """Reads every picture once and collects its features.
 
-    The class probabilities are added to `score`. With `shard` = (rank, count) only every count-th
-    batch is read, from number `rank` on. Raises FeatureError if the extractor fails, and ValueError
-    for a set without pictures.
+    `on_probabilities` gets the class probabilities of all pictures. With `shard` = (rank, count)
+    only every count-th batch is read, from number `rank` on. Raises FeatureError if the extractor
+    fails, and ValueError for a set without pictures.
     """
     chosen = _chosen(sum(pictures.counts))
     kept: list[NDArray[np.float32]] = []
@@ -124,7 +126,12 @@ def collect(
         for start, stop in batch_bounds(pictures.counts[label]):
             if (first + start) // BATCH_SIZE % count != rank:
                 continue
-            features = _features(extractor, pictures.batch(label, start, stop), score)
+            pixels = pictures.batch(label, start, stop)
+            if on_probabilities is None:
+                features = extractor.features(pixels)
+            else:
+                features, probabilities = extractor.features_and_probabilities(pixels)
+                on_probabilities(label, probabilities)
             total.add(features)
             kept.append(features[chosen[first + start : first + stop]])
             if advance is not None:
@@ -146,16 +153,6 @@ def batch_bounds(count: int) -> Iterator[tuple[int, int]]:
     """Yields where each batch of `count` pictures starts and stops, `BATCH_SIZE` at a time."""
     for start in range(0, count, BATCH_SIZE):
         yield start, min(start + BATCH_SIZE, count)
-
-
-def _features(
-    extractor: FeatureExtractor, pixels: NDArray[np.uint8], score: InceptionScore | None
-) -> NDArray[np.float32]:
-    if score is None:
-        return extractor.features(pixels)
-    features, probabilities = extractor.features_and_probabilities(pixels)
-    score.add(probabilities)
-    return features
 
 
 def _chosen(count: int) -> NDArray[np.bool_]:

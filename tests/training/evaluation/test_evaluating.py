@@ -1,10 +1,12 @@
 """From a generator and a data set to metrics."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ from training.evaluation.evaluating import (
     require_enough,
     usual_metrics,
 )
-from training.evaluation.features import FeatureExtractor
+from training.evaluation.feature_networks import open_features
+from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.metrics import Moments, frechet_distance
 from training.evaluation.statistics import batch_bounds, data_statistics
 
@@ -96,8 +99,8 @@ def test_the_data_itself_is_at_distance_zero(
 ) -> None:
     """In each metric, in each class; and a darker copy is not."""
     real = data_statistics(data, colours, tmp_path, by_class=True)
-    same = evaluate(redrawn(data), real, colours, METRICS)
-    darker = evaluate(redrawn(data, darker=2), real, colours, METRICS)
+    same = evaluate(redrawn(data), real, colours, METRICS[:-1])
+    darker = evaluate(redrawn(data, darker=2), real, colours, METRICS[:-1])
     assert same.metrics["fid"] == pytest.approx(0, abs=1e-6)
     assert same.metrics["intra_fid"] == pytest.approx(0, abs=1e-6)
     assert (same.metrics["precision"], same.metrics["recall"]) == (1, 1)
@@ -127,10 +130,30 @@ def test_intra_fid_is_the_mean_of_the_classes_own(
     assert found.metrics["intra_fid"] == pytest.approx(np.mean(list(found.fid_by_label.values())))
 
 
-def test_intra_fid_of_many_classes_is_computed_on_request_alone() -> None:
-    """Up to fifty classes it is one of the usual metrics."""
-    assert usual_metrics(50) == METRICS
-    assert usual_metrics(51) == ("fid", "kid", "is", "pr", "dc")
+def test_some_metrics_are_computed_on_request_alone(colours: FeatureExtractor) -> None:
+    """Intra-FID of more than fifty classes, and accuracy without a classifier of the classes."""
+    few, many = (labelled([1] * count).classes for count in (50, 51))
+    assert usual_metrics(colours, few) == METRICS[:-1]
+    assert usual_metrics(colours, many) == ("fid", "kid", "is", "pr", "dc")
+    knowing = replace(colours, classes=tuple(info.name for info in few))
+    assert usual_metrics(knowing, few) == METRICS
+    assert "accuracy" not in usual_metrics(knowing, many)
+
+
+def test_accuracy_is_the_share_of_samples_that_a_classifier_recognizes(
+    data: ImageSet, tmp_path: Path
+) -> None:
+    """Its classes may be in another order; a class that it does not know is named."""
+    classifier = open_features("picturebook-64", torch.device("cpu"))
+    real = data_statistics(data, classifier, tmp_path)
+    samples = redrawn(data)
+    assert evaluate(samples, real, classifier, ["accuracy"]).metrics == {"accuracy": 1.0}
+    swapped = replace(samples, labels=[1, 0, *range(2, 10)])
+    found = evaluate(swapped, real, classifier, ["accuracy", "fid"]).metrics["accuracy"]
+    assert found == pytest.approx(0.8)
+    names = classifier.classes
+    with pytest.raises(FeatureError, match=f"does not know the class {names[0]}: accuracy takes"):
+        evaluate(samples, real, replace(classifier, classes=names[1:]), ["accuracy"])
 
 
 def test_an_fid_of_fewer_images_than_features_comes_with_a_warning(

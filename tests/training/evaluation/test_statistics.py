@@ -62,7 +62,7 @@ def test_probabilities_are_counted_where_a_score_is_wanted(
 ) -> None:
     """All of them, once."""
     score = InceptionScore()
-    collect(RealPictures(data), colours, score=score)
+    collect(RealPictures(data), colours, on_probabilities=lambda _, p: score.add(p))
     assert score.counts.sum() == 60
     assert 1 <= score.result()[0] <= 3
 
