@@ -3,6 +3,7 @@
 import importlib
 import io
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -32,14 +33,16 @@ COMMANDS = {
         "train_classifier_command",
         "Train the small classifier whose features `evaluate` can use.",
     ),
-    "generate": ("model.cli", "generate", "Draw pictures from a checkpoint into a file."),
-    "attention": ("model.cli", "attention", "Show what a picture's pixels attended to."),
+    "generate": ("model.cli.drawing", "generate", "Generate images of a class into files."),
+    "walk": ("model.cli.drawing", "walk", "Walk from one image to another, as an animation."),
+    "attention": ("model.cli.looking", "attention", "Show what an image's pixels attended to."),
+    "classes": ("model.cli.looking", "classes", "List the classes of a checkpoint."),
     "import": (
         "model.importers.cli",
         "import_command",
         "Take over a checkpoint of another SAGAN implementation.",
     ),
-    "inspect": ("model.cli", "inspect", "Say what a checkpoint is."),
+    "inspect": ("model.cli.looking", "inspect", "Say what a checkpoint is."),
 }
 
 
@@ -64,6 +67,16 @@ class LazyGroup(click.Group):
                 "`make install` installs everything"
             ) from error
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; an unknown name gets the most similar ones."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = get_close_matches(args[0], COMMANDS, n=2)
+            hint = f"did you mean {' or '.join(close)}?" if close else "see sagan --help"
+            ctx.fail(f"no command is called {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""

@@ -1,7 +1,9 @@
 """`sagan generate`, `attention` and `inspect` on a small checkpoint."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -118,3 +120,72 @@ def test_help_needs_no_package_of_the_commands() -> None:
     result = run("--help")
     assert result.exit_code == 0
     assert all(name in result.output for name in sagan.COMMANDS)
+
+
+def test_a_folder_or_an_array_takes_many_images(folder: Path, tmp_path: Path) -> None:
+    """Files are named by class and seed; an array has labels and seeds too."""
+    common = ("generate", "--model", folder, "--class", "tabby", "--seed", 9, "-n", 70)
+    result = run(*common, "-o", tmp_path / "cats")
+    assert result.exit_code == 0, result.output
+    assert "tabby, seed 9 to 78" in result.output
+    files = sorted(file.name for file in (tmp_path / "cats").iterdir())
+    assert len(files) == 70
+    assert (files[0], files[-1]) == ("tabby-0000000009.png", "tabby-0000000078.png")
+    assert run(*common, "-o", tmp_path / "cats.npz").exit_code == 0
+    with np.load(tmp_path / "cats.npz") as arrays:
+        assert arrays["images"].shape == (70, 32, 32, 3)
+        assert arrays["labels"].tolist() == [1] * 70
+        assert arrays["seeds"].tolist() == list(range(9, 79))
+        with Image.open(tmp_path / "cats" / files[-1]) as last:
+            assert np.array_equal(np.asarray(last), arrays["images"][-1])
+
+
+def test_a_walk_begins_and_ends_with_the_two_images(folder: Path, tmp_path: Path) -> None:
+    """A strip has all frames side by side; a WebP is an animation."""
+    walk = ("walk", "--model", folder, "--class", 0, "--seed", 1, "--to-class", 1, "--to-seed", 2)
+    assert run(*walk, "--frames", 5, "-o", tmp_path / "strip.png").exit_code == 0
+    for label, seed in ((0, 1), (1, 2)):
+        out = tmp_path / f"{label}.png"
+        run("generate", "--model", folder, "--class", label, "--seed", seed, "-o", out)
+    with Image.open(tmp_path / "strip.png") as strip:
+        pixels = np.asarray(strip)
+    assert pixels.shape == (32, 5 * 34 - 2, 3)
+    for part, name in ((pixels[:, :32], "0.png"), (pixels[:, -32:], "1.png")):
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(np.asarray(image), part)
+    assert run(*walk, "--frames", 5, "-o", tmp_path / "walk.webp").exit_code == 0
+    with Image.open(tmp_path / "walk.webp") as animation:
+        assert getattr(animation, "n_frames", 1) == 5
+
+
+def test_classes_are_listed_and_searched(folder: Path) -> None:
+    """By a part of any name; as a table or as JSON."""
+    assert "n02123045" in run("classes", "--model", folder).output
+    found = json.loads(run("classes", "RETR", "--model", folder, "--json").output)
+    assert [(row["index"], row["name"]) for row in found] == [(0, "golden_retriever")]
+    nothing = run("classes", "zebra", "--model", folder)
+    assert nothing.exit_code == 1
+    assert "no class has 'zebra' in its names" in nothing.output
+
+
+@pytest.mark.parametrize(
+    ("args", "line"),
+    [
+        (("genrate",), "no command is called 'genrate'; did you mean generate?"),
+        (("generate", "--class", "tabbi", "-o", "a.png"), "did you mean tabby?"),
+        (
+            ("generate", "--class", "0", "--seed", "4294967295", "-n", "2", "-o", "a.png"),
+            "seeds end at 4294967295, and 2 images from seed 4294967295 need 4294967296",
+        ),
+        (("generate", "--class", "0", "-n", "1001", "-o", "a.png"), "at most 1000 images"),
+        (("generate", "--class", "0", "-o", "a.gif"), "does not end in .png"),
+        (("generate", "--class", "0", "--model", "b", "-o", "a.png"), "--model': given 2 times"),
+        (("walk", "--class", "0", "-o", "a.png"), "nowhere to walk to"),
+    ],
+)
+def test_a_slip_is_named_and_mended(args: tuple[str, ...], line: str, folder: Path) -> None:
+    """In one line, before anything is drawn."""
+    model = () if args == ("genrate",) else ("--model", folder)
+    result = run(*args, *model)
+    assert result.exit_code == 2
+    assert line in " ".join(result.output.split())

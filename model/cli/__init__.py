@@ -1,0 +1,1 @@
+"""Commands that need a checkpoint and no server: generate, walk, attention, classes, inspect."""
