@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -16,7 +17,7 @@ from app.file_marks import image_members, marked_file
 from app.queue.messages import Job
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of
-from tests.app.api.started_app import started, until_ready
+from tests.app.api.started_app import eventually, started, until_ready
 
 PREFIX = CARD.fingerprint[:12]
 JOB = Job(CARD.fingerprint, 0, 7, 500, attention_scale_thousandths=250)
@@ -100,6 +101,23 @@ async def test_what_cannot_be_told_has_its_reason(
     assert response.status_code == 200
     assert response.json()["result"] == "unknown"
     assert reason in response.json()["reason"]
+
+
+async def test_an_image_of_a_retired_checkpoint_is_unknown(
+    settings: Settings, redis_url: str, worker: FakeWorker
+) -> None:
+    """With the reason that a request for the image gets."""
+    old = replace(CARD, fingerprint="f" * 64)
+    async with FakeWorker(redis_url, old, "old").running():
+        pass
+    file = marked(body_of(JOB), f"{'f' * 12}-0-7-n")
+    async with started(create_app(settings.model_copy(update={"retire_after_s": 0.2}))) as api:
+
+        async def retired() -> bool:
+            found = await api.post("/verify?timeout_ms=50", content=file)
+            return found.status_code == 200 and "no longer served" in found.json()["reason"]
+
+        await eventually(retired)
 
 
 @pytest.mark.parametrize(
