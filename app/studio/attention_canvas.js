@@ -10,7 +10,7 @@ import { SCALE } from './colour_scale.js';
  * @typedef {import('./attention_maps.js').Field} Field
  * @typedef {'picture' | 'overlay' | 'heatmap' | 'contour'} Mode
  *
- * A point of the picture, as parts of its sides, and where it looks most. `faint`: it is not chosen.
+ * A point of the picture, as parts of its sides, and where it looks most.
  * @typedef {{x: number, y: number, colour: string, label: string,
  *   target: {x: number, y: number} | null}} Marker
  *
@@ -71,8 +71,10 @@ export class AttentionCanvas {
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);
   }
 
-  /** Darkens what nobody looks at; with several layers each colours what it looks at. */
-  /** @param {Layer[]} layers */
+  /**
+   * Darkens what nobody looks at; with several layers each colours what it looks at.
+   * @param {Layer[]} layers
+   */
   drawOverlay(layers) {
     this.drawGrid(this.grid.shade(layers), true);
     for (const { field, colour } of layers) {
@@ -103,8 +105,10 @@ export class AttentionCanvas {
     });
   }
 
-  /** A ring at the point, its label, and an arrow to where it looks most. */
-  /** @param {Marker} marker */
+  /**
+   * A ring at the point, its label, and an arrow to where it looks most.
+   * @param {Marker} marker
+   */
   drawMarker(marker) {
     const { context, canvas } = this;
     const side = canvas.width;
@@ -145,8 +149,10 @@ export class AttentionCanvas {
     this.stroke(colour, radius / 3);
   }
 
-  /** Strokes the path with a dark edge, so that it shows on any picture. */
-  /** @param {string} colour @param {number} width */
+  /**
+   * Strokes the path with a dark edge, so that it shows on any picture.
+   * @param {string} colour @param {number} width
+   */
   stroke(colour, width) {
     const { context } = this;
     context.lineJoin = 'round';

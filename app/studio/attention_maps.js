@@ -113,7 +113,7 @@ export class AttentionMaps {
   }
 
   /**
-   * How far a query looks: the mean distance to the keys, weighted, as a part of the picture's side.
+   * How far a query looks: the weighted mean distance to the keys, as a part of the side.
    * @param {number} query
    */
   meanDistance(query) {

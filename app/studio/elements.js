@@ -22,8 +22,10 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A name of a class as people write it: `golden_retriever` -> `golden retriever`. */
-/** @param {string} name */
+/**
+ * A name of a class as people write it: `golden_retriever` -> `golden retriever`.
+ * @param {string} name
+ */
 export function spoken(name) {
   return name.replaceAll('_', ' ');
 }

@@ -70,7 +70,8 @@ export class Thumbnails {
     const { signal } = this.controller;
     this.running += 1;
     try {
-      const { blob } = await this.service.generate(recipe, { signal, bulk: true, quiet: this.quiet });
+      const manner = { signal, bulk: true, quiet: this.quiet };
+      const { blob } = await this.service.generate(recipe, manner);
       const address = URL.createObjectURL(blob);
       this.addresses.add(address);
       image.src = address;
@@ -114,7 +115,8 @@ export class PictureList {
   add(items) {
     for (const { recipe, label, caption } of items) {
       const image = make('img', { alt: '', width: 96, height: 96, decoding: 'async' });
-      const button = make('button', { type: 'button', ariaLabel: label }, image, make('span', {}, caption));
+      const text = make('span', {}, caption);
+      const button = make('button', { type: 'button', ariaLabel: label }, image, text);
       button.addEventListener('click', () => this.onChoose(recipe));
       this.buttons.set(keyOf(recipe), button);
       this.place.append(make('li', {}, button));

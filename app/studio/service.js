@@ -21,6 +21,8 @@
 const KEY_NAME = 'sagan-key';
 const LONGEST_WAIT_S = 10; // before a server that does not answer is asked again
 const RETRIED = new Set([429, 502, 503, 504]);
+const OUTAGES = new Set([0, 502, 503]); // after which the service tells when it is ready again
+const WATCH_MS = 2000;
 
 /** An error response of the service (RFC 9457), or no response at all. */
 export class Problem extends Error {
@@ -59,6 +61,8 @@ export class Service extends EventTarget {
     this.asking = null;
     /** @type {Set<() => void>} */
     this.sleepers = new Set();
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.watch = undefined;
     this.troubled = false;
   }
 
@@ -144,6 +148,22 @@ export class Service extends EventTarget {
     return (await this.send(`interpolate${query}`, { method: 'POST' }, manner)).blob();
   }
 
+  /** Whether a worker is ready to draw. @returns {Promise<boolean>} */
+  async isReady() {
+    const response = await fetch(new URL('readyz', this.base)).catch(() => null);
+    return response?.ok ?? false;
+  }
+
+  /** Ends the waits for an outage as soon as it is over: Retry-After only guesses when. */
+  watchReadiness() {
+    this.watch ??= setInterval(async () => {
+      if (this.sleepers.size > 0 && !(await this.isReady())) return;
+      clearInterval(this.watch);
+      this.watch = undefined;
+      this.retryNow();
+    }, WATCH_MS);
+  }
+
   /** Ends all waits, so that requests are sent again now. */
   retryNow() {
     for (const wake of [...this.sleepers]) wake();
@@ -169,6 +189,7 @@ export class Service extends EventTarget {
         const seconds = outcome.retryAfterS ?? Math.min(2 ** attempt, LONGEST_WAIT_S);
         this.troubled = true;
         this.tell('waiting', { problem: outcome, seconds });
+        if (OUTAGES.has(outcome.status)) this.watchReadiness();
         await this.sleep(seconds, manner.signal);
       } else {
         throw outcome;

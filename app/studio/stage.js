@@ -23,7 +23,10 @@ const ARROWS = {
 
 /** Fires `point` when another pixel is pointed at, and `pins` when these change. */
 export class Stage extends EventTarget {
-  /** @param {HTMLCanvasElement} main @param {HTMLCanvasElement} beside @param {Settings} settings */
+  /**
+   * @param {HTMLCanvasElement} main @param {HTMLCanvasElement} beside
+   * @param {Settings} settings
+   */
   constructor(main, beside, settings) {
     super();
     this.canvases = [new AttentionCanvas(main), new AttentionCanvas(beside)];
@@ -54,7 +57,10 @@ export class Stage extends EventTarget {
     this.redraw();
   }
 
-  /** The maps of the picture; without a point yet, one is chosen. @param {AttentionMaps | null} maps */
+  /**
+   * The maps of the picture; without a point yet, one is chosen.
+   * @param {AttentionMaps | null} maps
+   */
   setMaps(maps) {
     this.maps = maps;
     if (maps !== null && this.at === null && this.pins.all.length === 0) {
@@ -106,7 +112,8 @@ export class Stage extends EventTarget {
   field(maps, point) {
     const { shared, turned } = this.settings;
     const [x, y] = [this.part(point[0]), this.part(point[1])];
-    return turned ? maps.lookersAt(maps.keyAt(x, y), shared) : maps.mapOf(maps.queryAt(x, y), shared);
+    if (turned) return maps.lookersAt(maps.keyAt(x, y), shared);
+    return maps.mapOf(maps.queryAt(x, y), shared);
   }
 
   /** @returns {Marker[]} */
@@ -114,7 +121,9 @@ export class Stage extends EventTarget {
     const marker = (/** @type {Point} */ point, /** @type {string} */ colour, label = '') => ({
       x: this.part(point[0]), y: this.part(point[1]), colour, label, target: this.target(point),
     });
-    const pins = this.pins.all.map(({ x, y, slot }) => marker([x, y], COLOURS[slot], `${slot + 1}`));
+    const pins = this.pins.all.map(({ x, y, slot }) =>
+      marker([x, y], COLOURS[slot], `${slot + 1}`),
+    );
     return this.at === null ? pins : [...pins, marker(this.at, '#ffffff')];
   }
 
@@ -136,7 +145,8 @@ export class Stage extends EventTarget {
     }
     const most = this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
     const share = (100 * most.weight).toFixed(1);
-    return `${place}: looks most at ${at(most.x)}, ${at(most.y)}, with ${share} % of its attention.`;
+    const target = `${at(most.x)}, ${at(most.y)}`;
+    return `${place}: looks most at ${target}, with ${share} % of its attention.`;
   }
 
   /** @param {Point | null} point */

@@ -11,9 +11,8 @@ import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
 import { readModel, readPicture, readPoint } from './readings.js';
 import { isAbort, Problem, Service } from './service.js';
-import { curl, openai, python } from './snippets.js';
 import { Stage } from './stage.js';
-import { copy, download, enlarged, idOfFile } from './taking.js';
+import { listenToFiles, listenToTaking } from './taking.js';
 import { followTheme } from './theme.js';
 import { Tray } from './tray.js';
 
@@ -29,8 +28,8 @@ import { Tray } from './tray.js';
 const ADDRESS_MS = 300; // browsers allow few changes of the address in a second
 const SPEAK_MS = 500;
 const SEED_MS = 200;
+const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 const checkbox = (/** @type {string} */ id) => element(id, HTMLInputElement);
-const button = (/** @type {string} */ id) => element(id, HTMLButtonElement);
 
 class Studio {
   constructor() {
@@ -75,7 +74,6 @@ class Studio {
     this.listenToService();
     this.listenToStage();
     this.listenToControls();
-    this.listenToFiles();
     addEventListener('popstate', () => this.goTo(readState(location.hash)));
     this.placePoints();
     this.showState();
@@ -101,7 +99,7 @@ class Studio {
     return this.models.find((one) => one.fingerprint.startsWith(id.split('-')[0])) ?? null;
   }
 
-  /** Learns what models there are, and whether γ can be scaled; the picture does not wait for it. */
+  /** Learns what models there are, and whether γ can be scaled; the picture does not wait. */
   async learn() {
     try {
       const { models } = await this.service.models();
@@ -119,6 +117,7 @@ class Studio {
     const { signal } = (this.drawing = new AbortController());
     const page = document.body.dataset;
     page.state = 'drawing';
+    const slow = setTimeout(() => void this.explain(signal), SLOW_MS);
     try {
       const { image } = this.state;
       const picture = image === null
@@ -132,7 +131,21 @@ class Studio {
       if (signal.aborted || isAbort(error)) return;
       page.state = 'failed';
       this.report(error);
+    } finally {
+      clearTimeout(slow);
     }
+  }
+
+  /** Says why the picture does not come. @param {AbortSignal} signal */
+  async explain(signal) {
+    const ready = await this.service.isReady();
+    const { state } = document.body.dataset;
+    if (signal.aborted || this.service.troubled || state !== 'drawing') return;
+    this.notices.tell(
+      ready
+        ? 'The service is busy, and the picture waits in the queue. It comes when it is its turn.'
+        : 'No worker is ready at the moment. The picture comes as soon as there is one.',
+    );
   }
 
   /** @param {Picture} picture @param {AbortSignal} signal */
@@ -156,7 +169,10 @@ class Studio {
     this.saveSoon();
   }
 
-  /** Shows the picture, or how it differs from that with γ as it is. @param {AbortSignal} signal */
+  /**
+   * Shows the picture, or how it differs from that with γ as it is.
+   * @param {AbortSignal} signal
+   */
   async showDifference(signal) {
     const { bitmap, dial } = this;
     if (bitmap === null) return;
@@ -183,7 +199,8 @@ class Studio {
     const { picture } = this;
     if (picture === null) return;
     try {
-      const { shape, body } = await this.service.attention(picture.id, this.state.layer, { signal });
+      const { layer } = this.state;
+      const { shape, body } = await this.service.attention(picture.id, layer, { signal });
       this.stage.setMaps(new AttentionMaps(body, shape));
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 422) throw error;
@@ -312,7 +329,9 @@ class Studio {
     const place = element('layer', HTMLSelectElement);
     if (place.options.length !== layers.length) {
       place.replaceChildren(
-        ...layers.map(({ index, height, width }) => new Option(`${index}: ${height}×${width}`, `${index}`)),
+        ...layers.map(({ index, height, width }) =>
+          new Option(`${index}: ${height}×${width}`, `${index}`),
+        ),
       );
     }
     const layer = this.state.layer < 0 ? layers.length - 1 : this.state.layer;
@@ -330,7 +349,8 @@ class Studio {
   showEnd() {
     const { seed } = this.walkEnd;
     const known = this.classes.get(this.picture?.model ?? '') ?? [];
-    const chosen = known.find((one) => String(one.index) === (this.state.toClass ?? this.state.classKey));
+    const key = this.state.toClass ?? this.state.classKey;
+    const chosen = known.find((one) => String(one.index) === key);
     checkbox('to-seed').value = String(seed ?? this.state.seed);
     if (chosen !== undefined) this.endPicker.setName(chosen.name);
   }
@@ -364,76 +384,62 @@ class Studio {
   listenToControls() {
     const number = (/** @type {string} */ id) => Number(checkbox(id).value);
     const seed = () => Math.min(MAX_SEED, Math.max(0, Math.round(number('seed'))));
-    const on = (/** @type {string} */ id, /** @type {string} */ kind, /** @type {() => void} */ act) =>
-      element(id, HTMLElement).addEventListener(kind, act);
+    /** @type {(id: string, kind: string, act: () => void) => void} */
+    const on = (id, kind, act) => element(id, HTMLElement).addEventListener(kind, act);
     on('seed', 'input', settled(SEED_MS, () => this.change({ seed: seed() })));
     on('seed-next', 'click', () => this.change({ seed: Math.min(MAX_SEED, this.state.seed + 1) }));
     on('seed-before', 'click', () => this.change({ seed: Math.max(0, this.state.seed - 1) }));
-    on('seed-random', 'click', () => this.change({ seed: Math.floor(Math.random() * (MAX_SEED + 1)) }));
+    const random = () => Math.floor(Math.random() * (MAX_SEED + 1));
+    on('seed-random', 'click', () => this.change({ seed: random() }));
     const truncation = () => (checkbox('truncated').checked ? number('truncation') : null);
     on('truncated', 'input', () => this.change({ truncation: truncation() }));
     on('truncation', 'input', settled(SEED_MS, () => this.change({ truncation: truncation() })));
     on('model', 'change', () => this.change({ model: element('model', HTMLSelectElement).value }));
     on('show', 'input', () => {
       const chosen = document.querySelector('input[name=show]:checked');
-      if (chosen instanceof HTMLInputElement) this.changeView({ show: /** @type {Show} */ (chosen.value) });
+      if (!(chosen instanceof HTMLInputElement)) return;
+      this.changeView({ show: /** @type {Show} */ (chosen.value) });
     });
     for (const name of /** @type {const} */ (['turned', 'shared', 'smooth'])) {
       on(name, 'input', () => this.changeView({ [name]: checkbox(name).checked }));
     }
-    on('layer', 'change', () => this.changeView({ layer: Number(element('layer', HTMLSelectElement).value) }));
+    const layer = element('layer', HTMLSelectElement);
+    layer.addEventListener('change', () => this.changeView({ layer: Number(layer.value) }));
     on('pins-clear', 'click', () => this.stage.setPins([]));
     on('to-seed', 'input', settled(SEED_MS, () => this.changeEnd({ toSeed: number('to-seed') })));
     on('walk-moves', 'change', () => this.changeEnd({}));
-    on('copy-close', 'click', () => element('copy-dialog', HTMLDialogElement).close());
     on('skip', 'click', () => element('picture', HTMLElement).focus());
     this.dial.addEventListener('turn', () => this.change({ scale: this.dial.scale }));
-    this.dial.addEventListener('view', () => void this.showDifference(this.drawing.signal).catch(this.report));
+    const compare = () => this.showDifference(this.drawing.signal).catch(this.report);
+    this.dial.addEventListener('view', () => void compare());
     this.listenToTaking();
   }
 
   listenToTaking() {
-    const shown = () => ({
-      recipe: this.recipe, className: this.className || this.state.classKey,
-      base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
+    listenToTaking({
+      picture: () => this.picture,
+      code: () => ({
+        recipe: this.recipe, className: this.className || this.state.classKey,
+        base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
+      }),
+      drawing: () => this.bitmap && {
+        picture: this.dial.of(this.bitmap),
+        view: {
+          mode: this.state.show === 'pair' ? 'overlay' : this.state.show, smooth: this.state.smooth,
+          layers: this.stage.layers(), markers: this.stage.markers(),
+        },
+      },
+      link: () => {
+        this.save(false);
+        return location.href;
+      },
+      say: (text) => this.say(text, true),
     });
-    const copied = async (/** @type {string} */ text, /** @type {string} */ what) => {
-      if (await copy(text)) this.say(`${what} copied.`, true);
-    };
-    button('take-png').addEventListener('click', () => {
-      if (this.picture) download(this.picture.blob, `${this.picture.id}.png`);
-    });
-    button('take-view').addEventListener('click', () => void this.takeView());
-    button('take-link').addEventListener('click', () => {
-      this.save(false);
-      void copied(location.href, 'Link');
-    });
-    button('take-curl').addEventListener('click', () => void copied(curl(shown()), 'curl command'));
-    button('take-python').addEventListener('click', () => void copied(python(shown()), 'Python'));
-    button('take-openai').addEventListener('click', () => void copied(openai(shown()), 'Python for OpenAI’s client'));
+    listenToFiles((file, image) => this.openFile(file, image));
   }
 
-  async takeView() {
-    const { bitmap, stage, picture } = this;
-    if (bitmap === null || picture === null) return;
-    const { show, smooth } = this.state;
-    const mode = show === 'pair' ? 'overlay' : show;
-    const view = { mode, smooth, layers: stage.layers(), markers: stage.markers() };
-    download(await enlarged(this.dial.of(bitmap), view), `${picture.id}-attention.png`);
-  }
-
-  listenToFiles() {
-    addEventListener('dragover', (event) => event.preventDefault());
-    addEventListener('drop', (event) => {
-      event.preventDefault();
-      const file = event.dataTransfer?.files[0];
-      if (file) void this.openFile(file);
-    });
-  }
-
-  /** @param {File} file */
-  async openFile(file) {
-    const image = await idOfFile(file);
+  /** @param {File} file @param {string | null} image its id */
+  openFile(file, image) {
     if (image === null) {
       this.notices.error(`${file.name} does not say which picture it is.`, []);
       return;
@@ -459,7 +465,7 @@ class Studio {
     }));
     if (error.status === 410 || error.status === 404) {
       this.notices.error(
-        'This picture belongs to a checkpoint that is no longer served, so nobody can draw it again.',
+        'The checkpoint of this picture is no longer served, so nobody can draw it again.',
         [{ label: 'Draw its class and seed with today’s', act: () => this.change({ scale: 1 }) }],
       );
       return;

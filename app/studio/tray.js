@@ -1,4 +1,4 @@
-/** Below the picture: a wall of seeds, one seed at several truncations, a walk to another picture. */
+/** Below the picture: a wall of seeds, one seed at several truncations, a walk to another. */
 
 import { element, spoken } from './elements.js';
 import { PictureList } from './picture_list.js';
@@ -114,7 +114,10 @@ export class Tray {
     return { recipe: plain, label, caption: caption ?? truncation };
   }
 
-  /** Arrow keys move between the tabs, as the pattern for tabs has it. @param {KeyboardEvent} event */
+  /**
+   * Arrow keys move between the tabs, as ARIA's pattern for tabs has it.
+   * @param {KeyboardEvent} event
+   */
   onKey(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;

@@ -1,4 +1,4 @@
-/** A walk from the picture that is shown to another: the frames between, and a slider along them. */
+/** A walk from the picture that is shown to another: the frames between, and a slider. */
 
 import { element, settled } from './elements.js';
 import { isAbort } from './service.js';
@@ -37,8 +37,10 @@ export class Walk {
     );
   }
 
-  /** Fetches the frames, once the two ends have stayed the same for a moment. */
-  /** @param {Recipe} from @param {End} to */
+  /**
+   * Fetches the frames, once the two ends have stayed the same for a moment.
+   * @param {Recipe} from @param {End} to
+   */
   show(from, to) {
     this.clear();
     this.progress.textContent = `Drawing ${FRAMES} frames…`;
