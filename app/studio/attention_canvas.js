@@ -35,6 +35,9 @@ export class AttentionCanvas {
     this.context = context;
     /** @type {CanvasImageSource | null} */
     this.picture = null;
+    this.enlarged = new OffscreenCanvas(1, 1);
+    /** @type {{picture: CanvasImageSource | null, smooth: boolean, side: number}} */
+    this.drawn = { picture: null, smooth: false, side: 0 };
     this.grid = new Grid();
   }
 
@@ -64,11 +67,25 @@ export class AttentionCanvas {
 
   /** @param {boolean} smooth */
   drawPicture(smooth) {
-    const { context, canvas, picture } = this;
+    this.enlarge(smooth);
+    this.context.drawImage(this.enlarged, 0, 0);
+  }
+
+  /**
+   * Enlarges the picture, if that has not been done: a good enlargement takes longer than a frame.
+   * @param {boolean} smooth
+   */
+  enlarge(smooth) {
+    const side = this.canvas.width;
+    const { enlarged, picture, drawn } = this;
     if (picture === null) return;
+    if (drawn.picture === picture && drawn.smooth === smooth && drawn.side === side) return;
+    this.drawn = { picture, smooth, side };
+    enlarged.width = enlarged.height = side;
+    const context = /** @type {OffscreenCanvasRenderingContext2D} */ (enlarged.getContext('2d'));
     context.imageSmoothingEnabled = smooth;
     context.imageSmoothingQuality = 'high';
-    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+    context.drawImage(picture, 0, 0, side, side);
   }
 
   /**

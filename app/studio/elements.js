@@ -31,6 +31,26 @@ export function spoken(name) {
 }
 
 /**
+ * Calls `work` at once, but at most every `ms` milliseconds; the last call is never lost.
+ * @param {number} ms @param {() => void} work @returns {() => void}
+ */
+export function throttled(ms, work) {
+  let last = -Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return () => {
+    const run = () => {
+      timer = undefined;
+      last = performance.now();
+      work();
+    };
+    const wait = last + ms - performance.now();
+    if (wait <= 0) run();
+    else timer ??= setTimeout(run, wait);
+  };
+}
+
+/**
  * Calls `work` once, `ms` milliseconds after the last call.
  * @template {unknown[]} A @param {number} ms @param {(...values: A) => void} work
  * @returns {(...values: A) => void}

@@ -91,7 +91,7 @@ export class Service extends EventTarget {
    * @returns {Promise<boolean>}
    */
   async hasAttentionScale() {
-    const document = await (await this.send('openapi.json', {})).json();
+    const document = await (await this.send('openapi.json', {}, { quiet: true })).json();
     /** @type {{name: string}[]} */
     const known = document.paths['/generate']?.post?.parameters ?? [];
     return known.some((one) => one.name === 'attention_scale');
@@ -228,7 +228,6 @@ export class Service extends EventTarget {
     if (!this.troubled || manner.quiet) return;
     this.troubled = false;
     this.tell('recovered', {});
-    this.retryNow();
   }
 
   /** @param {number} seconds @param {AbortSignal} [signal] @returns {Promise<void>} */

@@ -4,7 +4,7 @@ import { firstState, fragmentOf, MAX_SEED, partsOf, readState } from './address.
 import { AttentionMaps } from './attention_maps.js';
 import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
-import { element, settled, spoken } from './elements.js';
+import { element, settled, spoken, throttled } from './elements.js';
 import { askForKey } from './key_dialog.js';
 import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
@@ -27,6 +27,7 @@ import { Tray } from './tray.js';
 
 const ADDRESS_MS = 300; // browsers allow few changes of the address in a second
 const SPEAK_MS = 500;
+const READ_MS = 120;
 const SEED_MS = 200;
 const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 const checkbox = (/** @type {string} */ id) => element(id, HTMLInputElement);
@@ -105,7 +106,8 @@ class Studio {
       const { models } = await this.service.models();
       this.models = models;
       this.showModels();
-      element('dial', HTMLElement).hidden = !(await this.service.hasAttentionScale());
+      const scalable = await this.service.hasAttentionScale().catch(() => false);
+      element('dial', HTMLElement).hidden = !scalable;
     } catch (error) {
       this.report(error);
     }
@@ -318,8 +320,8 @@ class Studio {
     this.tray.walk.smooth = state.smooth;
     document.body.dataset.pixels = state.smooth ? 'smooth' : 'crisp';
     element('hint', HTMLElement).textContent = state.turned
-      ? 'The light shows which pixels looked at the one you point at.'
-      : 'The light shows where the network looked when it drew the pixel you point at.';
+      ? 'The light shows which pixels looked at this one.'
+      : 'The light shows where the network looked when it drew this pixel.';
     this.showModels();
   }
 
@@ -365,8 +367,10 @@ class Studio {
 
   listenToStage() {
     const { stage } = this;
+    // Faster than anybody reads, text would only delay the picture.
+    const read = throttled(READ_MS, () => readPoint(stage.maps, stage.at, stage.resolution));
     stage.addEventListener('point', () => {
-      readPoint(stage.maps, stage.at, stage.resolution);
+      read();
       if (stage.byKeyboard) this.speakSoon();
       this.saveSoon();
     });

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRAWN_MS = 20_000
+READ_MS = 130  # after which the numbers are those of the last point
 PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 PIXELS = "(id) => document.getElementById(id).toDataURL()"
 
@@ -76,6 +77,7 @@ class StudioPage:
 
     def reading(self, name: str) -> str:
         """One of the numbers beside the picture."""
+        self.page.wait_for_timeout(READ_MS)
         return self.painted().page.inner_text(f"#reading-{name}")
 
     def place(self, x: float, y: float) -> tuple[float, float]:

@@ -62,6 +62,36 @@ def test_a_key_is_asked_for_once(studio: StudioPage) -> None:
         service.close()
 
 
+def test_a_rate_limit_is_waited_for(studio: StudioPage) -> None:
+    """The page says so, and all pictures arrive in time."""
+    service = Service(SAGAN_RATE_LIMIT="3/second")
+    studio.url, page = service.url, studio.page
+    try:
+        studio.open()
+        page.locator("#seed-list").scroll_into_view_if_needed()
+        expect(page.locator("#notice")).to_contain_text("limit of pictures")
+        drawn = page.locator("#seed-list img[data-state=drawn]")
+        expect(drawn).to_have_count(16, timeout=RECOVERY_MS)
+        expect(page.locator("#notice")).to_be_hidden()
+    finally:
+        service.close()
+
+
+def test_below_a_path_the_page_finds_everything(studio: StudioPage) -> None:
+    """Also where the slash at the end of the address is missing."""
+    port = free_port()
+    service = Service(port=port, SAGAN_PUBLIC_URL=f"http://127.0.0.1:{port}/art/sagan")
+    try:
+        for address in ("/art/sagan", "/art/sagan/#class=zebra"):
+            studio.page.goto(service.url + address)
+            studio.drawn()
+        asked = [url for url in studio.requested if not url.startswith("blob:")]
+        assert all(url.startswith(f"{service.url}/art/sagan") for url in asked), asked
+        assert studio.complaints == []
+    finally:
+        service.close()
+
+
 def test_a_full_queue_is_waited_for(studio: StudioPage) -> None:
     """The page counts down and then draws; nobody has to press anything."""
     service = Service(SAGAN_MAX_QUEUE_IMAGES="1")
