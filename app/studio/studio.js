@@ -1,6 +1,7 @@
 /** The studio page: joins the service, the picture, the controls and the address. */
 
 import { firstState, fragmentOf, MAX_SEED, partsOf, readState } from './address.js';
+import { adviceOn } from './advice.js';
 import { AttentionMaps } from './attention_maps.js';
 import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
@@ -89,9 +90,11 @@ class Studio {
     return { classKey, seed, truncation, attentionScale: scale === 1 ? null : scale, model };
   }
 
+  /** The class of the picture that is shown. */
   get className() {
+    const label = this.picture?.id.split('-')[1];
     const known = this.classes.get(this.picture?.model ?? '') ?? [];
-    return known.find((one) => String(one.index) === this.state.classKey)?.name ?? '';
+    return known.find((one) => String(one.index) === label)?.name ?? '';
   }
 
   /** The model of the picture. */
@@ -301,7 +304,7 @@ class Studio {
   showNames() {
     const name = spoken(this.className);
     if (!name) return;
-    const seed = `seed ${this.state.seed}`;
+    const seed = `seed ${this.picture?.seed}`;
     this.picker.model = this.endPicker.model = this.picture?.model ?? null;
     this.picker.setName(this.className);
     document.title = `${name} · ${seed} — SAGAN studio`;
@@ -457,28 +460,13 @@ class Studio {
   /** Says what went wrong and what the reader can do. */
   report = (/** @type {unknown} */ error) => {
     if (isAbort(error)) return;
-    if (!(error instanceof Problem)) {
-      this.notices.error(`Something went wrong in this page: ${error}`, [
-        { label: 'Load the page again', act: () => location.reload() },
-      ]);
-      return;
-    }
-    const remedies = error.suggestions.slice(0, 4).map((name) => ({
-      label: spoken(name),
-      act: () => this.change({ classKey: name }),
-    }));
-    if (error.status === 410 || error.status === 404) {
-      this.notices.error(
-        'The checkpoint of this picture is no longer served, so nobody can draw it again.',
-        [{ label: 'Draw its class and seed with today’s', act: () => this.change({ scale: 1 }) }],
-      );
-      return;
-    }
-    if (!remedies.length) {
-      remedies.push({ label: 'Try again', act: () => void this.draw() });
-      remedies.push({ label: 'Start over', act: () => this.goTo(firstState()) });
-    }
-    this.notices.error(error.message, remedies);
+    const { text, remedies } = adviceOn(error, {
+      again: () => void this.draw(),
+      restart: () => this.goTo(firstState()),
+      today: () => this.change({ scale: 1 }),
+      ofClass: (classKey) => this.change({ classKey }),
+    });
+    this.notices.error(text, remedies);
   };
 
   /**
