@@ -3,6 +3,8 @@
  * request is sent again. Nothing here touches the document.
  */
 
+import { storage } from './storage.js';
+
 /**
  * What determines a picture. `truncation` and `attentionScale` are null where they are not set.
  * @typedef {{classKey: string, seed: number, truncation: number | null,
@@ -19,6 +21,7 @@
  */
 
 const KEY_NAME = 'sagan-key';
+const keys = storage('sessionStorage'); // of this tab
 const LONGEST_WAIT_S = 10; // before a server that does not answer is asked again
 const RETRIED = new Set([429, 502, 503, 504]);
 const OUTAGES = new Set([0, 502, 503]); // after which the service tells when it is ready again
@@ -68,7 +71,7 @@ export class Service extends EventTarget {
 
   /** Whether this tab has an API key. */
   get hasKey() {
-    return sessionStorage.getItem(KEY_NAME) !== null;
+    return keys.getItem(KEY_NAME) !== null;
   }
 
   /** @param {Manner} [manner] @returns {Promise<{default: string, models: Model[]}>} */
@@ -177,7 +180,7 @@ export class Service extends EventTarget {
    */
   async send(path, how, manner = {}) {
     for (let attempt = 0; ; attempt += 1) {
-      const key = sessionStorage.getItem(KEY_NAME);
+      const key = keys.getItem(KEY_NAME);
       const outcome = await this.attempt(path, how, key, manner.signal);
       if (!(outcome instanceof Problem)) {
         this.noteRecovery(manner);
@@ -214,10 +217,10 @@ export class Service extends EventTarget {
 
   /** @param {Problem} problem @param {string | null} refused the key that was sent */
   async newKey(problem, refused) {
-    if (sessionStorage.getItem(KEY_NAME) !== refused) return; // another request has asked by now
+    if (keys.getItem(KEY_NAME) !== refused) return; // another request has asked by now
     this.asking ??= this.askForKey(problem);
     try {
-      sessionStorage.setItem(KEY_NAME, await this.asking);
+      keys.setItem(KEY_NAME, await this.asking);
     } finally {
       this.asking = null;
     }

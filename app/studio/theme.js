@@ -1,14 +1,17 @@
 /** Light, dark, or as the system has it: a choice that this browser remembers. */
 
+import { storage } from './storage.js';
+
 const NAME = 'sagan-theme';
+const choices = storage('localStorage');
 
 /** @param {HTMLSelectElement} select */
 export function followTheme(select) {
-  const chosen = localStorage.getItem(NAME);
+  const chosen = choices.getItem(NAME);
   select.value = chosen === 'light' || chosen === 'dark' ? chosen : 'system';
   const apply = () => {
     document.documentElement.dataset.theme = select.value;
-    localStorage.setItem(NAME, select.value);
+    choices.setItem(NAME, select.value);
   };
   select.addEventListener('change', apply);
   apply();

@@ -251,6 +251,16 @@ def test_a_file_is_opened_by_the_id_that_it_bears(studio: StudioPage) -> None:
     expect(studio.page.locator("#reading-id")).to_have_text(wanted)
 
 
+def test_a_reader_who_forbids_storage_sees_pictures_too(studio: StudioPage) -> None:
+    """As a browser does that blocks all cookies."""
+    forbid = "{ get() { throw new DOMException('forbidden', 'SecurityError'); } }"
+    for name in ("localStorage", "sessionStorage"):
+        studio.page.add_init_script(f"Object.defineProperty(window, '{name}', {forbid})")
+    studio.open()
+    studio.page.select_option("#theme", "dark")
+    assert studio.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
 def test_no_request_goes_elsewhere(studio: StudioPage) -> None:
     """The page works where there is no other network."""
     studio.open("#tray=walk")
