@@ -41,12 +41,13 @@ def browser(service: Service) -> Iterator[Browser]:
 
 @pytest.fixture
 def studio(browser: Browser, service: Service) -> Iterator[StudioPage]:
-    """The page in a tab of its own, which must not complain."""
+    """The page in a tab of its own, which must not complain nor ask another server."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     studio = StudioPage(context, service.url)
     yield studio
     context.close()
     assert studio.complaints == []
+    assert [url for url in studio.requested if not url.startswith((studio.url, "blob:"))] == []
 
 
 def test_it_opens_with_a_picture_and_its_attention(studio: StudioPage) -> None:
@@ -214,6 +215,7 @@ def test_a_finger_shows_the_map_and_does_not_scroll(browser: Browser, service: S
     context.close()
 
 
+@pytest.mark.slow
 def test_a_link_shows_the_same_view(studio: StudioPage, browser: Browser) -> None:
     """Picture, point, pins and the way of showing them, in another reader's browser."""
     studio.open("#class=zebra&seed=3&show=heatmap&pixels=crisp")
@@ -251,6 +253,7 @@ def test_a_file_is_opened_by_the_id_that_it_bears(studio: StudioPage) -> None:
     expect(studio.page.locator("#reading-id")).to_have_text(wanted)
 
 
+@pytest.mark.slow
 def test_a_reader_who_forbids_storage_sees_pictures_too(studio: StudioPage) -> None:
     """As a browser does that blocks all cookies."""
     forbid = "{ get() { throw new DOMException('forbidden', 'SecurityError'); } }"
@@ -259,12 +262,6 @@ def test_a_reader_who_forbids_storage_sees_pictures_too(studio: StudioPage) -> N
     studio.open()
     studio.page.select_option("#theme", "dark")
     assert studio.page.evaluate("document.documentElement.dataset.theme") == "dark"
-
-
-def test_no_request_goes_elsewhere(studio: StudioPage) -> None:
-    """The page works where there is no other network."""
-    studio.open("#tray=walk")
-    assert [url for url in studio.requested if not url.startswith((studio.url, "blob:"))] == []
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
