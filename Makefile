@@ -13,6 +13,7 @@ SOAK_MINUTES ?= 60
 TORCH_INDEX_URL ?=
 VENV = .venv
 LOWEST = .venv-lowest
+STUDIO = tests/app/studio
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOWEST_PIP := $(LOWEST)/bin/python -m pip --disable-pip-version-check
@@ -45,11 +46,13 @@ bench: $(VENV)/.installed-bench ## Measure: sampler, encoder, attention, service
 soak: $(VENV)/.installed-dev ## Mixed load, kills and disconnects for SOAK_MINUTES (60): nothing may grow or be lost
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
-check: $(VENV)/.installed-dev ## Lint, format, types, import contracts
+check: $(VENV)/.installed-dev ## Lint, format, types (of the page too, if npm is there), import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(STUDIO)/node_modules/.installed && \
+	  $(STUDIO)/node_modules/.bin/tsc -p $(STUDIO); else echo "There is no npm: the page's types are not checked"; fi
 
 format: $(VENV)/.installed-dev ## Format the code and mend what ruff can
 	$(BIN)/ruff check --fix .
@@ -63,6 +66,11 @@ ifneq ($(TORCH_INDEX_URL),)
 	$(PIP) install -c constraints.txt --no-deps --index-url $(TORCH_INDEX_URL) torch
 endif
 	$(PIP) install -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# What checks the studio page: typescript and axe-core.
+$(STUDIO)/node_modules/.installed: $(STUDIO)/package.json $(STUDIO)/package-lock.json
+	npm ci --prefix $(STUDIO) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Without compiling what most tests never import.

@@ -22,7 +22,16 @@ from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
 from app.api.connection_bound import ConnectionBound, connections_within_files
 from app.api.documentation import complete_openapi
-from app.api.endpoints import attention, classes, generate, health, interpolate, openai, verify
+from app.api.endpoints import (
+    attention,
+    classes,
+    generate,
+    health,
+    interpolate,
+    openai,
+    studio,
+    verify,
+)
 from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol
@@ -87,7 +96,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    for module in (generate, interpolate, attention, verify, classes, health, openai):
+    for module in (generate, interpolate, attention, verify, classes, health, openai, studio):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)

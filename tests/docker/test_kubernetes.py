@@ -110,7 +110,10 @@ def test_the_ingress_of_the_handbook_fits_and_keeps_metrics_inside() -> None:
     kubernetes_validate.validate(ingress, VERSION, strict=True)
     paths = ingress["spec"]["rules"][0]["http"]["paths"]
     assert {path["backend"]["service"]["name"] for path in paths} <= set(of_kind("Service"))
-    assert not {path["path"] for path in paths} & {"/", "/metrics"}
+    exact = {path["path"] for path in paths if path["pathType"] == "Exact"}
+    assert exact == {"/"}
+    assert not {path["path"] for path in paths if path["path"] not in exact} & {"/", "/metrics"}
+    assert "/studio" in {path["path"] for path in paths}
 
 
 def test_redis_is_ready_when_it_takes_commands() -> None:

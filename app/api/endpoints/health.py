@@ -1,4 +1,4 @@
-"""GET /livez, /readyz, /metrics and /: for probes, Prometheus and visitors."""
+"""GET /livez, /readyz and /metrics: for probes and Prometheus."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
 from app.api.documentation import Responses, problems
 from app.api.problems import problem_response
-from app.api.schemas import HealthOut, ReadyOut, WelcomeOut
+from app.api.schemas import HealthOut, ReadyOut
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,
@@ -37,23 +36,6 @@ MODEL_PARAMETER = {
 }
 STATS_TIMEOUT_S = 1.0  # how long a scrape waits for Redis
 Look = Mapping[Priority, QueueStats]
-
-
-@router.get("/", summary="Links into the API", response_model=WelcomeOut, responses=problems())
-async def welcome(request: Request) -> WelcomeOut:
-    """Returns the main paths of the API."""
-    prefix = prefix_of(request)
-    links = {
-        "generate": "/generate?class={class}&seed={seed}",
-        "image": "/images/{image_id}.png",
-        "attention map": "/attention-map?image={image_id}&x={x}&y={y}",
-        "classes": "/classes",
-        "models": "/models",
-    }
-    links = {name: prefix + path for name, path in links.items()}
-    return WelcomeOut(
-        name="SAGAN", docs=f"{prefix}/docs", openapi=f"{prefix}/openapi.json", links=links
-    )
 
 
 @router.get("/livez", summary="Liveness", response_model=HealthOut, responses=problems())

@@ -117,7 +117,15 @@ async def test_health_classes_and_documentation_need_no_key(
     """Probes, Prometheus and readers have none; the document tells of the two headers."""
     async with started(create_app(guarded)) as client:
         await until_ready(client)
-        for path in ("/", "/livez", "/metrics", "/docs", "/classes", "/classes/0"):
+        for path in (
+            "/",
+            "/livez",
+            "/metrics",
+            "/docs",
+            "/classes",
+            "/classes/0",
+            "/studio/studio.js",
+        ):
             assert (await client.get(path)).status_code == 200, path
         document = (await client.get("/openapi.json")).json()
     schemes = document["components"]["securitySchemes"]

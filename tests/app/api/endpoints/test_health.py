@@ -136,11 +136,3 @@ async def test_queues_of_one_name_add_up_and_the_oldest_job_is_the_oldest_of_all
     assert f"sagan_queue_limit_images{line} {2 * services.queue.max_images}.0" in text
     assert f"sagan_queue_pending_images{line} 2.0" in text
     assert f"sagan_queue_oldest_age_seconds{line} 8.0" in text
-
-
-async def test_the_root_shows_the_way(api: httpx.AsyncClient) -> None:
-    """To the documentation, which loads."""
-    welcome = (await api.get("/")).json()
-    docs = await api.get(welcome["docs"])
-    assert docs.status_code == 200
-    assert welcome["openapi"] in docs.text

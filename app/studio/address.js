@@ -1,0 +1,120 @@
+/** The state of the view as the fragment of the page's address, so that a link shows it again. */
+
+/**
+ * @typedef {'overlay' | 'heatmap' | 'pair' | 'contour' | 'picture'} Show
+ * @typedef {'seeds' | 'truncation' | 'walk'} Tray
+ *
+ * `image` names the picture for ever; class and seed stand for it until it has been drawn.
+ * @typedef {{image: string | null, classKey: string, seed: number, truncation: number | null,
+ *   scale: number, model: string | null, show: Show, layer: number, shared: boolean,
+ *   turned: boolean, smooth: boolean, at: [number, number] | null, pins: [number, number][],
+ *   tray: Tray, toClass: string | null, toSeed: number | null}} State
+ */
+
+export const MAX_SEED = 2 ** 32 - 1;
+const MAX_TRUNCATION = 4;
+const MAX_SCALE = 2;
+const MAX_PINS = 8;
+const ID = /[0-9a-f]{12}-\d{1,5}-\d{1,10}-(?:n|\d{1,4})(?:-a\d{1,4})?/;
+const WHOLE_ID = new RegExp(`^${ID.source}$`);
+const SHOWS = /** @type {const} */ (['overlay', 'heatmap', 'pair', 'contour', 'picture']);
+const TRAYS = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+
+/** What an image id says. @param {string} id */
+export function partsOf(id) {
+  const [fingerprint, label, seed, truncation, scale] = id.split('-');
+  return {
+    fingerprint,
+    classKey: label,
+    seed: Number(seed),
+    truncation: truncation === 'n' ? null : Number(truncation) / 1000,
+    scale: scale === undefined ? 1 : Number(scale.slice(1)) / 1000,
+  };
+}
+
+/** The first image id in a text; null if there is none. @param {string} text */
+export function imageIdIn(text) {
+  return ID.exec(text)?.[0] ?? null;
+}
+
+/** @returns {State} the view of a reader who has no link */
+export function firstState() {
+  return {
+    image: null, classKey: '0', seed: 7, truncation: null, scale: 1, model: null,
+    show: 'overlay', layer: -1, shared: false, turned: false, smooth: true, at: null, pins: [],
+    tray: 'seeds', toClass: null, toSeed: null,
+  };
+}
+
+/**
+ * The state that a fragment names; what is missing or makes no sense is as for a new reader.
+ * @param {string} fragment with or without `#` @returns {State}
+ */
+export function readState(fragment) {
+  const given = new URLSearchParams(fragment.replace(/^#/, ''));
+  const text = (/** @type {string} */ name) => given.get(name) || null;
+  const state = firstState();
+  const image = text('image');
+  if (image !== null && WHOLE_ID.test(image)) {
+    const { classKey, seed, truncation, scale } = partsOf(image);
+    Object.assign(state, { image, classKey, seed, truncation, scale });
+  } else {
+    state.classKey = text('class') ?? state.classKey;
+    state.seed = within(text('seed'), 0, MAX_SEED) ?? state.seed;
+    state.truncation = within(text('truncation'), 0.001, MAX_TRUNCATION);
+    state.scale = within(text('scale'), 0, MAX_SCALE) ?? 1;
+    state.model = text('model');
+  }
+  state.show = SHOWS.find((one) => one === text('show')) ?? state.show;
+  state.tray = TRAYS.find((one) => one === text('tray')) ?? state.tray;
+  state.layer = within(text('layer'), -1, 99) ?? -1;
+  state.shared = text('scale-of') === 'layer';
+  state.turned = text('turned') === '1';
+  state.smooth = text('pixels') !== 'crisp';
+  state.at = points(text('at'))[0] ?? null;
+  state.pins = points(text('pins')).slice(0, MAX_PINS);
+  state.toClass = text('to-class');
+  state.toSeed = within(text('to-seed'), 0, MAX_SEED);
+  return state;
+}
+
+/** The fragment of a state, without what is as for a new reader. @param {State} state */
+export function fragmentOf(state) {
+  const first = firstState();
+  const given = new URLSearchParams();
+  const put = (/** @type {string} */ name, /** @type {unknown} */ value) => {
+    if (value !== null && value !== false && value !== '') given.set(name, String(value));
+  };
+  if (state.image !== null) {
+    put('image', state.image);
+  } else {
+    put('class', state.classKey);
+    put('seed', state.seed);
+    put('truncation', state.truncation);
+    put('scale', state.scale === 1 ? null : state.scale);
+    put('model', state.model);
+  }
+  put('show', state.show === first.show ? null : state.show);
+  put('layer', state.layer === -1 ? null : state.layer);
+  put('scale-of', state.shared && 'layer');
+  put('turned', state.turned && 1);
+  put('pixels', state.smooth ? null : 'crisp');
+  put('at', state.at?.join('.') ?? null);
+  put('pins', state.pins.map((point) => point.join('.')).join('_'));
+  put('tray', state.tray === first.tray ? null : state.tray);
+  put('to-class', state.toClass);
+  put('to-seed', state.toSeed);
+  return `#${given}`;
+}
+
+/** @param {string | null} text @param {number} least @param {number} most */
+function within(text, least, most) {
+  const number = text === null ? NaN : Number(text);
+  return number >= least && number <= most ? number : null;
+}
+
+/** @param {string | null} text `x.y_x.y` @returns {[number, number][]} */
+function points(text) {
+  const found = (text ?? '').matchAll(/(\d{1,4})\.(\d{1,4})/g);
+  return Array.from(found, ([, x, y]) => [Number(x), Number(y)]);
+}

@@ -1,0 +1,65 @@
+/** Elements of the page: found by id, or made. */
+
+/**
+ * The element with this id; throws TypeError if it is missing or of another kind.
+ * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
+ */
+export function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new TypeError(`#${id} is no ${kind.name}`);
+  return found;
+}
+
+/**
+ * A new element with properties and children.
+ * @template {keyof HTMLElementTagNameMap} K @param {K} tag
+ * @param {Partial<HTMLElementTagNameMap[K]>} [properties] @param {(Node | string)[]} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/**
+ * A name of a class as people write it: `golden_retriever` -> `golden retriever`.
+ * @param {string} name
+ */
+export function spoken(name) {
+  return name.replaceAll('_', ' ');
+}
+
+/**
+ * Calls `work` at once, but at most every `ms` milliseconds; the last call is never lost.
+ * @param {number} ms @param {() => void} work @returns {() => void}
+ */
+export function throttled(ms, work) {
+  let last = -Infinity;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return () => {
+    const run = () => {
+      timer = undefined;
+      last = performance.now();
+      work();
+    };
+    const wait = last + ms - performance.now();
+    if (wait <= 0) run();
+    else timer ??= setTimeout(run, wait);
+  };
+}
+
+/**
+ * Calls `work` once, `ms` milliseconds after the last call.
+ * @template {unknown[]} A @param {number} ms @param {(...values: A) => void} work
+ * @returns {(...values: A) => void}
+ */
+export function settled(ms, work) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => work(...values), ms);
+  };
+}

@@ -1,0 +1,57 @@
+/** Points of the picture that stay: up to eight, each in a colour of its own. */
+
+/** The palette of Okabe and Ito, which colour-blind eyes tell apart, with white for black. */
+export const COLOURS = [
+  '#e69f00', '#56b4e9', '#009e73', '#f0e442', '#0072b2', '#d55e00', '#cc79a7', '#ffffff',
+];
+export const NAMES = [
+  'orange', 'sky blue', 'green', 'yellow', 'blue', 'vermilion', 'purple', 'white',
+];
+
+/**
+ * `slot` is the place in the palette, which a pin keeps when others go.
+ * @typedef {{x: number, y: number, slot: number}} Pin x and y are pixels of the picture
+ */
+
+export class Pins {
+  /** @param {[number, number][]} [points] pixels of the picture */
+  constructor(points = []) {
+    /** @type {Pin[]} */
+    this.all = [];
+    for (const [x, y] of points) this.add(x, y);
+  }
+
+  /** Pins a point; returns null if there are eight already. @param {number} x @param {number} y */
+  add(x, y) {
+    const taken = new Set(this.all.map((pin) => pin.slot));
+    const slot = COLOURS.findIndex((_, i) => !taken.has(i));
+    if (slot < 0) return null;
+    const pin = { x, y, slot };
+    this.all.push(pin);
+    return pin;
+  }
+
+  /**
+   * The pin nearest to a point, if it is within `reach` pixels.
+   * @param {number} x @param {number} y @param {number} reach
+   */
+  near(x, y, reach) {
+    const away = (/** @type {Pin} */ pin) => Math.hypot(pin.x - x, pin.y - y);
+    const [nearest] = [...this.all].sort((one, other) => away(one) - away(other));
+    return nearest !== undefined && away(nearest) <= reach ? nearest : null;
+  }
+
+  /** @param {Pin} pin */
+  remove(pin) {
+    this.all = this.all.filter((one) => one !== pin);
+  }
+
+  clear() {
+    this.all = [];
+  }
+
+  /** @returns {[number, number][]} */
+  get points() {
+    return this.all.map(({ x, y }) => [x, y]);
+  }
+}

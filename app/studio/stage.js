@@ -1,0 +1,288 @@
+/** The large picture: what the pointer, a finger or the arrow keys point at, and the pins. */
+
+import { AttentionCanvas } from './attention_canvas.js';
+import { peak } from './attention_maps.js';
+import { COLOURS, NAMES, Pins } from './pins.js';
+
+/**
+ * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
+ * @typedef {import('./attention_canvas.js').Layer} Layer
+ * @typedef {import('./attention_canvas.js').Marker} Marker
+ * @typedef {import('./address.js').Show} Show
+ * @typedef {[number, number]} Point a pixel of the picture: column and row
+ * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
+ */
+
+const TAP_PX = 8; // a finger that moved less has tapped
+const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
+const LARGE_STEP = 4;
+/** @type {Record<string, Point>} */
+const ARROWS = {
+  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+};
+
+/** Fires `point` when another pixel is pointed at, and `pins` when these change. */
+export class Stage extends EventTarget {
+  /**
+   * @param {HTMLCanvasElement} main @param {HTMLCanvasElement} beside
+   * @param {Settings} settings
+   */
+  constructor(main, beside, settings) {
+    super();
+    this.canvases = [new AttentionCanvas(main), new AttentionCanvas(beside)];
+    this.main = main;
+    this.beside = beside;
+    this.settings = settings;
+    this.pins = new Pins();
+    /** @type {AttentionMaps | null} */
+    this.maps = null;
+    /** @type {Point | null} */
+    this.at = null;
+    this.resolution = 1;
+    this.scheduled = 0;
+    this.byKeyboard = false;
+    for (const canvas of [main, beside]) this.listen(canvas);
+    main.addEventListener('keydown', (event) => this.onKey(event));
+    const observer = new ResizeObserver(() => this.resize());
+    observer.observe(main);
+    observer.observe(beside);
+  }
+
+  /** @param {ImageBitmap | ImageData | OffscreenCanvas} picture shown from now on */
+  setPicture(picture) {
+    this.resolution = picture.width;
+    for (const canvas of this.canvases) {
+      canvas.picture = /** @type {CanvasImageSource} */ (picture);
+    }
+    this.redraw();
+  }
+
+  /**
+   * The maps of the picture; without a point yet, one is chosen.
+   * @param {AttentionMaps | null} maps
+   */
+  setMaps(maps) {
+    this.maps = maps;
+    if (maps !== null && this.at === null && this.pins.all.length === 0) {
+      const { x, y } = maps.queryCentre(tellingQuery(maps));
+      this.at = [this.pixel(x), this.pixel(y)];
+    }
+    this.redraw();
+    this.tell('point');
+  }
+
+  /** @param {Partial<Settings>} settings */
+  set(settings) {
+    Object.assign(this.settings, settings);
+    this.beside.hidden = this.settings.show !== 'pair';
+    this.redraw();
+    this.tell('point');
+  }
+
+  /** Draws before the next frame, however often it is called until then. */
+  redraw() {
+    if (this.scheduled) return;
+    this.scheduled = requestAnimationFrame(() => {
+      this.scheduled = 0;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { show, smooth } = this.settings;
+    const [layers, markers] = [this.layers(), this.markers()];
+    const [main, beside] = this.canvases;
+    const view = { smooth, layers, markers };
+    main.draw({ mode: show === 'pair' ? 'picture' : show, ...view });
+    if (show === 'pair') beside.draw({ mode: 'heatmap', ...view });
+  }
+
+  /** The field of the point, or those of the pins. @returns {Layer[]} */
+  layers() {
+    const { maps } = this;
+    if (maps === null) return [];
+    if (this.at !== null) return [{ field: this.field(maps, this.at), colour: null }];
+    return this.pins.all.map(({ x, y, slot }) => ({
+      field: this.field(maps, [x, y]),
+      colour: COLOURS[slot],
+    }));
+  }
+
+  /** @param {AttentionMaps} maps @param {Point} point */
+  field(maps, point) {
+    const { shared, turned } = this.settings;
+    const [x, y] = [this.part(point[0]), this.part(point[1])];
+    if (turned) return maps.lookersAt(maps.keyAt(x, y), shared);
+    return maps.mapOf(maps.queryAt(x, y), shared);
+  }
+
+  /** @returns {Marker[]} */
+  markers() {
+    const marker = (/** @type {Point} */ point, /** @type {string} */ colour, label = '') => ({
+      x: this.part(point[0]), y: this.part(point[1]), colour, label, target: this.target(point),
+    });
+    const pins = this.pins.all.map(({ x, y, slot }) =>
+      marker([x, y], COLOURS[slot], `${slot + 1}`),
+    );
+    return this.at === null ? pins : [...pins, marker(this.at, '#ffffff')];
+  }
+
+  /** Where a pixel looks most; null when it is shown who looks at it. @param {Point} point */
+  target([x, y]) {
+    if (this.maps === null || this.settings.turned) return null;
+    return this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
+  }
+
+  /** What is shown, in words. */
+  describe() {
+    if (this.maps === null || this.at === null) return '';
+    const [x, y] = this.at;
+    const place = `Point ${x}, ${y}`;
+    const at = (/** @type {number} */ part) => this.pixel(part);
+    if (this.settings.turned) {
+      const most = peak(this.field(this.maps, this.at));
+      return `${place}: looked at most from ${at(most.x)}, ${at(most.y)}.`;
+    }
+    const most = this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
+    const share = (100 * most.weight).toFixed(1);
+    const target = `${at(most.x)}, ${at(most.y)}`;
+    return `${place}: looks most at ${target}, with ${share} % of its attention.`;
+  }
+
+  /** @param {Point | null} point */
+  pointAt(point) {
+    if (point?.[0] === this.at?.[0] && point?.[1] === this.at?.[1]) return;
+    this.at = point;
+    this.redraw();
+    this.tell('point');
+  }
+
+  /** Pins a point, or takes the pin near it away. @param {Point} point */
+  togglePin([x, y]) {
+    const near = this.pins.near(x, y, this.resolution * PIN_REACH);
+    if (near !== null) this.pins.remove(near);
+    else if (this.pins.add(x, y) === null) return;
+    this.redraw();
+    this.tell('pins');
+  }
+
+  /** @param {Point[]} points */
+  setPins(points) {
+    this.pins = new Pins(points);
+    this.redraw();
+    this.tell('pins');
+  }
+
+  /** The names of the pins' colours with their places. */
+  get pinNames() {
+    return this.pins.all.map((pin) => ({ pin, name: `${NAMES[pin.slot]}: ${pin.x}, ${pin.y}` }));
+  }
+
+  /** @param {HTMLCanvasElement} canvas */
+  listen(canvas) {
+    /** @type {PointerEvent | null} */
+    let pressed = null;
+    canvas.addEventListener('pointermove', (event) => {
+      this.byKeyboard = false;
+      this.pointAt(this.pixelUnder(event));
+    });
+    canvas.addEventListener('pointerdown', (event) => {
+      pressed = event;
+      if (event.pointerType !== 'mouse') canvas.setPointerCapture(event.pointerId);
+      this.pointAt(this.pixelUnder(event));
+    });
+    canvas.addEventListener('pointerup', (event) => {
+      const moved = pressed && Math.hypot(event.x - pressed.x, event.y - pressed.y);
+      if (moved !== null && moved < TAP_PX && event.button === 0) {
+        this.togglePin(this.pixelUnder(event));
+      }
+      pressed = null;
+    });
+    canvas.addEventListener('pointercancel', () => (pressed = null));
+    canvas.addEventListener('pointerleave', ({ pointerType }) => {
+      // A finger leaves when it is lifted, and what it pointed at is still to be seen.
+      if (pointerType === 'mouse' && this.pins.all.length) this.pointAt(null); // all pins at once
+    });
+  }
+
+  /** @param {KeyboardEvent} event */
+  onKey(event) {
+    const middle = Math.floor(this.resolution / 2);
+    const [x, y] = this.at ?? [middle, middle];
+    if (event.key in ARROWS) {
+      const cell = this.maps === null ? 1 : Math.max(1, this.resolution / this.maps.columns);
+      const step = cell * (event.shiftKey ? LARGE_STEP : 1);
+      const [dx, dy] = ARROWS[event.key];
+      this.byKeyboard = true;
+      this.pointAt([this.inside(x + dx * step), this.inside(y + dy * step)]);
+    } else if (event.key === 'Enter' || event.key === ' ') {
+      this.togglePin([x, y]);
+    } else if (event.key === 'Escape') {
+      this.pointAt(null);
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
+  /** @param {PointerEvent} event @returns {Point} */
+  pixelUnder(event) {
+    const canvas = /** @type {HTMLCanvasElement} */ (event.currentTarget);
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
+    return [this.pixel(x), this.pixel(y)];
+  }
+
+  /** The pixel at a part of the side. @param {number} part */
+  pixel(part) {
+    return this.inside(Math.floor(part * this.resolution));
+  }
+
+  /** @param {number} pixel */
+  inside(pixel) {
+    return Math.min(this.resolution - 1, Math.max(0, Math.round(pixel)));
+  }
+
+  /** The part of the side at which a pixel has its centre. @param {number} pixel */
+  part(pixel) {
+    return (pixel + 0.5) / this.resolution;
+  }
+
+  resize() {
+    for (const { canvas } of this.canvases) {
+      const { clientWidth } = /** @type {HTMLCanvasElement} */ (canvas);
+      if (clientWidth) this.canvasOf(canvas).resize(clientWidth * devicePixelRatio);
+    }
+    this.draw();
+  }
+
+  /** @param {HTMLCanvasElement | OffscreenCanvas} canvas */
+  canvasOf(canvas) {
+    return canvas === this.main ? this.canvases[0] : this.canvases[1];
+  }
+
+  /** @param {'point' | 'pins'} kind */
+  tell(kind) {
+    this.dispatchEvent(new Event(kind));
+  }
+}
+
+/**
+ * A query to begin with: in the middle of the picture, and looking sharply at another part of it.
+ * @param {AttentionMaps} maps
+ */
+function tellingQuery(maps) {
+  const aside = (/** @type {{x: number, y: number}} */ { x, y }) =>
+    Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5));
+  let best = maps.queryAt(0.5, 0.5);
+  let most = 0;
+  for (let query = 0; query < maps.numQueries; query += 1) {
+    const from = maps.queryCentre(query);
+    if (aside(from) > 0.25) continue;
+    const to = maps.peakOf(query);
+    if (aside(to) > 0.35) continue;
+    const told = to.weight * Math.hypot(to.x - from.x, to.y - from.y);
+    if (told > most) [best, most] = [query, told];
+  }
+  return best;
+}

@@ -1,0 +1,99 @@
+/** Takes a picture along: as a file, as a link, as code; and opens a file that was taken along. */
+
+import { imageIdIn } from './address.js';
+import { AttentionCanvas } from './attention_canvas.js';
+import { element, make } from './elements.js';
+import { curl, openai, python } from './snippets.js';
+
+/**
+ * What there is to take along, and where to say that it was taken.
+ * @typedef {{picture: () => import('./service.js').Picture | null,
+ *   code: () => import('./snippets.js').Shown, link: () => string, say: (text: string) => void,
+ *   drawing: () => {picture: CanvasImageSource, view: import('./attention_canvas.js').View} | null
+ * }} Source
+ */
+
+const LARGE_PX = 1024;
+const HEAD_BYTES = 65_536; // of a dropped file, in which its mark stands
+
+/** @param {Blob} blob @param {string} name */
+function download(blob, name) {
+  const address = URL.createObjectURL(blob);
+  const link = make('a', { href: address, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+/**
+ * What a canvas shows, as a PNG of 1,024 pixels.
+ * @param {CanvasImageSource} picture @param {import('./attention_canvas.js').View} view
+ */
+async function enlarged(picture, view) {
+  const canvas = new OffscreenCanvas(LARGE_PX, LARGE_PX);
+  const drawing = new AttentionCanvas(canvas);
+  drawing.picture = picture;
+  drawing.draw(view);
+  return canvas.convertToBlob({ type: 'image/png' });
+}
+
+/**
+ * Copies a text; where the browser forbids that (no HTTPS), shows it to be copied by hand.
+ * @param {string} text @returns {Promise<boolean>} whether it was copied
+ */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = element('copy-text', HTMLTextAreaElement);
+    area.value = text;
+    element('copy-dialog', HTMLDialogElement).showModal();
+    area.select();
+    return false;
+  }
+}
+
+/**
+ * The image id that a file bears in a text chunk or in XMP, or else in its name.
+ * @param {File} file @returns {Promise<string | null>}
+ */
+async function idOfFile(file) {
+  const head = await file.slice(0, HEAD_BYTES).arrayBuffer();
+  return imageIdIn(new TextDecoder('latin1').decode(head)) ?? imageIdIn(file.name);
+}
+
+/** Makes the buttons work. @param {Source} source */
+export function listenToTaking({ picture, code, drawing, link, say }) {
+  const on = (/** @type {string} */ id, /** @type {() => void} */ act) =>
+    element(id, HTMLButtonElement).addEventListener('click', act);
+  const copied = async (/** @type {string} */ text, /** @type {string} */ what) => {
+    if (await copy(text)) say(`${what} copied.`);
+  };
+  on('take-link', () => void copied(link(), 'Link'));
+  on('take-curl', () => void copied(curl(code()), 'curl command'));
+  on('take-python', () => void copied(python(code()), 'Python'));
+  on('take-openai', () => void copied(openai(code()), 'Python for OpenAI’s client'));
+  on('copy-close', () => element('copy-dialog', HTMLDialogElement).close());
+  on('take-png', () => {
+    const shown = picture();
+    if (shown !== null) download(shown.blob, `${shown.id}.png`);
+  });
+  on('take-view', async () => {
+    const [shown, drawn] = [picture(), drawing()];
+    if (shown === null || drawn === null) return;
+    download(await enlarged(drawn.picture, drawn.view), `${shown.id}-attention.png`);
+  });
+}
+
+/**
+ * Tells of a file that is dropped anywhere, and of the id that it bears.
+ * @param {(file: File, image: string | null) => void} onDrop
+ */
+export function listenToFiles(onDrop) {
+  addEventListener('dragover', (event) => event.preventDefault());
+  addEventListener('drop', async (event) => {
+    event.preventDefault();
+    const file = event.dataTransfer?.files[0];
+    if (file) onDrop(file, await idOfFile(file));
+  });
+}

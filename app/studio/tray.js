@@ -1,0 +1,134 @@
+/** Below the picture: a wall of seeds, one seed at several truncations, a walk to another. */
+
+import { element, spoken } from './elements.js';
+import { PictureList } from './picture_list.js';
+import { Walk } from './walk.js';
+
+/**
+ * @typedef {import('./service.js').Recipe} Recipe
+ * @typedef {import('./service.js').Service} Service
+ * @typedef {import('./address.js').Tray} Name
+ * @typedef {import('./walk.js').End} End
+ */
+
+const TRUNCATIONS = [0.3, 0.5, 0.7, 1, 1.3, 1.6, 2, null];
+const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+
+export class Tray {
+  /**
+   * @param {Service} service @param {(recipe: Recipe) => void} onChoose
+   * @param {(name: Name) => void} onOpen @param {(text: string) => void} say
+   */
+  constructor(service, onChoose, onOpen, say) {
+    this.onOpen = onOpen;
+    this.seeds = new PictureList(element('seed-list', HTMLElement), service, onChoose);
+    this.truncations = new PictureList(element('truncation-list', HTMLElement), service, onChoose);
+    this.walk = new Walk(service, say);
+    this.count = element('seed-count', HTMLSelectElement);
+    /** @type {Name} */
+    this.open = 'seeds';
+    /** @type {Recipe | null} */
+    this.recipe = null;
+    this.className = '';
+    /** @type {End} */
+    this.end = { classKey: null, seed: null };
+    this.first = 0;
+    /** @type {Partial<Record<Name, string>>} what each tab has been filled for */
+    this.filled = {};
+    for (const name of NAMES) this.tab(name).addEventListener('click', () => this.choose(name));
+    element('tabs', HTMLElement).addEventListener('keydown', (event) => this.onKey(event));
+    this.count.addEventListener('change', () => this.refill());
+    element('seed-more', HTMLButtonElement).addEventListener('click', () => this.more());
+  }
+
+  /**
+   * Fills the open tab for this picture.
+   * @param {Recipe} recipe @param {string} className @param {End} end of the walk
+   */
+  fill(recipe, className, end) {
+    this.recipe = recipe;
+    this.className = spoken(className);
+    this.end = end;
+    this.refresh();
+  }
+
+  /** @param {Name} name */
+  choose(name) {
+    this.open = name;
+    for (const one of NAMES) {
+      this.tab(one).ariaSelected = String(one === name);
+      this.tab(one).tabIndex = one === name ? 0 : -1;
+      element(`panel-${one}`, HTMLElement).hidden = one !== name;
+    }
+    if (name !== 'walk') this.walk.play(false);
+    this.refresh();
+    this.onOpen(name);
+  }
+
+  refresh() {
+    const { recipe } = this;
+    if (recipe === null) return;
+    const { classKey, seed, truncation, model } = recipe;
+    if (this.open === 'seeds') {
+      if (this.isNew('seeds', [classKey, truncation, model])) this.refill();
+      this.seeds.mark(recipe);
+    } else if (this.open === 'truncation') {
+      if (this.isNew('truncation', [classKey, seed, model])) {
+        this.truncations.show(TRUNCATIONS.map((one) => this.item({ ...recipe, truncation: one })));
+      }
+      this.truncations.mark(recipe);
+    } else if (this.isNew('walk', [classKey, seed, truncation, model, this.end])) {
+      this.walk.show(recipe, this.end);
+    }
+  }
+
+  /** @param {Name} name @param {unknown} purpose */
+  isNew(name, purpose) {
+    const text = JSON.stringify(purpose);
+    if (this.filled[name] === text) return false;
+    this.filled[name] = text;
+    return true;
+  }
+
+  refill() {
+    this.first = 0;
+    this.seeds.clear();
+    this.more();
+  }
+
+  /** Adds the next seeds. */
+  more() {
+    const { recipe } = this;
+    if (recipe === null) return;
+    const seeds = Array.from({ length: Number(this.count.value) }, (_, i) => this.first + i);
+    this.first += seeds.length;
+    this.seeds.add(seeds.map((seed) => this.item({ ...recipe, seed }, `${seed}`)));
+    this.seeds.mark(recipe);
+  }
+
+  /** @param {Recipe} recipe @param {string} [caption] */
+  item(recipe, caption) {
+    const truncation = recipe.truncation === null ? 'none' : `${recipe.truncation}`;
+    const plain = { ...recipe, attentionScale: null };
+    const label = `${this.className}, seed ${recipe.seed}, truncation ${truncation}`;
+    return { recipe: plain, label, caption: caption ?? truncation };
+  }
+
+  /**
+   * Arrow keys move between the tabs, as ARIA's pattern for tabs has it.
+   * @param {KeyboardEvent} event
+   */
+  onKey(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step === undefined) return;
+    const next = NAMES[(NAMES.indexOf(this.open) + step + NAMES.length) % NAMES.length];
+    this.choose(next);
+    this.tab(next).focus();
+    event.preventDefault();
+  }
+
+  /** @param {Name} name */
+  tab(name) {
+    return element(`tab-${name}`, HTMLButtonElement);
+  }
+}

@@ -1,0 +1,107 @@
+/** A walk from the picture that is shown to another: the frames between, and a slider. */
+
+import { element, settled } from './elements.js';
+import { isAbort } from './service.js';
+
+/**
+ * @typedef {import('./service.js').Recipe} Recipe
+ * @typedef {import('./service.js').Service} Service
+ * @typedef {{classKey: string | null, seed: number | null}} End null: as at the start
+ */
+
+const FRAMES = 24;
+const GUTTER_PX = 2; // between the frames of a strip
+const FRAME_MS = 90;
+const SETTLE_MS = 250;
+
+export class Walk {
+  /** @param {Service} service @param {(text: string) => void} say tells of errors */
+  constructor(service, say) {
+    this.service = service;
+    this.say = say;
+    this.canvas = element('walk-canvas', HTMLCanvasElement);
+    this.slider = element('walk-part', HTMLInputElement);
+    this.player = element('walk-play', HTMLButtonElement);
+    this.progress = element('walk-state', HTMLElement);
+    /** @type {ImageBitmap | null} */
+    this.strip = null;
+    this.smooth = true;
+    this.controller = new AbortController();
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    this.timer = undefined;
+    this.slider.max = String(FRAMES - 1);
+    this.slider.addEventListener('input', () => this.draw());
+    this.player.addEventListener('click', () => this.play(this.timer === undefined));
+    this.fetchSoon = settled(SETTLE_MS, (/** @type {Recipe} */ from, /** @type {End} */ to) =>
+      void this.fetch(from, to),
+    );
+  }
+
+  /**
+   * Fetches the frames, once the two ends have stayed the same for a moment.
+   * @param {Recipe} from @param {End} to
+   */
+  show(from, to) {
+    this.clear();
+    this.progress.textContent = `Drawing ${FRAMES} frames…`;
+    this.fetchSoon(from, to);
+  }
+
+  clear() {
+    this.controller.abort();
+    this.controller = new AbortController();
+    this.play(false);
+    this.strip?.close();
+    this.strip = null;
+    this.slider.disabled = this.player.disabled = true;
+  }
+
+  /** @param {Recipe} from @param {End} to */
+  async fetch(from, to) {
+    const { signal } = this.controller;
+    try {
+      const blob = await this.service.walk(from, to, FRAMES, { signal, bulk: true });
+      const strip = await createImageBitmap(blob);
+      if (signal.aborted) {
+        strip.close();
+        return;
+      }
+      this.strip = strip;
+      this.slider.disabled = this.player.disabled = false;
+      this.draw();
+    } catch (error) {
+      if (signal.aborted || isAbort(error)) return;
+      this.progress.textContent = error instanceof Error ? error.message : String(error);
+      this.say(this.progress.textContent);
+    }
+  }
+
+  draw() {
+    if (this.strip === null) return;
+    const frame = Number(this.slider.value);
+    const side = this.strip.height;
+    const context = this.canvas.getContext('2d');
+    if (context === null) return;
+    context.imageSmoothingEnabled = this.smooth;
+    context.imageSmoothingQuality = 'high';
+    const { width, height } = this.canvas;
+    context.drawImage(this.strip, frame * (side + GUTTER_PX), 0, side, side, 0, 0, width, height);
+    this.progress.textContent = `Frame ${frame + 1} of ${FRAMES}`;
+    this.slider.ariaValueText = this.progress.textContent;
+  }
+
+  /** Moves the slider to and fro, or stops it. @param {boolean} playing */
+  play(playing) {
+    clearInterval(this.timer);
+    this.timer = undefined;
+    this.player.textContent = playing ? 'Stop' : 'Play';
+    if (!playing) return;
+    let step = 1;
+    this.timer = setInterval(() => {
+      const frame = Number(this.slider.value);
+      if (frame + step < 0 || frame + step >= FRAMES) step = -step;
+      this.slider.value = String(frame + step);
+      this.draw();
+    }, FRAME_MS);
+  }
+}
