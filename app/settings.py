@@ -47,6 +47,14 @@ class Rate(NamedTuple):
     period_s: int
 
 
+_ORIGIN = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
 class Settings(BaseSettings):
     """All settings. Each is `SAGAN_<FIELD>` in the environment; some are flags (app/cli.py)."""
 
@@ -99,6 +107,10 @@ class Settings(BaseSettings):
     client_max_images: int | None = Field(None, ge=1, description="images of a client in flight")
     trusted_proxies: str = Field(
         "", description="networks whose X-Forwarded-For is trusted, separated by commas"
+    )
+
+    cors_origins: str = Field(
+        "", description="origins of web pages that may call the API, separated by commas; * for all"
     )
 
     max_connections: int = Field(1000, ge=1, description="further connections get 503")
@@ -157,6 +169,16 @@ class Settings(BaseSettings):
     def _are_networks(cls, text: str) -> str:
         for network in filter(None, (part.strip() for part in text.split(","))):
             ip_network(network)
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        for origin in listed(text):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write https://HOST or https://HOST:PORT"
+                )
         return text
 
     @model_validator(mode="after")

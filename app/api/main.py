@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
@@ -41,12 +42,18 @@ from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
     SettingsError,
+    listed,
     load_settings,
     require_redis_url,
 )
 from app.stopping import stop_signals
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
+EXPOSED_HEADERS = (  # that pages of other origins may read, beside those that all may read
+    "Content-Disposition", "Content-Location", "ETag", "RateLimit", "RateLimit-Policy",
+    "Retry-After", "Server-Timing", "X-Attention-Shape", "X-Image-ID", "X-Model", "X-Request-ID",
+    "X-Seed",
+)  # fmt: skip
 KEEP_ALIVE_S = 75  # longer than load balancers keep idle connections, so that these close them
 DESCRIPTION = "Images and attention maps on demand from a Self-Attention GAN."
 
@@ -119,6 +126,14 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     app.add_middleware(
         Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
     )
+    if origins := listed(settings.cors_origins):  # outermost: a page can read 503s as well
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
 
 
 def refuse_own_prefix(app: FastAPI, public_url: str) -> None:
