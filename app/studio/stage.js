@@ -63,12 +63,17 @@ export class Stage extends EventTarget {
    */
   setMaps(maps) {
     this.maps = maps;
-    if (maps !== null && this.at === null && this.pins.all.length === 0) {
-      const { x, y } = maps.queryCentre(tellingQuery(maps));
-      this.at = [this.pixel(x), this.pixel(y)];
-    }
+    this.choosePoint();
     this.redraw();
     this.tell('point');
+  }
+
+  /** Without a point and a pin there would be no map to see. */
+  choosePoint() {
+    const { maps } = this;
+    if (maps === null || this.at !== null || this.pins.all.length) return;
+    const { x, y } = maps.queryCentre(tellingQuery(maps));
+    this.at = [this.pixel(x), this.pixel(y)];
   }
 
   /** @param {Partial<Settings>} settings */
@@ -162,13 +167,15 @@ export class Stage extends EventTarget {
     const near = this.pins.near(x, y, this.resolution * PIN_REACH);
     if (near !== null) this.pins.remove(near);
     else if (this.pins.add(x, y) === null) return;
+    this.choosePoint();
     this.redraw();
     this.tell('pins');
   }
 
-  /** @param {Point[]} points */
+  /** @param {(Point | null)[]} points each at its colour's place */
   setPins(points) {
     this.pins = new Pins(points);
+    this.choosePoint();
     this.redraw();
     this.tell('pins');
   }
@@ -218,7 +225,7 @@ export class Stage extends EventTarget {
     } else if (event.key === 'Enter' || event.key === ' ') {
       this.togglePin([x, y]);
     } else if (event.key === 'Escape') {
-      this.pointAt(null);
+      if (this.pins.all.length) this.pointAt(null);
     } else {
       return;
     }

@@ -4,6 +4,7 @@ import { firstState, fragmentOf, MAX_SEED, partsOf, readState } from './address.
 import { adviceOn } from './advice.js';
 import { AttentionMaps } from './attention_maps.js';
 import { ClassPicker } from './class_picker.js';
+import { Comparison } from './comparison.js';
 import { Dial } from './dial.js';
 import { element, settled, spoken, throttled } from './elements.js';
 import { askForKey } from './key_dialog.js';
@@ -41,7 +42,9 @@ class Studio {
     this.stage = new Stage(
       element('picture', HTMLCanvasElement), element('beside', HTMLCanvasElement), this.state,
     );
+    this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
     this.dial = new Dial();
+    this.comparison = new Comparison(this.service);
     this.picker = new ClassPicker(
       checkbox('class'), element('class-list', HTMLElement), this.service,
       (entry) => this.change({ classKey: String(entry.index) }),
@@ -54,20 +57,16 @@ class Studio {
       this.service,
       (recipe) => this.change({ seed: recipe.seed, truncation: recipe.truncation }, true),
       (tray) => this.changeView({ tray }),
+      this.saveSoon,
       (text) => this.say(text),
     );
     /** @type {Picture | null} */
     this.picture = null;
-    /** @type {ImageBitmap | null} */
-    this.bitmap = null;
-    /** @type {string} what `dial.plain` belongs to */
-    this.plainOf = '';
     /** @type {Model[]} */
     this.models = [];
     /** @type {Map<string, ClassEntry[]>} the classes of each model */
     this.classes = new Map();
     this.drawing = new AbortController();
-    this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
     this.speakSoon = settled(SPEAK_MS, () => this.say(this.stage.describe()));
   }
 
@@ -160,9 +159,8 @@ class Studio {
       bitmap.close();
       return;
     }
-    if (this.bitmap !== this.dial.plain) this.bitmap?.close();
     this.picture = picture;
-    this.bitmap = bitmap;
+    this.comparison.setPicture(bitmap);
     this.stage.maps = null;
     this.notices.clear();
     const { classKey, seed, truncation } = partsOf(picture.id);
@@ -179,24 +177,10 @@ class Studio {
    * @param {AbortSignal} signal
    */
   async showDifference(signal) {
-    const { bitmap, dial } = this;
-    if (bitmap === null) return;
-    const plain = { ...this.recipe, attentionScale: null };
-    const wanted = JSON.stringify(plain);
-    if (this.state.scale === 1) {
-      this.keepPlain(bitmap, wanted);
-    } else if (dial.comparing && this.plainOf !== wanted) {
-      const { blob } = await this.service.generate(plain, { signal });
-      this.keepPlain(await createImageBitmap(blob), wanted);
-    }
-    this.stage.setPicture(dial.of(bitmap));
-  }
-
-  /** @param {ImageBitmap} bitmap @param {string} of */
-  keepPlain(bitmap, of) {
-    if (this.dial.plain !== bitmap && this.dial.plain !== this.bitmap) this.dial.plain?.close();
-    this.dial.plain = bitmap;
-    this.plainOf = of;
+    const { comparison, recipe, state } = this;
+    if (state.scale === 1 || state.difference) await comparison.load(recipe, signal);
+    const shown = comparison.shown(state);
+    if (shown !== null) this.stage.setPicture(shown);
   }
 
   /** @param {AbortSignal} signal */
@@ -226,7 +210,6 @@ class Studio {
    */
   change(changes, plain = false) {
     Object.assign(this.state, changes, { image: null }, plain ? { scale: 1 } : {});
-    this.dial.scale = this.state.scale;
     this.save(true);
     this.showState();
     void this.draw();
@@ -252,9 +235,8 @@ class Studio {
 
   /** Where the walk goes: to the next seed, unless the reader has chosen. */
   get walkEnd() {
-    const { toClass, toSeed, seed } = this.state;
+    const { toClass, toSeed, seed, moves } = this.state;
     const next = toSeed ?? (seed === MAX_SEED ? 0 : seed + 1);
-    const moves = element('walk-moves', HTMLSelectElement).value;
     return {
       classKey: moves === 'latent' ? null : toClass,
       seed: moves === 'class' && toClass !== null ? null : next,
@@ -275,13 +257,17 @@ class Studio {
   save(step) {
     this.state.at = this.stage.at;
     this.state.pins = this.stage.pins.points;
+    this.state.frame = this.tray.walk.frame;
+    this.state.seeds = this.tray.wall;
     const fragment = fragmentOf(this.state);
     if (step) history.pushState(null, '', fragment);
     else history.replaceState(null, '', fragment);
   }
 
-  /** Points and pins of the state; else the reader moves them. */
+  /** Points, pins, wall and walk of the state; else the reader moves them. */
   placePoints() {
+    this.tray.setWall(this.state.seeds);
+    this.tray.walk.frame = this.state.frame;
     this.stage.at = this.state.at;
     this.stage.setPins(this.state.pins);
   }
@@ -294,7 +280,8 @@ class Studio {
     checkbox('truncation').disabled = state.truncation === null;
     checkbox('truncation').value = String(state.truncation ?? 1);
     element('truncation-value', HTMLOutputElement).value = String(state.truncation ?? 'none');
-    this.dial.scale = state.scale;
+    this.dial.show(state);
+    element('walk-moves', HTMLSelectElement).value = state.moves;
     this.showNames();
     this.showView();
     this.showEnd();
@@ -414,11 +401,17 @@ class Studio {
     layer.addEventListener('change', () => this.changeView({ layer: Number(layer.value) }));
     on('pins-clear', 'click', () => this.stage.setPins([]));
     on('to-seed', 'input', settled(SEED_MS, () => this.changeEnd({ toSeed: number('to-seed') })));
-    on('walk-moves', 'change', () => this.changeEnd({}));
+    const moves = element('walk-moves', HTMLSelectElement);
+    moves.addEventListener('change', () => {
+      this.changeEnd({ moves: /** @type {import('./address.js').Moves} */ (moves.value) });
+    });
+    on('walk-part', 'input', this.saveSoon);
     on('skip', 'click', () => element('picture', HTMLElement).focus());
     this.dial.addEventListener('turn', () => this.change({ scale: this.dial.scale }));
-    const compare = () => this.showDifference(this.drawing.signal).catch(this.report);
-    this.dial.addEventListener('view', () => void compare());
+    this.dial.addEventListener('view', () => {
+      this.changeView(this.dial.view);
+      this.showDifference(this.drawing.signal).catch(this.report);
+    });
     this.listenToTaking();
   }
 
@@ -429,12 +422,12 @@ class Studio {
         recipe: this.recipe, className: this.className || this.state.classKey,
         base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
       }),
-      drawing: () => this.bitmap && {
-        picture: this.dial.of(this.bitmap),
-        view: {
-          mode: this.state.show === 'pair' ? 'overlay' : this.state.show, smooth: this.state.smooth,
-          layers: this.stage.layers(), markers: this.stage.markers(),
-        },
+      drawing: () => {
+        const picture = this.comparison.shown(this.state);
+        const { show, smooth } = this.state;
+        const mode = show === 'pair' ? 'overlay' : show;
+        const [layers, markers] = [this.stage.layers(), this.stage.markers()];
+        return picture && { picture, view: { mode, smooth, layers, markers } };
       },
       link: () => {
         this.save(false);

@@ -232,6 +232,49 @@ def test_a_link_shows_the_same_view(studio: StudioPage, browser: Browser) -> Non
     context.close()
 
 
+CONTROLS = {
+    "#turned": "", "#shared": "", "#smooth": "", "#truncated": "", "#difference": "",
+    "#seed": "3", "#truncation": "0.5", "#scale": "0.5", "#gain": "9",
+    "#seed-count": "8", "#walk-moves": "class", "#walk-part": "7", "#to-seed": "5",
+}  # fmt: skip
+OF_THE_READER = {"theme", "key", "copy-text", "model", "layer"}  # the last two: a choice of one
+NAMED = "(all) => all.map(({ id, type }) => type === 'radio' ? 'show' : id)"
+SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.value)"
+
+
+@pytest.mark.slow
+def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Browser) -> None:
+    """Each one changes the address, and shows its setting again to the friend; the picture too."""
+    page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
+    page.get_by_role("button", name=re.compile("orange")).first.click()
+    controls = page.locator("input, select, textarea")
+    named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - {"show", "class", "to-class"}
+    assert named == {name.removeprefix("#") for name in CONTROLS}
+    expect(page.locator("#walk-part")).to_be_enabled()
+    for name, value in CONTROLS.items():
+        before = page.evaluate("location.hash")
+        if name == "#seed-count":
+            page.click("#tab-seeds")
+        elif name == "#walk-moves":
+            page.click("#tab-walk")
+        if not value:
+            page.locator(name).set_checked(name != "#smooth")
+        elif name in ("#seed-count", "#walk-moves"):
+            page.select_option(name, value)
+        else:
+            expect(page.locator(name)).to_be_enabled()
+            page.locator(name).fill(value)
+        studio.until(f"location.hash !== {json.dumps(before)}")
+    studio.until_id("-5-3-500-a500")
+    studio.until("location.hash.includes('frame=7')")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    friend = StudioPage(context, studio.url).open("#" + page.url.partition("#")[2])
+    assert friend.pixels() == studio.pixels()
+    theirs = friend.page.locator("main input, main select").evaluate_all(SET)
+    assert theirs == page.locator("main input, main select").evaluate_all(SET)
+    context.close()
+
+
 @pytest.mark.slow
 def test_a_file_is_opened_by_the_id_that_it_bears(studio: StudioPage) -> None:
     """A downloaded picture has its id in its name."""
