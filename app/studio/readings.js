@@ -1,15 +1,15 @@
 /** Numbers for the curious: where the picture comes from, and how its attention is spread. */
 
-import { element } from './elements.js';
+import { element, make } from './elements.js';
 
 /**
- * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
+ * @typedef {import('./attention_maps.js').Numbers} Numbers
  * @typedef {import('./service.js').Model} Model
  */
 
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
 const ids = /** @type {const} */ ([
-  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most',
+  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most', 'reach-name', 'most-name',
 ]);
 
 /** @typedef {(typeof ids)[number]} Reading */
@@ -38,20 +38,42 @@ export function readModel(model, layer) {
 }
 
 /**
- * The numbers of one query's map.
- * @param {AttentionMaps | null} maps @param {[number, number] | null} at a pixel
- * @param {number} resolution pixels of the picture's side
+ * The numbers of the map of a point, in the direction that is shown.
+ * @param {Numbers | null} numbers @param {[number, number] | null} at a pixel
+ * @param {boolean} turned @param {number} resolution pixels of the picture's side
  */
-export function readPoint(maps, at, resolution) {
-  if (maps === null || at === null) {
-    for (const name of /** @type {const} */ (['point', 'entropy', 'reach', 'most'])) put(name, '');
-    return;
-  }
-  const [x, y] = at;
-  const query = maps.queryAt((x + 0.5) / resolution, (y + 0.5) / resolution);
-  const most = Math.log2(maps.numKeys);
-  put('point', `${x}, ${y}`);
-  put('entropy', `${maps.entropyBits(query).toFixed(2)} of ${most.toFixed(0)} bits`);
-  put('reach', `${(maps.meanDistance(query) * resolution).toFixed(1)} px on average`);
-  put('most', `${(100 * maps.maxima[query]).toFixed(1)} %`);
+export function readPoint(numbers, at, turned, resolution) {
+  put('reach-name', turned ? 'Looked at from' : 'How far it looks');
+  put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
+  const [reach, entropy, most] = numbers === null ? ['', '', ''] : inWords(numbers, resolution);
+  put('point', at === null ? '' : at.join(', '));
+  put('reach', reach && `${reach} on average`);
+  put('entropy', entropy && `${entropy} bits`);
+  put('most', most);
+}
+
+/**
+ * The numbers of each pin, which stay when the pointer leaves the picture.
+ * @param {{label: string, numbers: Numbers}[]} pins @param {boolean} turned
+ * @param {number} resolution
+ */
+export function readPins(pins, turned, resolution) {
+  const titles = ['Pin', turned ? 'Looked at from' : 'Looks', 'Entropy, bits', 'Largest weight'];
+  const head = make('tr', {}, ...titles.map((title) => make('th', { scope: 'col' }, title)));
+  const rows = pins.map(({ label, numbers }) => {
+    const cells = inWords(numbers, resolution).map((text) => make('td', {}, text));
+    return make('tr', {}, make('th', { scope: 'row' }, label), ...cells);
+  });
+  const table = element('reading-pins', HTMLTableElement);
+  table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
+  table.hidden = pins.length === 0;
+}
+
+/** Distance, entropy and largest weight. @param {Numbers} numbers @param {number} resolution */
+function inWords({ distance, entropyBits, mostBits, largest }, resolution) {
+  return [
+    `${(distance * resolution).toFixed(1)} px`,
+    `${entropyBits.toFixed(2)} of ${mostBits.toFixed(0)}`,
+    `${(100 * largest).toFixed(1)} %`,
+  ];
 }

@@ -11,7 +11,7 @@ import { askForKey } from './key_dialog.js';
 import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
-import { readModel, readPicture, readPoint } from './readings.js';
+import { readModel, readPicture, readPins, readPoint } from './readings.js';
 import { isAbort, Problem, Service } from './service.js';
 import { Stage } from './stage.js';
 import { listenToFiles, listenToTaking } from './taking.js';
@@ -47,11 +47,11 @@ class Studio {
     this.comparison = new Comparison(this.service);
     this.picker = new ClassPicker(
       checkbox('class'), element('class-list', HTMLElement), this.service,
-      (entry) => this.change({ classKey: String(entry.index) }),
+      (entry) => this.change({ classKey: String(entry.index) }), (text) => this.say(text, true),
     );
     this.endPicker = new ClassPicker(
       checkbox('to-class'), element('to-class-list', HTMLElement), this.service,
-      (entry) => this.changeEnd({ toClass: String(entry.index) }),
+      (entry) => this.changeEnd({ toClass: String(entry.index) }), (text) => this.say(text, true),
     );
     this.tray = new Tray(
       this.service,
@@ -358,7 +358,7 @@ class Studio {
   listenToStage() {
     const { stage } = this;
     // Faster than anybody reads, text would only delay the picture.
-    const read = throttled(READ_MS, () => readPoint(stage.maps, stage.at, stage.resolution));
+    const read = throttled(READ_MS, () => this.readPoint());
     stage.addEventListener('point', () => {
       read();
       if (stage.byKeyboard) this.speakSoon();
@@ -367,12 +367,29 @@ class Studio {
     stage.addEventListener('pins', () => {
       const pins = stage.pinNames.map(({ pin, name }) => ({
         name, colour: COLOURS[pin.slot], label: String(pin.slot + 1),
-        remove: () => stage.togglePin([pin.x, pin.y]),
+        selected: pin === stage.selected,
+        select: () => stage.selectPin(pin), remove: () => stage.removePin(pin),
       }));
       listPins(element('pin-list', HTMLElement), pins);
       element('pins', HTMLElement).hidden = pins.length === 0;
+      this.readPins();
       this.saveSoon();
     });
+  }
+
+  /** Shows the numbers of the point. */
+  readPoint() {
+    const { at, resolution, settings } = this.stage;
+    readPoint(at && this.stage.numbers(at), at, settings.turned, resolution);
+  }
+
+  readPins() {
+    const { pins, resolution, settings } = this.stage;
+    const numbered = pins.all.flatMap(({ x, y, slot }) => {
+      const numbers = this.stage.numbers([x, y]);
+      return numbers === null ? [] : [{ label: `${slot + 1}`, numbers }];
+    });
+    readPins(numbered, settings.turned, resolution);
   }
 
   listenToControls() {

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -97,6 +98,60 @@ def test_points_are_pinned_up_to_eight(studio: StudioPage) -> None:
     expect(studio.page.locator("#pins")).to_be_hidden()
 
 
+@pytest.mark.slow
+def test_a_pin_is_selected_and_removed_in_the_list(studio: StudioPage) -> None:
+    """Its map alone, also after a visit of the pointer; its numbers stay beside the picture."""
+    page = studio.open("#pins=10.10_40.40&show=heatmap").page
+    both = studio.pixels()
+    expect(page.locator("#reading-pins tbody tr")).to_have_count(2)
+    chip = page.locator("#pin-list [aria-pressed]").first
+    chip.click()
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    alone = studio.pixels()
+    assert alone != both
+    assert studio.reading("point") == "10, 10"
+    largest = page.locator("#reading-pins tbody tr:first-child td").last
+    expect(largest).to_have_text(studio.reading("most"))
+    studio.hover(0.8, 0.2)
+    page.mouse.move(5, 5)
+    assert studio.pixels() == alone
+    chip.click()
+    page.mouse.move(5, 5)
+    assert studio.pixels() == both
+    page.click("#pin-list [aria-label^='Remove pin orange']")
+    expect(page.locator("#pin-list li")).to_have_count(1)
+
+
+@pytest.mark.slow
+def test_the_numbers_are_of_the_direction_that_is_shown(
+    studio: StudioPage, service: Service
+) -> None:
+    """The transposed maps of /attention-map: who looks at the place, from how far, how much."""
+    page = studio.open("#turned=1").page
+    studio.hover(0.3, 0.7)
+    x, y = map(int, studio.reading("point").split(", "))
+    address = f"{service.url}/attention-map?image={studio.reading('id')}&format=bin"
+    response = page.request.get(address)
+    rows, columns, key_rows, key_columns = map(
+        int, response.headers["x-attention-shape"].split(",")
+    )
+    queries, keys = rows * columns, key_rows * key_columns
+    maxima = np.frombuffer(response.body(), "<f4", queries)
+    parts = np.frombuffer(response.body(), np.uint8, offset=4 * queries).reshape(queries, keys)
+    key = y * key_rows // 64 * key_columns + x * key_columns // 64  # a picture of 64 pixels
+    weights = parts[:, key] / 255 * maxima
+    at_y, at_x = np.divmod(np.arange(queries), columns)
+    from_x, from_y = (key % key_columns + 0.5) / key_columns, (key // key_columns + 0.5) / key_rows
+    away = np.hypot((at_x + 0.5) / columns - from_x, (at_y + 0.5) / rows - from_y)
+    shares = weights[weights > 0] / weights.sum()
+    entropy = -(shares * np.log2(shares)).sum()
+    distance = 64 * (away * weights).sum() / weights.sum()
+    assert studio.reading("most") == f"{100 * weights.max():.1f} %"
+    assert studio.reading("reach") == f"{distance:.1f} px on average"
+    assert studio.reading("entropy") == f"{entropy:.2f} of {np.log2(queries):.0f} bits"
+    assert page.inner_text("#reading-reach-name") == "Looked at from"
+
+
 def test_it_shows_who_looks_at_a_pixel(studio: StudioPage) -> None:
     """Not the same as where the pixel looks."""
     studio.open().choose("heatmap").hover(0.5, 0.5)
@@ -119,6 +174,29 @@ def test_a_class_is_found_by_any_of_its_names(studio: StudioPage) -> None:
         studio.page.press("#class", "Enter")
         expect(studio.page.locator("#caption-class")).to_have_text(name)
         studio.drawn()
+
+
+@pytest.mark.slow
+def test_a_class_is_typed_over_the_old_one(studio: StudioPage) -> None:
+    """However often the field is clicked, and however fast Enter follows; no match is said."""
+    page = studio.open().page
+    field, caption = page.locator("#class"), page.locator("#caption-class")
+    field.click()
+    expect(page.locator("#class-list [role=option]").first).to_be_visible()
+    field.click()
+    page.keyboard.type("zebra")
+    expect(field).to_have_value("zebra")
+    page.keyboard.press("Enter")
+    expect(caption).to_have_text("zebra")
+    field.click()
+    expect(page.locator("#class-list [role=option]").first).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#class-list")).to_be_hidden()
+    field.click()
+    page.keyboard.type("unicorn")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_have_text("No class has “unicorn” in its name.")
+    expect(caption).to_have_text("zebra")
 
 
 def test_the_wall_fills_and_a_picture_of_it_becomes_large(studio: StudioPage) -> None:
@@ -246,7 +324,7 @@ SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.val
 def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Browser) -> None:
     """Each one changes the address, and shows its setting again to the friend; the picture too."""
     page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
-    page.get_by_role("button", name=re.compile("orange")).first.click()
+    page.click("#pin-list [aria-label^='Remove pin orange']")
     controls = page.locator("input, select, textarea")
     named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - {"show", "class", "to-class"}
     assert named == {name.removeprefix("#") for name in CONTROLS}
