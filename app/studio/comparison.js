@@ -1,6 +1,6 @@
-/** A picture beside the one with γ as it is: their difference. */
+/** A picture and the one with γ as it is: their difference, and the other one while it is held. */
 
-import { difference } from './difference.js';
+import { difference, meanChange } from './difference.js';
 
 /**
  * @typedef {import('./service.js').Recipe} Recipe
@@ -17,6 +17,7 @@ export class Comparison {
     /** @type {ImageBitmap | null} the same with γ as it is */
     this.plain = null;
     this.plainOf = ''; // the recipe of `plain`
+    this.held = false; // whether the reader holds the other picture
   }
 
   /** @param {ImageBitmap} picture shown from now on */
@@ -50,14 +51,21 @@ export class Comparison {
   }
 
   /**
-   * What is to be shown: the picture, or its difference.
+   * What is to be shown: the picture, its difference, or the other picture.
    * @param {Settings} settings @returns {ImageBitmap | OffscreenCanvas | null}
    */
   shown({ scale, difference: wanted, gain }) {
-    const { picture, plain } = this;
-    if (picture === null || plain === null || plain === picture || !wanted || scale === 1) {
-      return picture;
-    }
-    return difference(picture, plain, gain);
+    const { picture, plain, held } = this;
+    if (picture === null || plain === null || plain === picture || scale === 1) return picture;
+    if (held) return plain;
+    return wanted ? difference(picture, plain, gain) : picture;
+  }
+
+  /** How much γ changes the picture, in words. @param {Settings} settings */
+  note({ scale, difference: wanted }) {
+    if (scale === 1) return wanted ? 'There is nothing to compare: turn Attention away from 1.' : '';
+    if (this.picture === null || this.plain === null) return '';
+    const levels = meanChange(this.picture, this.plain).toFixed(1);
+    return `γ × ${scale.toFixed(2)} changes the picture by ${levels} of 255 levels on average.`;
   }
 }

@@ -39,6 +39,7 @@ export class Dial extends EventTarget {
     this.compare.checked = difference;
     this.gain.value = String(gain);
     this.gain.disabled = !difference;
+    element('gain-value', HTMLOutputElement).value = `× ${gain}`;
     this.showScale();
   }
 

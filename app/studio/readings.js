@@ -5,6 +5,7 @@ import { element, make } from './elements.js';
 /**
  * @typedef {import('./attention_maps.js').Numbers} Numbers
  * @typedef {import('./service.js').Model} Model
+ * @typedef {import('./stage.js').Stage} Stage
  */
 
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
@@ -37,12 +38,11 @@ export function readModel(model, layer) {
   element('reading-gamma-row', HTMLElement).hidden = gamma === undefined;
 }
 
-/**
- * The numbers of the map of a point, in the direction that is shown.
- * @param {Numbers | null} numbers @param {[number, number] | null} at a pixel
- * @param {boolean} turned @param {number} resolution pixels of the picture's side
- */
-export function readPoint(numbers, at, turned, resolution) {
+/** The numbers of the map of the point, in the direction that is shown. @param {Stage} stage */
+export function readPoint(stage) {
+  const { at, resolution } = stage;
+  const { turned } = stage.settings;
+  const numbers = at && stage.numbers(at);
   put('reach-name', turned ? 'Looked at from' : 'How far it looks');
   put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
   const [reach, entropy, most] = numbers === null ? ['', '', ''] : inWords(numbers, resolution);
@@ -52,21 +52,21 @@ export function readPoint(numbers, at, turned, resolution) {
   put('most', most);
 }
 
-/**
- * The numbers of each pin, which stay when the pointer leaves the picture.
- * @param {{label: string, numbers: Numbers}[]} pins @param {boolean} turned
- * @param {number} resolution
- */
-export function readPins(pins, turned, resolution) {
+/** The numbers of each pin, also when the pointer is elsewhere. @param {Stage} stage */
+export function readPins(stage) {
+  const { pins, resolution } = stage;
+  const { turned } = stage.settings;
   const titles = ['Pin', turned ? 'Looked at from' : 'Looks', 'Entropy, bits', 'Largest weight'];
   const head = make('tr', {}, ...titles.map((title) => make('th', { scope: 'col' }, title)));
-  const rows = pins.map(({ label, numbers }) => {
-    const cells = inWords(numbers, resolution).map((text) => make('td', {}, text));
-    return make('tr', {}, make('th', { scope: 'row' }, label), ...cells);
+  const rows = pins.all.map(({ x, y, slot }) => {
+    const numbers = stage.numbers([x, y]);
+    const texts = numbers === null ? [] : inWords(numbers, resolution);
+    const cells = texts.map((text) => make('td', {}, text));
+    return make('tr', {}, make('th', { scope: 'row' }, `${slot + 1}`), ...cells);
   });
   const table = element('reading-pins', HTMLTableElement);
   table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
-  table.hidden = pins.length === 0;
+  table.hidden = pins.all.length === 0 || stage.maps === null;
 }
 
 /** Distance, entropy and largest weight. @param {Numbers} numbers @param {number} resolution */

@@ -7,11 +7,13 @@ import { ClassPicker } from './class_picker.js';
 import { Comparison } from './comparison.js';
 import { Dial } from './dial.js';
 import { element, settled, spoken, throttled } from './elements.js';
+import { listenToHolding } from './holding.js';
 import { askForKey } from './key_dialog.js';
+import { showModels } from './model_choice.js';
 import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
-import { readModel, readPicture, readPins, readPoint } from './readings.js';
+import { readPicture, readPins, readPoint } from './readings.js';
 import { isAbort, Problem, Service } from './service.js';
 import { Stage } from './stage.js';
 import { listenToFiles, listenToTaking } from './taking.js';
@@ -130,6 +132,7 @@ class Studio {
       await this.showPicture(picture, signal);
       await this.loadMaps(signal);
       page.state = 'drawn';
+      this.showDifference(signal, true).catch(this.report);
       this.tray.fill(this.recipe, this.className, this.walkEnd);
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
@@ -174,13 +177,30 @@ class Studio {
 
   /**
    * Shows the picture, or how it differs from that with γ as it is.
-   * @param {AbortSignal} signal
+   * @param {AbortSignal} signal @param {boolean} [load] the latter, even if it is not shown yet
    */
-  async showDifference(signal) {
-    const { comparison, recipe, state } = this;
-    if (state.scale === 1 || state.difference) await comparison.load(recipe, signal);
+  async showDifference(signal, load = false) {
+    const { comparison, recipe, state, picture } = this;
+    if (load || state.scale === 1 || state.difference) {
+      await comparison.load({ ...recipe, model: picture?.model ?? recipe.model }, signal);
+    }
+    this.showComparison();
+  }
+
+  showComparison() {
+    const { comparison, state } = this;
     const shown = comparison.shown(state);
     if (shown !== null) this.stage.setPicture(shown);
+    element('change', HTMLElement).textContent = comparison.note(state);
+    const other = state.scale !== 1 && comparison.plain !== null;
+    element('hold', HTMLButtonElement).disabled = !other || state.show === 'heatmap';
+  }
+
+  /** Shows the picture with γ as it is for as long as the reader holds it. @param {boolean} held */
+  hold(held) {
+    if (this.comparison.held === held) return;
+    this.comparison.held = held;
+    this.showComparison();
   }
 
   /** @param {AbortSignal} signal */
@@ -315,27 +335,9 @@ class Studio {
     this.showModels();
   }
 
-  /** The model's layers and, where several are served, the models. */
   showModels() {
-    const layers = this.model?.attention_layers ?? [];
-    const place = element('layer', HTMLSelectElement);
-    if (place.options.length !== layers.length) {
-      place.replaceChildren(
-        ...layers.map(({ index, height, width }) =>
-          new Option(`${index}: ${height}×${width}`, `${index}`),
-        ),
-      );
-    }
-    const layer = this.state.layer < 0 ? layers.length - 1 : this.state.layer;
-    place.value = String(layer);
-    element('layer-row', HTMLElement).hidden = layers.length < 2;
-    readModel(this.model, layer);
-    const models = element('model', HTMLSelectElement);
-    if (models.options.length !== this.models.length) {
-      models.replaceChildren(...this.models.map(({ name }) => new Option(name, name)));
-    }
-    models.value = this.picture?.model ?? this.state.model ?? '';
-    element('model-row', HTMLElement).hidden = this.models.length < 2;
+    const { layer, model } = this.state;
+    showModels(this.models, this.model, this.picture?.model ?? model ?? '', layer);
   }
 
   showEnd() {
@@ -358,7 +360,7 @@ class Studio {
   listenToStage() {
     const { stage } = this;
     // Faster than anybody reads, text would only delay the picture.
-    const read = throttled(READ_MS, () => this.readPoint());
+    const read = throttled(READ_MS, () => readPoint(stage));
     stage.addEventListener('point', () => {
       read();
       if (stage.byKeyboard) this.speakSoon();
@@ -372,24 +374,9 @@ class Studio {
       }));
       listPins(element('pin-list', HTMLElement), pins);
       element('pins', HTMLElement).hidden = pins.length === 0;
-      this.readPins();
+      readPins(stage);
       this.saveSoon();
     });
-  }
-
-  /** Shows the numbers of the point. */
-  readPoint() {
-    const { at, resolution, settings } = this.stage;
-    readPoint(at && this.stage.numbers(at), at, settings.turned, resolution);
-  }
-
-  readPins() {
-    const { pins, resolution, settings } = this.stage;
-    const numbered = pins.all.flatMap(({ x, y, slot }) => {
-      const numbers = this.stage.numbers([x, y]);
-      return numbers === null ? [] : [{ label: `${slot + 1}`, numbers }];
-    });
-    readPins(numbered, settings.turned, resolution);
   }
 
   listenToControls() {
@@ -429,6 +416,9 @@ class Studio {
       this.changeView(this.dial.view);
       this.showDifference(this.drawing.signal).catch(this.report);
     });
+    listenToHolding(
+      element('hold', HTMLButtonElement), element('picture', HTMLElement), (held) => this.hold(held),
+    );
     this.listenToTaking();
   }
 

@@ -321,6 +321,33 @@ SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.val
 
 
 @pytest.mark.slow
+def test_the_picture_is_compared_with_that_of_the_whole_attention(studio: StudioPage) -> None:
+    """While the button or the key is held; the mean change is a number, the factor is shown."""
+    page = studio.open("#class=zebra&seed=3&show=picture&difference=1&gain=8").page
+    expect(page.locator("#gain-value")).to_have_text("× 8")
+    expect(page.locator("#change")).to_contain_text("nothing to compare")
+    expect(page.locator("#hold")).to_be_disabled()
+    plain = studio.pixels()
+    page.uncheck("#difference")
+    page.locator("#scale").fill("0")
+    turned = studio.until_id("-5-3-n-a0").pixels()
+    expect(page.locator("#hold")).to_be_enabled()
+    told = re.search(r"by ([\d.]+) of 255 levels", page.inner_text("#change"))
+    assert told is not None
+    assert float(told[1]) > 0
+    page.locator("#hold").hover()
+    page.mouse.down()
+    assert studio.pixels() == plain
+    page.mouse.up()
+    assert studio.pixels() == turned
+    page.locator("#picture").focus()
+    page.keyboard.down("c")
+    assert studio.pixels() == plain
+    page.keyboard.up("c")
+    assert studio.pixels() == turned
+
+
+@pytest.mark.slow
 def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Browser) -> None:
     """Each one changes the address, and shows its setting again to the friend; the picture too."""
     page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
