@@ -203,6 +203,11 @@ export class Stage extends EventTarget {
     return this.selected && /** @type {Point} */ ([this.selected.x, this.selected.y]);
   }
 
+  /** The pixels whose maps are shown. @returns {Point[]} */
+  get shown() {
+    return this.at === null ? this.pins.all.map(({ x, y }) => [x, y]) : [this.at];
+  }
+
   /** The numbers of what is shown for a pixel. @param {Point} point */
   numbers([x, y]) {
     return this.maps?.numbersAt(this.part(x), this.part(y), this.settings.turned) ?? null;

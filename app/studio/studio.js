@@ -3,6 +3,7 @@
 import { firstState, fragmentOf, MAX_SEED, partsOf, readState } from './address.js';
 import { adviceOn } from './advice.js';
 import { AttentionMaps } from './attention_maps.js';
+import { showCaption } from './caption.js';
 import { ClassPicker } from './class_picker.js';
 import { Comparison } from './comparison.js';
 import { Dial } from './dial.js';
@@ -10,6 +11,7 @@ import { element, settled, spoken, throttled } from './elements.js';
 import { listenToHolding } from './holding.js';
 import { askForKey } from './key_dialog.js';
 import { showModels } from './model_choice.js';
+import { showScale } from './legend.js';
 import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
@@ -191,6 +193,7 @@ class Studio {
     const { comparison, state } = this;
     const shown = comparison.shown(state);
     if (shown !== null) this.stage.setPicture(shown);
+    this.readPoint();
     element('change', HTMLElement).textContent = comparison.note(state);
     const other = state.scale !== 1 && comparison.plain !== null;
     element('hold', HTMLButtonElement).disabled = !other || state.show === 'heatmap';
@@ -241,6 +244,7 @@ class Studio {
     Object.assign(this.state, changes);
     this.stage.set(this.state);
     this.showView();
+    this.readPoint();
     this.saveSoon();
     if (this.state.layer !== layer) void this.draw();
   }
@@ -329,9 +333,6 @@ class Studio {
     checkbox('smooth').checked = state.smooth;
     this.tray.walk.smooth = state.smooth;
     document.body.dataset.pixels = state.smooth ? 'smooth' : 'crisp';
-    element('hint', HTMLElement).textContent = state.turned
-      ? 'The light shows which pixels looked at this one.'
-      : 'The light shows where the network looked when it drew this pixel.';
     this.showModels();
   }
 
@@ -360,7 +361,7 @@ class Studio {
   listenToStage() {
     const { stage } = this;
     // Faster than anybody reads, text would only delay the picture.
-    const read = throttled(READ_MS, () => readPoint(stage));
+    const read = throttled(READ_MS, () => this.readPoint());
     stage.addEventListener('point', () => {
       read();
       if (stage.byKeyboard) this.speakSoon();
@@ -375,8 +376,18 @@ class Studio {
       listPins(element('pin-list', HTMLElement), pins);
       element('pins', HTMLElement).hidden = pins.length === 0;
       readPins(stage);
+      read();
       this.saveSoon();
     });
+  }
+
+  /** Shows the point's numbers, the scale of the map and a caption that says what is seen. */
+  readPoint() {
+    const { stage, state, comparison } = this;
+    readPoint(stage);
+    showScale(stage);
+    const numPins = stage.at === null ? stage.pins.all.length : 0;
+    showCaption({ ...state, numPins, held: comparison.held });
   }
 
   listenToControls() {

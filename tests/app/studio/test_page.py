@@ -321,6 +321,61 @@ SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.val
 
 
 @pytest.mark.slow
+def test_the_caption_says_what_is_on_the_screen(studio: StudioPage) -> None:
+    """Each view, both directions, several pins, the difference, and attention that is not used."""
+    page = studio.open("#class=zebra&seed=3").page
+    hint = page.locator("#hint")
+    for show, subject in (
+        ("overlay", "The light shows"),
+        ("heatmap", "Bright spots show"),
+        ("pair", "Beside the picture, bright spots show"),
+    ):
+        studio.choose(show)
+        expect(hint).to_have_text(f"{subject} where the network looked when it drew this pixel.")
+    studio.choose("contour")
+    expect(hint).to_contain_text("Lines at 25, 50 and 75 %")
+    page.check("#turned")
+    expect(hint).to_contain_text("which pixels looked at this one")
+    studio.choose("picture")
+    expect(hint).to_have_text("This is the picture without its attention.")
+    page.locator("#scale").fill("0")
+    studio.until_id("-a0")
+    page.check("#difference")
+    expect(hint).to_contain_text("amplified × 4")
+    studio.choose("overlay")
+    expect(hint).to_contain_text("does not use its attention")
+    for x in (0.2, 0.8):
+        page.mouse.click(*studio.place(x, 0.4))
+    page.mouse.move(5, 5)
+    expect(hint).to_contain_text("any of the 2 pins")
+
+
+@pytest.mark.slow
+def test_the_legend_tells_even_maps_from_sharp_ones(studio: StudioPage, service: Service) -> None:
+    """Full light is the largest weight; a map over almost everything is called so."""
+    page = studio.open("#class=zebra&seed=3").page
+    address = f"{service.url}/attention-map?image={studio.reading('id')}&format=bin"
+    body = page.request.get(address).body()
+    parts = np.frombuffer(body, np.uint8, offset=4 * 1024).reshape(1024, 256)
+    shares = parts / parts.sum(axis=1, keepdims=True)
+    logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
+    entropies = -(shares * logs).sum(axis=1)
+    note, high = page.locator("#map-note"), page.locator("#legend-high")
+    for query, even in ((entropies.argmax(), True), (entropies.argmin(), False)):
+        assert (entropies[query] > 7) == even, entropies[query]
+        row, column = divmod(int(query), 32)
+        studio.hover((column + 0.5) / 32, (row + 0.5) / 32)
+        expect(note).to_contain_text("Looks almost everywhere" if even else "")
+        if not even:
+            expect(note).to_have_text("")
+            expect(high).to_have_text(studio.reading("most"))
+    page.check("#shared")
+    expect(note).to_contain_text("the largest weight of all points")
+    studio.choose("picture")
+    expect(page.locator("#legend")).to_be_hidden()
+
+
+@pytest.mark.slow
 def test_the_picture_is_compared_with_that_of_the_whole_attention(studio: StudioPage) -> None:
     """While the button or the key is held; the mean change is a number, the factor is shown."""
     page = studio.open("#class=zebra&seed=3&show=picture&difference=1&gain=8").page
