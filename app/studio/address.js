@@ -3,22 +3,30 @@
 /**
  * @typedef {'overlay' | 'heatmap' | 'pair' | 'contour' | 'picture'} Show
  * @typedef {'seeds' | 'truncation' | 'walk'} Tray
+ * @typedef {'both' | 'class' | 'latent'} Moves what a walk changes
  *
- * `image` names the picture for ever; class and seed stand for it until it has been drawn.
+ * `image` names the picture for ever; class and seed stand for it until it has been drawn. A pin's
+ * place in `pins` is its place in the palette; null is a place that is free. `seeds` is how many
+ * seeds the wall has, `frame` the frame of the walk.
  * @typedef {{image: string | null, classKey: string, seed: number, truncation: number | null,
  *   scale: number, model: string | null, show: Show, layer: number, shared: boolean,
- *   turned: boolean, smooth: boolean, at: [number, number] | null, pins: [number, number][],
- *   tray: Tray, toClass: string | null, toSeed: number | null}} State
+ *   turned: boolean, smooth: boolean, difference: boolean, gain: number,
+ *   at: [number, number] | null, pins: ([number, number] | null)[], tray: Tray, seeds: number,
+ *   toClass: string | null, toSeed: number | null, moves: Moves, frame: number}} State
  */
 
 export const MAX_SEED = 2 ** 32 - 1;
 const MAX_TRUNCATION = 4;
 const MAX_SCALE = 2;
 const MAX_PINS = 8;
+const MAX_GAIN = 16;
+const MAX_SEEDS = 1024;
+const MAX_FRAME = 23;
 const ID = /[0-9a-f]{12}-\d{1,5}-\d{1,10}-(?:n|\d{1,4})(?:-a\d{1,4})?/;
 const WHOLE_ID = new RegExp(`^${ID.source}$`);
 const SHOWS = /** @type {const} */ (['overlay', 'heatmap', 'pair', 'contour', 'picture']);
 const TRAYS = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+const MOVES = /** @type {const} */ (['both', 'class', 'latent']);
 
 /** What an image id says. @param {string} id */
 export function partsOf(id) {
@@ -41,8 +49,9 @@ export function imageIdIn(text) {
 export function firstState() {
   return {
     image: null, classKey: '0', seed: 7, truncation: null, scale: 1, model: null,
-    show: 'overlay', layer: -1, shared: false, turned: false, smooth: true, at: null, pins: [],
-    tray: 'seeds', toClass: null, toSeed: null,
+    show: 'overlay', layer: -1, shared: false, turned: false, smooth: true,
+    difference: false, gain: 4, at: null, pins: [],
+    tray: 'seeds', seeds: 16, toClass: null, toSeed: null, moves: 'both', frame: 0,
   };
 }
 
@@ -71,10 +80,15 @@ export function readState(fragment) {
   state.shared = text('scale-of') === 'layer';
   state.turned = text('turned') === '1';
   state.smooth = text('pixels') !== 'crisp';
+  state.difference = text('difference') === '1';
+  state.gain = within(text('gain'), 1, MAX_GAIN) ?? state.gain;
   state.at = points(text('at'))[0] ?? null;
   state.pins = points(text('pins')).slice(0, MAX_PINS);
+  state.seeds = within(text('seeds'), 1, MAX_SEEDS) ?? state.seeds;
   state.toClass = text('to-class');
   state.toSeed = within(text('to-seed'), 0, MAX_SEED);
+  state.moves = MOVES.find((one) => one === text('moves')) ?? state.moves;
+  state.frame = within(text('frame'), 0, MAX_FRAME) ?? state.frame;
   return state;
 }
 
@@ -85,6 +99,8 @@ export function fragmentOf(state) {
   const put = (/** @type {string} */ name, /** @type {unknown} */ value) => {
     if (value !== null && value !== false && value !== '') given.set(name, String(value));
   };
+  const putNew = (/** @type {keyof State} */ name) =>
+    put(name, state[name] === first[name] ? null : state[name]);
   if (state.image !== null) {
     put('image', state.image);
   } else {
@@ -94,16 +110,21 @@ export function fragmentOf(state) {
     put('scale', state.scale === 1 ? null : state.scale);
     put('model', state.model);
   }
-  put('show', state.show === first.show ? null : state.show);
+  putNew('show');
   put('layer', state.layer === -1 ? null : state.layer);
   put('scale-of', state.shared && 'layer');
   put('turned', state.turned && 1);
   put('pixels', state.smooth ? null : 'crisp');
+  put('difference', state.difference && 1);
+  putNew('gain');
   put('at', state.at?.join('.') ?? null);
-  put('pins', state.pins.map((point) => point.join('.')).join('_'));
-  put('tray', state.tray === first.tray ? null : state.tray);
+  put('pins', state.pins.map((point) => point?.join('.') ?? '').join('_'));
+  putNew('tray');
+  putNew('seeds');
   put('to-class', state.toClass);
   put('to-seed', state.toSeed);
+  putNew('moves');
+  putNew('frame');
   return `#${given}`;
 }
 
@@ -113,8 +134,13 @@ function within(text, least, most) {
   return number >= least && number <= most ? number : null;
 }
 
-/** @param {string | null} text `x.y_x.y` @returns {[number, number][]} */
+/**
+ * Points, and null for each place between two `_` without a point.
+ * @param {string | null} text `x.y__x.y` @returns {([number, number] | null)[]}
+ */
 function points(text) {
-  const found = (text ?? '').matchAll(/(\d{1,4})\.(\d{1,4})/g);
-  return Array.from(found, ([, x, y]) => [Number(x), Number(y)]);
+  return (text ?? '').split('_').map((one) => {
+    const found = /^(\d{1,4})\.(\d{1,4})$/.exec(one);
+    return found && [Number(found[1]), Number(found[2])];
+  });
 }

@@ -9,6 +9,10 @@
  *
  * A cell of a grid by its centre, as parts of the picture's sides, and a weight.
  * @typedef {{x: number, y: number, weight: number}} Peak
+ *
+ * `distance` is a part of the picture's side, `largest` the largest weight, between 0 and 1, and
+ * `mostBits` the entropy of a map that is even.
+ * @typedef {{distance: number, entropyBits: number, mostBits: number, largest: number}} Numbers
  */
 
 const FLOAT_BYTES = 4;
@@ -97,40 +101,49 @@ export class AttentionMaps {
     return centre(key, this.keyRows, this.keyColumns);
   }
 
-  /** How spread out a map is: its entropy in bits, 0 to log2(h·w). @param {number} query */
-  entropyBits(query) {
-    const start = query * this.numKeys;
-    let sum = 0;
-    let weighted = 0;
-    for (let i = start; i < start + this.numKeys; i += 1) {
-      const part = this.bytes[i];
-      if (part > 0) {
-        sum += part;
-        weighted += part * Math.log2(part);
-      }
-    }
-    return sum > 0 ? Math.log2(sum) - weighted / sum : 0;
-  }
-
   /**
-   * How far a query looks: the weighted mean distance to the keys, as a part of the side.
-   * @param {number} query
+   * The numbers of what is shown for a place: of where it looks or, turned, of who looks at it.
+   * @param {number} x @param {number} y parts of the picture's sides @param {boolean} turned
+   * @returns {Numbers}
    */
-  meanDistance(query) {
-    const from = this.queryCentre(query);
-    const start = query * this.numKeys;
-    let sum = 0;
-    let weighted = 0;
-    for (let key = 0; key < this.numKeys; key += 1) {
-      const part = this.bytes[start + key];
-      if (part > 0) {
-        const to = this.keyCentre(key);
-        sum += part;
-        weighted += part * Math.hypot(to.x - from.x, to.y - from.y);
-      }
-    }
-    return sum > 0 ? weighted / sum : 0;
+  numbersAt(x, y, turned) {
+    const [query, key] = [this.queryAt(x, y), this.keyAt(x, y)];
+    const field = turned ? this.lookersAt(key, true) : this.mapOf(query, true);
+    const from = turned ? this.keyCentre(key) : this.queryCentre(query);
+    const largest = turned ? peak(field).weight * this.largest : this.maxima[query];
+    const mostBits = Math.log2(field.values.length);
+    return {
+      distance: meanDistance(field, from), entropyBits: entropyBits(field), mostBits, largest,
+    };
   }
+}
+
+/** How spread out a field is: its entropy in bits, 0 to log2 of its cells. @param {Field} field */
+function entropyBits({ values }) {
+  let sum = 0;
+  let weighted = 0;
+  for (const value of values) {
+    if (value > 0) {
+      sum += value;
+      weighted += value * Math.log2(value);
+    }
+  }
+  return sum > 0 ? Math.log2(sum) - weighted / sum : 0;
+}
+
+/**
+ * The mean distance from a place to the cells of a field, weighted by it, as a part of the side.
+ * @param {Field} field @param {{x: number, y: number}} from
+ */
+function meanDistance({ values, rows, columns }, from) {
+  let sum = 0;
+  let weighted = 0;
+  for (let i = 0; i < values.length; i += 1) {
+    const to = centre(i, rows, columns);
+    sum += values[i];
+    weighted += values[i] * Math.hypot(to.x - from.x, to.y - from.y);
+  }
+  return sum > 0 ? weighted / sum : 0;
 }
 
 /**

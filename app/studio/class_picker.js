@@ -15,8 +15,10 @@ export class ClassPicker {
   /**
    * @param {HTMLInputElement} input @param {HTMLElement} list
    * @param {Service} service @param {(entry: ClassEntry) => void} onChoose
+   * @param {(text: string) => void} say tells the reader
    */
-  constructor(input, list, service, onChoose) {
+  constructor(input, list, service, onChoose, say) {
+    this.say = say;
     this.input = input;
     this.list = list;
     this.service = service;
@@ -28,7 +30,10 @@ export class ClassPicker {
     this.found = [];
     this.active = -1;
     this.name = '';
+    this.listed = ''; // the text that the list was found by
     this.controller = new AbortController();
+    /** @type {{text: string, listed: Promise<void>} | null} */
+    this.searching = null;
     this.listen();
   }
 
@@ -49,6 +54,12 @@ export class ClassPicker {
     input.addEventListener('click', () => {
       if (list.hidden) void this.search('');
     });
+    input.addEventListener('mousedown', (event) => {
+      if (input.value !== this.name) return;
+      event.preventDefault(); // it would put the cursor into the name, and typing would append
+      input.focus();
+      input.select();
+    });
     input.addEventListener('blur', () => this.close());
     input.addEventListener('keydown', (event) => this.onKey(event));
     // Before the field loses the focus, which would close the list.
@@ -60,25 +71,41 @@ export class ClassPicker {
     });
   }
 
-  /** @param {string} text */
-  async search(text) {
-    this.controller.abort();
-    const { signal } = (this.controller = new AbortController());
+  /**
+   * Lists what a text finds; a second call for the same text waits for the first.
+   * @param {string} text @returns {Promise<void>} settled when the list is there
+   */
+  search(text) {
+    if (this.searching?.text !== text) {
+      this.controller.abort();
+      this.controller = new AbortController();
+      const listed = this.fill(text, this.controller.signal);
+      this.searching = { text, listed };
+    }
+    return this.searching.listed;
+  }
+
+  /** @param {string} text @param {AbortSignal} signal */
+  async fill(text, signal) {
     try {
       const found = await this.service.classes(text.trim(), this.model, { signal, quiet: true });
-      if (!signal.aborted && document.activeElement === this.input) this.open(found);
+      if (!signal.aborted && document.activeElement === this.input) this.open(found, text);
     } catch {
-      this.close(); // the notice of the picture's own request says what is wrong
+      // The notice of the picture's own request says what is wrong. A newer search goes on.
+      if (!signal.aborted) this.close();
+    } finally {
+      if (!signal.aborted) this.searching = null;
     }
   }
 
-  /** @param {ClassEntry[]} found */
-  open(found) {
+  /** @param {ClassEntry[]} found @param {string} text that they were found by */
+  open(found, text) {
+    this.listed = text;
     this.thumbnails.clear();
     this.found = found.slice(0, MOST_SHOWN);
     this.list.replaceChildren(...this.found.map((entry, i) => this.option(entry, i)));
     if (!found.length) {
-      this.list.append(make('li', { className: 'none' }, 'No class has this in its name.'));
+      this.list.append(make('li', { className: 'none' }, noneOf(text)));
     } else if (found.length > MOST_SHOWN) {
       const more = `${found.length - MOST_SHOWN} more: type to narrow the list`;
       this.list.append(make('li', { className: 'none' }, more));
@@ -90,6 +117,7 @@ export class ClassPicker {
 
   close() {
     this.controller.abort();
+    this.searching = null;
     this.thumbnails.clear();
     this.list.hidden = true;
     this.input.ariaExpanded = 'false';
@@ -117,14 +145,30 @@ export class ClassPicker {
     const { key } = event;
     if (key === 'Escape') {
       this.close();
-    } else if (key === 'Enter' && !this.list.hidden) {
+    } else if (key === 'Enter') {
       event.preventDefault();
-      this.choose(Math.max(0, this.active));
+      void this.enter();
     } else if (key === 'ArrowDown' || key === 'ArrowUp') {
       event.preventDefault();
       if (this.list.hidden) void this.search('');
       else this.activate(this.active + (key === 'ArrowDown' ? 1 : -1));
     }
+  }
+
+  /** Chooses the marked class; of a text whose list has not come yet, the first that it finds. */
+  async enter() {
+    const { value } = this.input;
+    if (value === this.name && (this.list.hidden || this.active < 0)) {
+      if (this.list.hidden) void this.search('');
+      else this.close();
+      return;
+    }
+    if (value !== this.name) {
+      if (value !== this.listed) await this.search(value);
+      if (this.input.value !== value || this.listed !== value) return; // typed on, or no answer
+    }
+    if (this.found.length) this.choose(Math.max(0, this.active));
+    else this.say(noneOf(value));
   }
 
   /** @param {number} index */
@@ -149,4 +193,9 @@ export class ClassPicker {
     this.close();
     this.onChoose(entry);
   }
+}
+
+/** @param {string} text */
+function noneOf(text) {
+  return `No class has “${text.trim()}” in its name.`;
 }

@@ -1,6 +1,5 @@
 /** A dial on γ: how much of its attention the network uses, and the difference that this makes. */
 
-import { difference } from './difference.js';
 import { element, settled } from './elements.js';
 
 const SETTLE_MS = 120;
@@ -14,8 +13,6 @@ export class Dial extends EventTarget {
     this.output = element('scale-value', HTMLOutputElement);
     this.compare = element('difference', HTMLInputElement);
     this.gain = element('gain', HTMLInputElement);
-    /** @type {ImageBitmap | null} the picture with γ as it is */
-    this.plain = null;
     const tell = (/** @type {string} */ kind) => this.dispatchEvent(new Event(kind));
     const rest = settled(SETTLE_MS, () => tell('turn'));
     this.range.addEventListener('input', () => {
@@ -23,35 +20,27 @@ export class Dial extends EventTarget {
       rest();
     });
     for (const input of [this.compare, this.gain]) {
-      input.addEventListener('input', () => {
-        this.gain.disabled = !this.compare.checked;
-        tell('view');
-      });
+      input.addEventListener('input', () => tell('view'));
     }
-    this.gain.disabled = true;
   }
 
   get scale() {
     return Number(this.range.value);
   }
 
-  set scale(scale) {
+  /** How the reader has set it. @returns {{difference: boolean, gain: number}} */
+  get view() {
+    return { difference: this.compare.checked, gain: Number(this.gain.value) };
+  }
+
+  /** @param {{scale: number, difference: boolean, gain: number}} state */
+  show({ scale, difference, gain }) {
     this.range.value = String(scale);
+    this.compare.checked = difference;
+    this.gain.value = String(gain);
+    this.gain.disabled = !difference;
+    element('gain-value', HTMLOutputElement).value = `× ${gain}`;
     this.showScale();
-  }
-
-  /** Whether the difference needs the picture with γ as it is. */
-  get comparing() {
-    return this.compare.checked && this.scale !== 1;
-  }
-
-  /**
-   * What is to be shown of a picture: itself, or its difference.
-   * @param {ImageBitmap} picture @returns {ImageBitmap | OffscreenCanvas}
-   */
-  of(picture) {
-    if (!this.comparing || this.plain === null) return picture;
-    return difference(picture, this.plain, Number(this.gain.value));
   }
 
   showScale() {

@@ -14,11 +14,13 @@ export const NAMES = [
  */
 
 export class Pins {
-  /** @param {[number, number][]} [points] pixels of the picture */
+  /** @param {([number, number] | null)[]} [points] as `points` gives them */
   constructor(points = []) {
     /** @type {Pin[]} */
     this.all = [];
-    for (const [x, y] of points) this.add(x, y);
+    points.forEach((point, slot) => {
+      if (point !== null && slot < COLOURS.length) this.all.push({ x: point[0], y: point[1], slot });
+    });
   }
 
   /** Pins a point; returns null if there are eight already. @param {number} x @param {number} y */
@@ -28,6 +30,7 @@ export class Pins {
     if (slot < 0) return null;
     const pin = { x, y, slot };
     this.all.push(pin);
+    this.all.sort((one, other) => one.slot - other.slot); // the same order as in a link's reader
     return pin;
   }
 
@@ -50,8 +53,15 @@ export class Pins {
     this.all = [];
   }
 
-  /** @returns {[number, number][]} */
+  /**
+   * The pixels of the pins, each at its place in the palette; null where the colour is free.
+   * @returns {([number, number] | null)[]}
+   */
   get points() {
-    return this.all.map(({ x, y }) => [x, y]);
+    const last = this.all.at(-1)?.slot ?? -1;
+    return Array.from({ length: last + 1 }, (_, slot) => {
+      const pin = this.all.find((one) => one.slot === slot);
+      return pin === undefined ? null : [pin.x, pin.y];
+    });
   }
 }

@@ -1,15 +1,16 @@
 /** Numbers for the curious: where the picture comes from, and how its attention is spread. */
 
-import { element } from './elements.js';
+import { element, make } from './elements.js';
 
 /**
- * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
+ * @typedef {import('./attention_maps.js').Numbers} Numbers
  * @typedef {import('./service.js').Model} Model
+ * @typedef {import('./stage.js').Stage} Stage
  */
 
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
 const ids = /** @type {const} */ ([
-  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most',
+  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most', 'reach-name', 'most-name',
 ]);
 
 /** @typedef {(typeof ids)[number]} Reading */
@@ -37,21 +38,42 @@ export function readModel(model, layer) {
   element('reading-gamma-row', HTMLElement).hidden = gamma === undefined;
 }
 
-/**
- * The numbers of one query's map.
- * @param {AttentionMaps | null} maps @param {[number, number] | null} at a pixel
- * @param {number} resolution pixels of the picture's side
- */
-export function readPoint(maps, at, resolution) {
-  if (maps === null || at === null) {
-    for (const name of /** @type {const} */ (['point', 'entropy', 'reach', 'most'])) put(name, '');
-    return;
-  }
-  const [x, y] = at;
-  const query = maps.queryAt((x + 0.5) / resolution, (y + 0.5) / resolution);
-  const most = Math.log2(maps.numKeys);
-  put('point', `${x}, ${y}`);
-  put('entropy', `${maps.entropyBits(query).toFixed(2)} of ${most.toFixed(0)} bits`);
-  put('reach', `${(maps.meanDistance(query) * resolution).toFixed(1)} px on average`);
-  put('most', `${(100 * maps.maxima[query]).toFixed(1)} %`);
+/** The numbers of the map of the point, in the direction that is shown. @param {Stage} stage */
+export function readPoint(stage) {
+  const { at, resolution } = stage;
+  const { turned } = stage.settings;
+  const numbers = at && stage.numbers(at);
+  put('reach-name', turned ? 'Looked at from' : 'How far it looks');
+  put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
+  const [reach, entropy, most] = numbers === null ? ['', '', ''] : inWords(numbers, resolution);
+  put('point', at === null ? '' : at.join(', '));
+  put('reach', reach && `${reach} on average`);
+  put('entropy', entropy && `${entropy} bits`);
+  put('most', most);
+}
+
+/** The numbers of each pin, also when the pointer is elsewhere. @param {Stage} stage */
+export function readPins(stage) {
+  const { pins, resolution } = stage;
+  const { turned } = stage.settings;
+  const titles = ['Pin', turned ? 'Looked at from' : 'Looks', 'Entropy, bits', 'Largest weight'];
+  const head = make('tr', {}, ...titles.map((title) => make('th', { scope: 'col' }, title)));
+  const rows = pins.all.map(({ x, y, slot }) => {
+    const numbers = stage.numbers([x, y]);
+    const texts = numbers === null ? [] : inWords(numbers, resolution);
+    const cells = texts.map((text) => make('td', {}, text));
+    return make('tr', {}, make('th', { scope: 'row' }, `${slot + 1}`), ...cells);
+  });
+  const table = element('reading-pins', HTMLTableElement);
+  table.replaceChildren(make('thead', {}, head), make('tbody', {}, ...rows));
+  table.hidden = pins.all.length === 0 || stage.maps === null;
+}
+
+/** Distance, entropy and largest weight. @param {Numbers} numbers @param {number} resolution */
+function inWords({ distance, entropyBits, mostBits, largest }, resolution) {
+  return [
+    `${(distance * resolution).toFixed(1)} px`,
+    `${entropyBits.toFixed(2)} of ${mostBits.toFixed(0)}`,
+    `${(100 * largest).toFixed(1)} %`,
+  ];
 }

@@ -9,6 +9,7 @@ import { COLOURS, NAMES, Pins } from './pins.js';
  * @typedef {import('./attention_canvas.js').Layer} Layer
  * @typedef {import('./attention_canvas.js').Marker} Marker
  * @typedef {import('./address.js').Show} Show
+ * @typedef {import('./pins.js').Pin} Pin
  * @typedef {[number, number]} Point a pixel of the picture: column and row
  * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
  */
@@ -34,6 +35,8 @@ export class Stage extends EventTarget {
     this.beside = beside;
     this.settings = settings;
     this.pins = new Pins();
+    /** @type {Pin | null} the pin whose map is shown alone */
+    this.selected = null;
     /** @type {AttentionMaps | null} */
     this.maps = null;
     /** @type {Point | null} */
@@ -63,12 +66,18 @@ export class Stage extends EventTarget {
    */
   setMaps(maps) {
     this.maps = maps;
-    if (maps !== null && this.at === null && this.pins.all.length === 0) {
-      const { x, y } = maps.queryCentre(tellingQuery(maps));
-      this.at = [this.pixel(x), this.pixel(y)];
-    }
+    this.choosePoint();
     this.redraw();
     this.tell('point');
+    this.tell('pins');
+  }
+
+  /** Without a point and a pin there would be no map to see. */
+  choosePoint() {
+    const { maps } = this;
+    if (maps === null || this.at !== null || this.pins.all.length) return;
+    const { x, y } = maps.queryCentre(tellingQuery(maps));
+    this.at = [this.pixel(x), this.pixel(y)];
   }
 
   /** @param {Partial<Settings>} settings */
@@ -77,6 +86,7 @@ export class Stage extends EventTarget {
     this.beside.hidden = this.settings.show !== 'pair';
     this.redraw();
     this.tell('point');
+    this.tell('pins');
   }
 
   /** Draws before the next frame, however often it is called until then. */
@@ -160,15 +170,54 @@ export class Stage extends EventTarget {
   /** Pins a point, or takes the pin near it away. @param {Point} point */
   togglePin([x, y]) {
     const near = this.pins.near(x, y, this.resolution * PIN_REACH);
-    if (near !== null) this.pins.remove(near);
-    else if (this.pins.add(x, y) === null) return;
-    this.redraw();
+    if (near !== null) {
+      this.removePin(near);
+    } else if (this.pins.add(x, y) !== null) {
+      this.redraw();
+      this.tell('pins');
+    }
+  }
+
+  /** Shows the map of one pin alone, or of all pins again. @param {Pin} pin */
+  selectPin(pin) {
+    this.selected = this.selected === pin ? null : pin;
+    this.pointAt(this.resting);
     this.tell('pins');
   }
 
-  /** @param {Point[]} points */
+  /** @param {Pin} pin */
+  removePin(pin) {
+    this.pins.remove(pin);
+    if (this.selected === pin) {
+      this.selected = null;
+      this.at = null;
+    }
+    this.choosePoint();
+    this.redraw();
+    this.tell('point');
+    this.tell('pins');
+  }
+
+  /** What is pointed at while no pointer is: the selected pin; null is all pins. */
+  get resting() {
+    return this.selected && /** @type {Point} */ ([this.selected.x, this.selected.y]);
+  }
+
+  /** The pixels whose maps are shown. @returns {Point[]} */
+  get shown() {
+    return this.at === null ? this.pins.all.map(({ x, y }) => [x, y]) : [this.at];
+  }
+
+  /** The numbers of what is shown for a pixel. @param {Point} point */
+  numbers([x, y]) {
+    return this.maps?.numbersAt(this.part(x), this.part(y), this.settings.turned) ?? null;
+  }
+
+  /** @param {(Point | null)[]} points each at its colour's place */
   setPins(points) {
     this.pins = new Pins(points);
+    this.selected = this.pins.all.find(({ x, y }) => x === this.at?.[0] && y === this.at[1]) ?? null;
+    this.choosePoint();
     this.redraw();
     this.tell('pins');
   }
@@ -201,7 +250,7 @@ export class Stage extends EventTarget {
     canvas.addEventListener('pointercancel', () => (pressed = null));
     canvas.addEventListener('pointerleave', ({ pointerType }) => {
       // A finger leaves when it is lifted, and what it pointed at is still to be seen.
-      if (pointerType === 'mouse' && this.pins.all.length) this.pointAt(null); // all pins at once
+      if (pointerType === 'mouse' && this.pins.all.length) this.pointAt(this.resting);
     });
   }
 
@@ -218,7 +267,9 @@ export class Stage extends EventTarget {
     } else if (event.key === 'Enter' || event.key === ' ') {
       this.togglePin([x, y]);
     } else if (event.key === 'Escape') {
-      this.pointAt(null);
+      this.selected = null;
+      if (this.pins.all.length) this.pointAt(null); // all pins at once
+      this.tell('pins');
     } else {
       return;
     }

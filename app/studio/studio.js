@@ -3,14 +3,19 @@
 import { firstState, fragmentOf, MAX_SEED, partsOf, readState } from './address.js';
 import { adviceOn } from './advice.js';
 import { AttentionMaps } from './attention_maps.js';
+import { showCaption } from './caption.js';
 import { ClassPicker } from './class_picker.js';
+import { Comparison } from './comparison.js';
 import { Dial } from './dial.js';
 import { element, settled, spoken, throttled } from './elements.js';
+import { listenToHolding } from './holding.js';
 import { askForKey } from './key_dialog.js';
+import { showModels } from './model_choice.js';
+import { showScale } from './legend.js';
 import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
-import { readModel, readPicture, readPoint } from './readings.js';
+import { readPicture, readPins, readPoint } from './readings.js';
 import { isAbort, Problem, Service } from './service.js';
 import { Stage } from './stage.js';
 import { listenToFiles, listenToTaking } from './taking.js';
@@ -41,33 +46,31 @@ class Studio {
     this.stage = new Stage(
       element('picture', HTMLCanvasElement), element('beside', HTMLCanvasElement), this.state,
     );
+    this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
     this.dial = new Dial();
+    this.comparison = new Comparison(this.service);
     this.picker = new ClassPicker(
       checkbox('class'), element('class-list', HTMLElement), this.service,
-      (entry) => this.change({ classKey: String(entry.index) }),
+      (entry) => this.change({ classKey: String(entry.index) }), (text) => this.say(text, true),
     );
     this.endPicker = new ClassPicker(
       checkbox('to-class'), element('to-class-list', HTMLElement), this.service,
-      (entry) => this.changeEnd({ toClass: String(entry.index) }),
+      (entry) => this.changeEnd({ toClass: String(entry.index) }), (text) => this.say(text, true),
     );
     this.tray = new Tray(
       this.service,
       (recipe) => this.change({ seed: recipe.seed, truncation: recipe.truncation }, true),
       (tray) => this.changeView({ tray }),
+      this.saveSoon,
       (text) => this.say(text),
     );
     /** @type {Picture | null} */
     this.picture = null;
-    /** @type {ImageBitmap | null} */
-    this.bitmap = null;
-    /** @type {string} what `dial.plain` belongs to */
-    this.plainOf = '';
     /** @type {Model[]} */
     this.models = [];
     /** @type {Map<string, ClassEntry[]>} the classes of each model */
     this.classes = new Map();
     this.drawing = new AbortController();
-    this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
     this.speakSoon = settled(SPEAK_MS, () => this.say(this.stage.describe()));
   }
 
@@ -131,6 +134,7 @@ class Studio {
       await this.showPicture(picture, signal);
       await this.loadMaps(signal);
       page.state = 'drawn';
+      this.showDifference(signal, true).catch(this.report);
       this.tray.fill(this.recipe, this.className, this.walkEnd);
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
@@ -160,9 +164,8 @@ class Studio {
       bitmap.close();
       return;
     }
-    if (this.bitmap !== this.dial.plain) this.bitmap?.close();
     this.picture = picture;
-    this.bitmap = bitmap;
+    this.comparison.setPicture(bitmap);
     this.stage.maps = null;
     this.notices.clear();
     const { classKey, seed, truncation } = partsOf(picture.id);
@@ -176,27 +179,31 @@ class Studio {
 
   /**
    * Shows the picture, or how it differs from that with γ as it is.
-   * @param {AbortSignal} signal
+   * @param {AbortSignal} signal @param {boolean} [load] the latter, even if it is not shown yet
    */
-  async showDifference(signal) {
-    const { bitmap, dial } = this;
-    if (bitmap === null) return;
-    const plain = { ...this.recipe, attentionScale: null };
-    const wanted = JSON.stringify(plain);
-    if (this.state.scale === 1) {
-      this.keepPlain(bitmap, wanted);
-    } else if (dial.comparing && this.plainOf !== wanted) {
-      const { blob } = await this.service.generate(plain, { signal });
-      this.keepPlain(await createImageBitmap(blob), wanted);
+  async showDifference(signal, load = false) {
+    const { comparison, recipe, state, picture } = this;
+    if (load || state.scale === 1 || state.difference) {
+      await comparison.load({ ...recipe, model: picture?.model ?? recipe.model }, signal);
     }
-    this.stage.setPicture(dial.of(bitmap));
+    this.showComparison();
   }
 
-  /** @param {ImageBitmap} bitmap @param {string} of */
-  keepPlain(bitmap, of) {
-    if (this.dial.plain !== bitmap && this.dial.plain !== this.bitmap) this.dial.plain?.close();
-    this.dial.plain = bitmap;
-    this.plainOf = of;
+  showComparison() {
+    const { comparison, state } = this;
+    const shown = comparison.shown(state);
+    if (shown !== null) this.stage.setPicture(shown);
+    this.readPoint();
+    element('change', HTMLElement).textContent = comparison.note(state);
+    const other = state.scale !== 1 && comparison.plain !== null;
+    element('hold', HTMLButtonElement).disabled = !other || state.show === 'heatmap';
+  }
+
+  /** Shows the picture with γ as it is for as long as the reader holds it. @param {boolean} held */
+  hold(held) {
+    if (this.comparison.held === held) return;
+    this.comparison.held = held;
+    this.showComparison();
   }
 
   /** @param {AbortSignal} signal */
@@ -226,7 +233,6 @@ class Studio {
    */
   change(changes, plain = false) {
     Object.assign(this.state, changes, { image: null }, plain ? { scale: 1 } : {});
-    this.dial.scale = this.state.scale;
     this.save(true);
     this.showState();
     void this.draw();
@@ -238,6 +244,7 @@ class Studio {
     Object.assign(this.state, changes);
     this.stage.set(this.state);
     this.showView();
+    this.readPoint();
     this.saveSoon();
     if (this.state.layer !== layer) void this.draw();
   }
@@ -252,9 +259,8 @@ class Studio {
 
   /** Where the walk goes: to the next seed, unless the reader has chosen. */
   get walkEnd() {
-    const { toClass, toSeed, seed } = this.state;
+    const { toClass, toSeed, seed, moves } = this.state;
     const next = toSeed ?? (seed === MAX_SEED ? 0 : seed + 1);
-    const moves = element('walk-moves', HTMLSelectElement).value;
     return {
       classKey: moves === 'latent' ? null : toClass,
       seed: moves === 'class' && toClass !== null ? null : next,
@@ -275,13 +281,17 @@ class Studio {
   save(step) {
     this.state.at = this.stage.at;
     this.state.pins = this.stage.pins.points;
+    this.state.frame = this.tray.walk.frame;
+    this.state.seeds = this.tray.wall;
     const fragment = fragmentOf(this.state);
     if (step) history.pushState(null, '', fragment);
     else history.replaceState(null, '', fragment);
   }
 
-  /** Points and pins of the state; else the reader moves them. */
+  /** Points, pins, wall and walk of the state; else the reader moves them. */
   placePoints() {
+    this.tray.setWall(this.state.seeds);
+    this.tray.walk.frame = this.state.frame;
     this.stage.at = this.state.at;
     this.stage.setPins(this.state.pins);
   }
@@ -294,7 +304,8 @@ class Studio {
     checkbox('truncation').disabled = state.truncation === null;
     checkbox('truncation').value = String(state.truncation ?? 1);
     element('truncation-value', HTMLOutputElement).value = String(state.truncation ?? 'none');
-    this.dial.scale = state.scale;
+    this.dial.show(state);
+    element('walk-moves', HTMLSelectElement).value = state.moves;
     this.showNames();
     this.showView();
     this.showEnd();
@@ -322,33 +333,12 @@ class Studio {
     checkbox('smooth').checked = state.smooth;
     this.tray.walk.smooth = state.smooth;
     document.body.dataset.pixels = state.smooth ? 'smooth' : 'crisp';
-    element('hint', HTMLElement).textContent = state.turned
-      ? 'The light shows which pixels looked at this one.'
-      : 'The light shows where the network looked when it drew this pixel.';
     this.showModels();
   }
 
-  /** The model's layers and, where several are served, the models. */
   showModels() {
-    const layers = this.model?.attention_layers ?? [];
-    const place = element('layer', HTMLSelectElement);
-    if (place.options.length !== layers.length) {
-      place.replaceChildren(
-        ...layers.map(({ index, height, width }) =>
-          new Option(`${index}: ${height}×${width}`, `${index}`),
-        ),
-      );
-    }
-    const layer = this.state.layer < 0 ? layers.length - 1 : this.state.layer;
-    place.value = String(layer);
-    element('layer-row', HTMLElement).hidden = layers.length < 2;
-    readModel(this.model, layer);
-    const models = element('model', HTMLSelectElement);
-    if (models.options.length !== this.models.length) {
-      models.replaceChildren(...this.models.map(({ name }) => new Option(name, name)));
-    }
-    models.value = this.picture?.model ?? this.state.model ?? '';
-    element('model-row', HTMLElement).hidden = this.models.length < 2;
+    const { layer, model } = this.state;
+    showModels(this.models, this.model, this.picture?.model ?? model ?? '', layer);
   }
 
   showEnd() {
@@ -371,7 +361,7 @@ class Studio {
   listenToStage() {
     const { stage } = this;
     // Faster than anybody reads, text would only delay the picture.
-    const read = throttled(READ_MS, () => readPoint(stage.maps, stage.at, stage.resolution));
+    const read = throttled(READ_MS, () => this.readPoint());
     stage.addEventListener('point', () => {
       read();
       if (stage.byKeyboard) this.speakSoon();
@@ -380,12 +370,24 @@ class Studio {
     stage.addEventListener('pins', () => {
       const pins = stage.pinNames.map(({ pin, name }) => ({
         name, colour: COLOURS[pin.slot], label: String(pin.slot + 1),
-        remove: () => stage.togglePin([pin.x, pin.y]),
+        selected: pin === stage.selected,
+        select: () => stage.selectPin(pin), remove: () => stage.removePin(pin),
       }));
       listPins(element('pin-list', HTMLElement), pins);
       element('pins', HTMLElement).hidden = pins.length === 0;
+      readPins(stage);
+      read();
       this.saveSoon();
     });
+  }
+
+  /** Shows the point's numbers, the scale of the map and a caption that says what is seen. */
+  readPoint() {
+    const { stage, state, comparison } = this;
+    readPoint(stage);
+    showScale(stage);
+    const numPins = stage.at === null ? stage.pins.all.length : 0;
+    showCaption({ ...state, numPins, held: comparison.held });
   }
 
   listenToControls() {
@@ -414,11 +416,20 @@ class Studio {
     layer.addEventListener('change', () => this.changeView({ layer: Number(layer.value) }));
     on('pins-clear', 'click', () => this.stage.setPins([]));
     on('to-seed', 'input', settled(SEED_MS, () => this.changeEnd({ toSeed: number('to-seed') })));
-    on('walk-moves', 'change', () => this.changeEnd({}));
+    const moves = element('walk-moves', HTMLSelectElement);
+    moves.addEventListener('change', () => {
+      this.changeEnd({ moves: /** @type {import('./address.js').Moves} */ (moves.value) });
+    });
+    on('walk-part', 'input', this.saveSoon);
     on('skip', 'click', () => element('picture', HTMLElement).focus());
     this.dial.addEventListener('turn', () => this.change({ scale: this.dial.scale }));
-    const compare = () => this.showDifference(this.drawing.signal).catch(this.report);
-    this.dial.addEventListener('view', () => void compare());
+    this.dial.addEventListener('view', () => {
+      this.changeView(this.dial.view);
+      this.showDifference(this.drawing.signal).catch(this.report);
+    });
+    listenToHolding(
+      element('hold', HTMLButtonElement), element('picture', HTMLElement), (held) => this.hold(held),
+    );
     this.listenToTaking();
   }
 
@@ -429,12 +440,12 @@ class Studio {
         recipe: this.recipe, className: this.className || this.state.classKey,
         base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
       }),
-      drawing: () => this.bitmap && {
-        picture: this.dial.of(this.bitmap),
-        view: {
-          mode: this.state.show === 'pair' ? 'overlay' : this.state.show, smooth: this.state.smooth,
-          layers: this.stage.layers(), markers: this.stage.markers(),
-        },
+      drawing: () => {
+        const picture = this.comparison.shown(this.state);
+        const { show, smooth } = this.state;
+        const mode = show === 'pair' ? 'overlay' : show;
+        const [layers, markers] = [this.stage.layers(), this.stage.markers()];
+        return picture && { picture, view: { mode, smooth, layers, markers } };
       },
       link: () => {
         this.save(false);

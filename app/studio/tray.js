@@ -17,10 +17,12 @@ const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
 export class Tray {
   /**
    * @param {Service} service @param {(recipe: Recipe) => void} onChoose
-   * @param {(name: Name) => void} onOpen @param {(text: string) => void} say
+   * @param {(name: Name) => void} onOpen @param {() => void} onWall the wall has another size
+   * @param {(text: string) => void} say
    */
-  constructor(service, onChoose, onOpen, say) {
+  constructor(service, onChoose, onOpen, onWall, say) {
     this.onOpen = onOpen;
+    this.onWall = onWall;
     this.seeds = new PictureList(element('seed-list', HTMLElement), service, onChoose);
     this.truncations = new PictureList(element('truncation-list', HTMLElement), service, onChoose);
     this.walk = new Walk(service, say);
@@ -32,13 +34,15 @@ export class Tray {
     this.className = '';
     /** @type {End} */
     this.end = { classKey: null, seed: null };
-    this.first = 0;
+    this.wall = Number(this.count.value); // how many seeds it has
     /** @type {Partial<Record<Name, string>>} what each tab has been filled for */
     this.filled = {};
     for (const name of NAMES) this.tab(name).addEventListener('click', () => this.choose(name));
     element('tabs', HTMLElement).addEventListener('keydown', (event) => this.onKey(event));
-    this.count.addEventListener('change', () => this.refill());
-    element('seed-more', HTMLButtonElement).addEventListener('click', () => this.more());
+    this.count.addEventListener('change', () => this.enlarge(Number(this.count.value)));
+    element('seed-more', HTMLButtonElement).addEventListener('click', () =>
+      this.enlarge(this.wall + Number(this.count.value)),
+    );
   }
 
   /**
@@ -90,18 +94,33 @@ export class Tray {
     return true;
   }
 
-  refill() {
-    this.first = 0;
-    this.seeds.clear();
-    this.more();
+  /** @param {number} size of the wall, as the reader wants it */
+  enlarge(size) {
+    this.setWall(size);
+    this.onWall();
   }
 
-  /** Adds the next seeds. */
-  more() {
+  /** @param {number} size of the wall: as many seeds from 0 */
+  setWall(size) {
+    const before = this.wall;
+    this.wall = size;
+    const offered = [...this.count.options].find(({ value }) => Number(value) === size);
+    if (offered !== undefined) offered.selected = true;
+    if (this.filled.seeds === undefined || size === before) return;
+    if (size < before) this.refill();
+    else this.addSeeds(before);
+  }
+
+  refill() {
+    this.seeds.clear();
+    this.addSeeds(0);
+  }
+
+  /** @param {number} first seed that the wall does not have yet */
+  addSeeds(first) {
     const { recipe } = this;
     if (recipe === null) return;
-    const seeds = Array.from({ length: Number(this.count.value) }, (_, i) => this.first + i);
-    this.first += seeds.length;
+    const seeds = Array.from({ length: this.wall - first }, (_, i) => first + i);
     this.seeds.add(seeds.map((seed) => this.item({ ...recipe, seed }, `${seed}`)));
     this.seeds.mark(recipe);
   }

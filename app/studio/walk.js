@@ -37,6 +37,16 @@ export class Walk {
     );
   }
 
+  /** The place along the walk, counted from 0. */
+  get frame() {
+    return Number(this.slider.value);
+  }
+
+  set frame(frame) {
+    this.slider.value = String(frame);
+    this.draw();
+  }
+
   /**
    * Fetches the frames, once the two ends have stayed the same for a moment.
    * @param {Recipe} from @param {End} to

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -97,6 +98,60 @@ def test_points_are_pinned_up_to_eight(studio: StudioPage) -> None:
     expect(studio.page.locator("#pins")).to_be_hidden()
 
 
+@pytest.mark.slow
+def test_a_pin_is_selected_and_removed_in_the_list(studio: StudioPage) -> None:
+    """Its map alone, also after a visit of the pointer; its numbers stay beside the picture."""
+    page = studio.open("#pins=10.10_40.40&show=heatmap").page
+    both = studio.pixels()
+    expect(page.locator("#reading-pins tbody tr")).to_have_count(2)
+    chip = page.locator("#pin-list [aria-pressed]").first
+    chip.click()
+    expect(chip).to_have_attribute("aria-pressed", "true")
+    alone = studio.pixels()
+    assert alone != both
+    assert studio.reading("point") == "10, 10"
+    largest = page.locator("#reading-pins tbody tr:first-child td").last
+    expect(largest).to_have_text(studio.reading("most"))
+    studio.hover(0.8, 0.2)
+    page.mouse.move(5, 5)
+    assert studio.pixels() == alone
+    chip.click()
+    page.mouse.move(5, 5)
+    assert studio.pixels() == both
+    page.click("#pin-list [aria-label^='Remove pin orange']")
+    expect(page.locator("#pin-list li")).to_have_count(1)
+
+
+@pytest.mark.slow
+def test_the_numbers_are_of_the_direction_that_is_shown(
+    studio: StudioPage, service: Service
+) -> None:
+    """The transposed maps of /attention-map: who looks at the place, from how far, how much."""
+    page = studio.open("#turned=1").page
+    studio.hover(0.3, 0.7)
+    x, y = map(int, studio.reading("point").split(", "))
+    address = f"{service.url}/attention-map?image={studio.reading('id')}&format=bin"
+    response = page.request.get(address)
+    rows, columns, key_rows, key_columns = map(
+        int, response.headers["x-attention-shape"].split(",")
+    )
+    queries, keys = rows * columns, key_rows * key_columns
+    maxima = np.frombuffer(response.body(), "<f4", queries)
+    parts = np.frombuffer(response.body(), np.uint8, offset=4 * queries).reshape(queries, keys)
+    key = y * key_rows // 64 * key_columns + x * key_columns // 64  # a picture of 64 pixels
+    weights = parts[:, key] / 255 * maxima
+    at_y, at_x = np.divmod(np.arange(queries), columns)
+    from_x, from_y = (key % key_columns + 0.5) / key_columns, (key // key_columns + 0.5) / key_rows
+    away = np.hypot((at_x + 0.5) / columns - from_x, (at_y + 0.5) / rows - from_y)
+    shares = weights[weights > 0] / weights.sum()
+    entropy = -(shares * np.log2(shares)).sum()
+    distance = 64 * (away * weights).sum() / weights.sum()
+    assert studio.reading("most") == f"{100 * weights.max():.1f} %"
+    assert studio.reading("reach") == f"{distance:.1f} px on average"
+    assert studio.reading("entropy") == f"{entropy:.2f} of {np.log2(queries):.0f} bits"
+    assert page.inner_text("#reading-reach-name") == "Looked at from"
+
+
 def test_it_shows_who_looks_at_a_pixel(studio: StudioPage) -> None:
     """Not the same as where the pixel looks."""
     studio.open().choose("heatmap").hover(0.5, 0.5)
@@ -119,6 +174,29 @@ def test_a_class_is_found_by_any_of_its_names(studio: StudioPage) -> None:
         studio.page.press("#class", "Enter")
         expect(studio.page.locator("#caption-class")).to_have_text(name)
         studio.drawn()
+
+
+@pytest.mark.slow
+def test_a_class_is_typed_over_the_old_one(studio: StudioPage) -> None:
+    """However often the field is clicked, and however fast Enter follows; no match is said."""
+    page = studio.open().page
+    field, caption = page.locator("#class"), page.locator("#caption-class")
+    field.click()
+    expect(page.locator("#class-list [role=option]").first).to_be_visible()
+    field.click()
+    page.keyboard.type("zebra")
+    expect(field).to_have_value("zebra")
+    page.keyboard.press("Enter")
+    expect(caption).to_have_text("zebra")
+    field.click()
+    expect(page.locator("#class-list [role=option]").first).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#class-list")).to_be_hidden()
+    field.click()
+    page.keyboard.type("unicorn")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_have_text("No class has “unicorn” in its name.")
+    expect(caption).to_have_text("zebra")
 
 
 def test_the_wall_fills_and_a_picture_of_it_becomes_large(studio: StudioPage) -> None:
@@ -229,6 +307,129 @@ def test_a_link_shows_the_same_view(studio: StudioPage, browser: Browser) -> Non
     friend = StudioPage(context, studio.url).open("#" + studio.page.url.partition("#")[2])
     assert friend.pixels() == studio.pixels()
     assert friend.reading("id") == studio.reading("id")
+    context.close()
+
+
+CONTROLS = {
+    "#walk-part": "7", "#to-seed": "5", "#walk-moves": "class", "#seed-count": "8",
+    "#turned": "", "#shared": "", "#smooth": "", "#truncated": "", "#difference": "",
+    "#seed": "3", "#truncation": "0.5", "#scale": "0.5", "#gain": "9",
+}  # fmt: skip
+OF_THE_READER = {"theme", "key", "copy-text", "model", "layer"}  # the last two: a choice of one
+NAMED = "(all) => all.map(({ id, type }) => type === 'radio' ? 'show' : id)"
+SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.value)"
+
+
+@pytest.mark.slow
+def test_the_caption_says_what_is_on_the_screen(studio: StudioPage) -> None:
+    """Each view, both directions, several pins, the difference, and attention that is not used."""
+    page = studio.open("#class=zebra&seed=3").page
+    hint = page.locator("#hint")
+    for show, subject in (
+        ("overlay", "The light shows"),
+        ("heatmap", "Bright spots show"),
+        ("pair", "Beside the picture, bright spots show"),
+    ):
+        studio.choose(show)
+        expect(hint).to_have_text(f"{subject} where the network looked when it drew this pixel.")
+    studio.choose("contour")
+    expect(hint).to_contain_text("Lines at 25, 50 and 75 %")
+    page.check("#turned")
+    expect(hint).to_contain_text("which pixels looked at this one")
+    studio.choose("picture")
+    expect(hint).to_have_text("This is the picture without its attention.")
+    page.locator("#scale").fill("0")
+    studio.until_id("-a0")
+    page.check("#difference")
+    expect(hint).to_contain_text("amplified × 4")
+    studio.choose("overlay")
+    expect(hint).to_contain_text("does not use its attention")
+    for x in (0.2, 0.8):
+        page.mouse.click(*studio.place(x, 0.4))
+    page.mouse.move(5, 5)
+    expect(hint).to_contain_text("any of the 2 pins")
+
+
+@pytest.mark.slow
+def test_the_legend_tells_even_maps_from_sharp_ones(studio: StudioPage, service: Service) -> None:
+    """Full light is the largest weight; a map over almost everything is called so."""
+    page = studio.open("#class=zebra&seed=3").page
+    address = f"{service.url}/attention-map?image={studio.reading('id')}&format=bin"
+    body = page.request.get(address).body()
+    parts = np.frombuffer(body, np.uint8, offset=4 * 1024).reshape(1024, 256)
+    shares = parts / parts.sum(axis=1, keepdims=True)
+    logs = np.log2(shares, where=shares > 0, out=np.zeros_like(shares))
+    entropies = -(shares * logs).sum(axis=1)
+    note, high = page.locator("#map-note"), page.locator("#legend-high")
+    for query, even in ((entropies.argmax(), True), (entropies.argmin(), False)):
+        assert (entropies[query] > 7) == even, entropies[query]
+        row, column = divmod(int(query), 32)
+        studio.hover((column + 0.5) / 32, (row + 0.5) / 32)
+        expect(note).to_contain_text("Looks almost everywhere" if even else "")
+        if not even:
+            expect(note).to_have_text("")
+            expect(high).to_have_text(studio.reading("most"))
+    page.check("#shared")
+    expect(note).to_contain_text("the largest weight of all points")
+    studio.choose("picture")
+    expect(page.locator("#legend")).to_be_hidden()
+
+
+@pytest.mark.slow
+def test_the_picture_is_compared_with_that_of_the_whole_attention(studio: StudioPage) -> None:
+    """While the button or the key is held; the mean change is a number, the factor is shown."""
+    page = studio.open("#class=zebra&seed=3&show=picture&difference=1&gain=8").page
+    expect(page.locator("#gain-value")).to_have_text("× 8")
+    expect(page.locator("#change")).to_contain_text("nothing to compare")
+    expect(page.locator("#hold")).to_be_disabled()
+    plain = studio.pixels()
+    page.uncheck("#difference")
+    page.locator("#scale").fill("0")
+    turned = studio.until_id("-5-3-n-a0").pixels()
+    expect(page.locator("#hold")).to_be_enabled()
+    told = re.search(r"by ([\d.]+) of 255 levels", page.inner_text("#change"))
+    assert told is not None
+    assert float(told[1]) > 0
+    page.locator("#hold").hover()
+    page.mouse.down()
+    assert studio.pixels() == plain
+    page.mouse.up()
+    assert studio.pixels() == turned
+    page.locator("#picture").focus()
+    page.keyboard.down("c")
+    assert studio.pixels() == plain
+    page.keyboard.up("c")
+    assert studio.pixels() == turned
+
+
+@pytest.mark.slow
+def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Browser) -> None:
+    """Each one changes the address, and shows its setting again to the friend; the picture too."""
+    page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
+    page.click("#pin-list [aria-label^='Remove pin orange']")
+    controls = page.locator("input, select, textarea")
+    named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - {"show", "class", "to-class"}
+    assert named == {name.removeprefix("#") for name in CONTROLS}
+    expect(page.locator("#walk-part")).to_be_enabled()
+    for name, value in CONTROLS.items():
+        before = page.evaluate("location.hash")
+        if name == "#seed-count":
+            page.click("#tab-seeds")  # no more walks: each has 24 pictures
+        if not value:
+            page.locator(name).set_checked(name != "#smooth")
+        elif name in ("#seed-count", "#walk-moves"):
+            page.select_option(name, value)
+        else:
+            expect(page.locator(name)).to_be_enabled()
+            page.locator(name).fill(value)
+        studio.until(f"location.hash !== {json.dumps(before)}")
+    studio.until_id("-5-3-500-a500")
+    studio.until("location.hash.includes('frame=7')")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    friend = StudioPage(context, studio.url).open("#" + page.url.partition("#")[2])
+    assert friend.pixels() == studio.pixels()
+    theirs = friend.page.locator("main input, main select").evaluate_all(SET)
+    assert theirs == page.locator("main input, main select").evaluate_all(SET)
     context.close()
 
 
