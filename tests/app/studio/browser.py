@@ -60,7 +60,8 @@ class StudioPage:
         """Waits until an expression is true, which the page's policy lets no script evaluate."""
         end_s = time.monotonic() + DRAWN_MS / 1000
         while not self.page.evaluate(condition):
-            assert time.monotonic() < end_s, condition
+            assert time.monotonic() < end_s, (condition, self.page.url)
+            self.page.wait_for_timeout(50)  # the service needs the processor too
         return self
 
     def until_id(self, part: str) -> StudioPage:
