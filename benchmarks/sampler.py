@@ -121,7 +121,8 @@ def compare(draws: dict[str, Draw], batch_size: int, rounds: int) -> dict[str, d
 
 def attention_cost(sampler: Sampler, rounds: int) -> dict[str, float]:
     """Milliseconds of an image, of an image with attention at four pixels, of attention alone."""
-    queries = [(5, 5), (60, 20), (20, 60), (63, 63)]
+    far = min(sampler.config.resolution, 64) - 1
+    queries = [(5, 5), (far - 3, 20), (20, far - 3), (far, far)]
     calls: dict[str, Draw] = {
         "picture": lambda seed: sampler.sample([0], [seed]),
         "picture and attention": lambda seed: sampler.sample_with_attention(0, seed, queries),
