@@ -43,6 +43,7 @@ from app.queue.client import GRACE_S
 from app.queue.messages import (
     MAX_SEED,
     WHOLE,
+    FileFormat,
     ImageId,
     Job,
     ModelCard,
@@ -192,6 +193,19 @@ def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
     num_queries = len(body) // (MAXIMUM_BYTES + height * width)
     scale = math.isqrt(num_queries // (height * width))
     return f"{scale * height},{scale * width},{height},{width}"
+
+
+def job_of_image(card: ModelCard, image: ImageId, output: FileFormat) -> Job:
+    """The job that draws the image with this id, as a file of the format `output`."""
+    return Job(
+        fingerprint=card.fingerprint,
+        label=image.label,
+        seed=image.seed,
+        truncation_thousandths=image.truncation_thousandths,
+        attention_scale_thousandths=image.attention_scale_thousandths,
+        output=output,
+        request_id=request_id.get(),
+    )
 
 
 @lru_cache(maxsize=256)

@@ -26,6 +26,7 @@ from app.api.rendering import (
     REVALIDATE,
     card_of_image,
     image_jobs,
+    job_of_image,
     required_class,
     respond,
     respond_combined,
@@ -42,7 +43,6 @@ from app.api.schemas import (
 from app.api.services import Services, services_of
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
 from app.queue.messages import MEDIA_TYPES, FileFormat, Job, ModelCard, parse_image_id
-from app.telemetry import request_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
@@ -129,15 +129,7 @@ async def image(request: Request, image_id: ImageName) -> Response:
     named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
     output = FILE_FORMATS.get(suffix) or FORMATS[negotiated(request.headers, IMAGE_TYPES)]
     card = card_of_image(services, named)
-    job = Job(
-        fingerprint=card.fingerprint,
-        label=named.label,
-        seed=named.seed,
-        truncation_thousandths=named.truncation_thousandths,
-        attention_scale_thousandths=named.attention_scale_thousandths,
-        output=output,
-        request_id=request_id.get(),
-    )
+    job = job_of_image(card, named, output)
     return await respond(request, services, card, job, timeout_ms=timeout_ms)
 
 

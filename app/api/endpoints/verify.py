@@ -17,6 +17,7 @@ from app.api.rendering import (
     card_of_image,
     combine,
     combining_deadline_s,
+    job_of_image,
     render,
 )
 from app.api.requests import query_fields, whole_body
@@ -35,13 +36,11 @@ from app.file_marks import image_id_in
 from app.queue.messages import (
     MEDIA_TYPES,
     WHOLE,
-    FileFormat,
     ImageId,
     Job,
     ModelCard,
     parse_image_id,
 )
-from app.telemetry import request_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 PATH = "/verify"
@@ -124,7 +123,7 @@ async def _verified(
         card = card_of_image(services, asked)
     except (NotFoundError, RetiredCheckpointError, InvalidValueError) as error:
         return _unknown(error.detail, image_id=str(asked))
-    job = job_of(card, asked, file_format)
+    job = job_of_image(card, asked, file_format)
     [drawn], limit_headers = await render(request, services, card, [job], timeout_ms)
     work = partial(compare, file, drawn.file.body, file_format)
     try:
@@ -133,19 +132,6 @@ async def _verified(
         return _unknown(str(error), image_id=str(asked))
     headers = {"Cache-Control": NO_STORE, **limit_headers}
     return JSONResponse(described(comparison, card, job), 200, headers)
-
-
-def job_of(card: ModelCard, image: ImageId, file_format: FileFormat) -> Job:
-    """The job that draws the image in the format of the file."""
-    return Job(
-        fingerprint=card.fingerprint,
-        label=image.label,
-        seed=image.seed,
-        truncation_thousandths=image.truncation_thousandths,
-        attention_scale_thousandths=image.attention_scale_thousandths,
-        output=file_format,
-        request_id=request_id.get(),
-    )
 
 
 def described(comparison: Comparison, card: ModelCard, job: Job) -> dict[str, object]:
