@@ -1,10 +1,8 @@
 /** A dial on γ: how much of its attention the network uses, and the difference that this makes. */
 
-import { element, settled } from './elements.js';
+import { element } from './elements.js';
 
-const SETTLE_MS = 120;
-
-/** Fires `turn` when the dial comes to rest, and `view` when the picture is to be drawn anew. */
+/** Fires `turn` whenever the dial turns, and `view` when the picture is to be shown otherwise. */
 export class Dial extends EventTarget {
   constructor() {
     super();
@@ -14,10 +12,9 @@ export class Dial extends EventTarget {
     this.compare = element('difference', HTMLInputElement);
     this.gain = element('gain', HTMLInputElement);
     const tell = (/** @type {string} */ kind) => this.dispatchEvent(new Event(kind));
-    const rest = settled(SETTLE_MS, () => tell('turn'));
     this.range.addEventListener('input', () => {
       this.showScale();
-      rest();
+      tell('turn');
     });
     for (const input of [this.compare, this.gain]) {
       input.addEventListener('input', () => tell('view'));

@@ -16,6 +16,7 @@ import { Notices } from './notices.js';
 import { listPins } from './pin_list.js';
 import { COLOURS } from './pins.js';
 import { readPicture, readPins, readPoint } from './readings.js';
+import { RecipeControls } from './recipe_controls.js';
 import { isAbort, Problem, Service } from './service.js';
 import { Stage } from './stage.js';
 import { listenToFiles, listenToTaking } from './taking.js';
@@ -34,7 +35,7 @@ import { Tray } from './tray.js';
 const ADDRESS_MS = 300; // browsers allow few changes of the address in a second
 const SPEAK_MS = 500;
 const READ_MS = 120;
-const SEED_MS = 200;
+const DRAW_MS = 200; // after the last change of what is typed or dragged
 const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 const checkbox = (/** @type {string} */ id) => element(id, HTMLInputElement);
 
@@ -71,6 +72,12 @@ class Studio {
     /** @type {Map<string, ClassEntry[]>} the classes of each model */
     this.classes = new Map();
     this.drawing = new AbortController();
+    this.drawSoon = settled(DRAW_MS, () => this.pending && this.change({}));
+    this.pending = false; // whether a change waits for the reader to stop
+    this.controls = new RecipeControls(
+      (changes) => this.change(changes), (changes) => this.changeSoon(changes),
+      (changes) => this.changeEnd(changes),
+    );
     this.speakSoon = settled(SPEAK_MS, () => this.say(this.stage.describe()));
   }
 
@@ -122,6 +129,7 @@ class Studio {
   /** Draws the picture of the state, then its attention. */
   async draw() {
     this.drawing.abort();
+    this.pending = false;
     const { signal } = (this.drawing = new AbortController());
     const page = document.body.dataset;
     page.state = 'drawing';
@@ -238,6 +246,20 @@ class Studio {
     void this.draw();
   }
 
+  /**
+   * Draws another picture as soon as the reader stops changing it. The state changes at once, and
+   * the picture before is given up: its arrival would set the controls back under the reader's hand.
+   * @param {Partial<State>} changes
+   */
+  changeSoon(changes) {
+    this.drawing.abort();
+    document.body.dataset.state = 'drawing';
+    this.pending = true;
+    Object.assign(this.state, changes, { image: null });
+    this.controls.show(this.state);
+    this.drawSoon();
+  }
+
   /** @param {Partial<State>} changes of how the same picture is shown */
   changeView(changes) {
     const layer = this.state.layer;
@@ -299,13 +321,8 @@ class Studio {
   /** Shows the state in all controls. */
   showState() {
     const { state, stage } = this;
-    checkbox('seed').value = String(state.seed);
-    checkbox('truncated').checked = state.truncation !== null;
-    checkbox('truncation').disabled = state.truncation === null;
-    checkbox('truncation').value = String(state.truncation ?? 1);
-    element('truncation-value', HTMLOutputElement).value = String(state.truncation ?? 'none');
+    this.controls.show(state);
     this.dial.show(state);
-    element('walk-moves', HTMLSelectElement).value = state.moves;
     this.showNames();
     this.showView();
     this.showEnd();
@@ -346,7 +363,7 @@ class Studio {
     const known = this.classes.get(this.picture?.model ?? '') ?? [];
     const key = this.state.toClass ?? this.state.classKey;
     const chosen = known.find((one) => String(one.index) === key);
-    checkbox('to-seed').value = String(seed ?? this.state.seed);
+    this.controls.showEnd(seed ?? this.state.seed);
     if (chosen !== undefined) this.endPicker.setName(chosen.name);
   }
 
@@ -391,19 +408,8 @@ class Studio {
   }
 
   listenToControls() {
-    const number = (/** @type {string} */ id) => Number(checkbox(id).value);
-    const seed = () => Math.min(MAX_SEED, Math.max(0, Math.round(number('seed'))));
     /** @type {(id: string, kind: string, act: () => void) => void} */
     const on = (id, kind, act) => element(id, HTMLElement).addEventListener(kind, act);
-    on('seed', 'input', settled(SEED_MS, () => this.change({ seed: seed() })));
-    on('seed-next', 'click', () => this.change({ seed: Math.min(MAX_SEED, this.state.seed + 1) }));
-    on('seed-before', 'click', () => this.change({ seed: Math.max(0, this.state.seed - 1) }));
-    const random = () => Math.floor(Math.random() * (MAX_SEED + 1));
-    on('seed-random', 'click', () => this.change({ seed: random() }));
-    const truncation = () => (checkbox('truncated').checked ? number('truncation') : null);
-    on('truncated', 'input', () => this.change({ truncation: truncation() }));
-    on('truncation', 'input', settled(SEED_MS, () => this.change({ truncation: truncation() })));
-    on('model', 'change', () => this.change({ model: element('model', HTMLSelectElement).value }));
     on('show', 'input', () => {
       const chosen = document.querySelector('input[name=show]:checked');
       if (!(chosen instanceof HTMLInputElement)) return;
@@ -415,14 +421,9 @@ class Studio {
     const layer = element('layer', HTMLSelectElement);
     layer.addEventListener('change', () => this.changeView({ layer: Number(layer.value) }));
     on('pins-clear', 'click', () => this.stage.setPins([]));
-    on('to-seed', 'input', settled(SEED_MS, () => this.changeEnd({ toSeed: number('to-seed') })));
-    const moves = element('walk-moves', HTMLSelectElement);
-    moves.addEventListener('change', () => {
-      this.changeEnd({ moves: /** @type {import('./address.js').Moves} */ (moves.value) });
-    });
     on('walk-part', 'input', this.saveSoon);
     on('skip', 'click', () => element('picture', HTMLElement).focus());
-    this.dial.addEventListener('turn', () => this.change({ scale: this.dial.scale }));
+    this.dial.addEventListener('turn', () => this.changeSoon({ scale: this.dial.scale }));
     this.dial.addEventListener('view', () => {
       this.changeView(this.dial.view);
       this.showDifference(this.drawing.signal).catch(this.report);

@@ -67,15 +67,18 @@ async def test_a_seed_gives_the_same_bytes_alone_and_among_63_parallel_requests(
     assert alone_in_batch - alone_before < 64
 
 
-async def test_two_query_pixels_get_two_maps_that_sum_to_one(http: httpx.AsyncClient) -> None:
+async def test_each_query_pixel_gets_a_map_that_sums_to_one(http: httpx.AsyncClient) -> None:
     """The JSON has the weights themselves, the PNG shows them."""
     picture = await draw(http, 3)
     image_id = picture.headers["X-Image-ID"]
-    query: dict[str, str | list[int]] = {"image": image_id, "x": [12, 40], "y": [20, 52]}
+    query: dict[str, str | list[int]] = {"image": image_id}
+    query |= {"x": [4, 20, 36, 60], "y": [8, 24, 44, 60]}
     answer = await http.get("/attention-map", params=query, headers={"Accept": "application/json"})
     maps = np.array(answer.json()["weights"])
-    assert maps.shape == (2, 16, 16)
+    [model] = (await http.get("/models")).json()["models"]
+    last = model["attention_layers"][-1]
+    assert maps.shape == (4, last["height"], last["width"])
     np.testing.assert_allclose(maps.sum((1, 2)), 1.0, atol=1e-6)
-    assert np.abs(maps[0] - maps[1]).sum() > 0.05
+    assert np.ptp(maps, axis=0).max() > 0.05
     overlay = await http.get("/attention-map", params=query)
     assert overlay.headers["content-type"] == "image/png"

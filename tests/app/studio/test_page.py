@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import APIResponse, Browser, expect
 
-from tests.app.studio.browser import CHROMIUM, StudioPage, chromium
+from tests.app.studio.browser import CHROMIUM, StudioPage
 from tests.integration.service import Service
 
 FOLDER = Path(__file__).parent
@@ -25,31 +24,6 @@ AXE_FINDINGS = """async () => (await axe.run()).violations
   .map(({ id, nodes }) => id + ': ' + nodes.map((node) => node.target).join(', '))"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    service = Service()
-    yield service
-    service.close()
-
-
-@pytest.fixture(scope="module")
-def browser(service: Service) -> Iterator[Browser]:
-    """Started once; the service starts first, as its processes must not inherit the browser's."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def studio(browser: Browser, service: Service) -> Iterator[StudioPage]:
-    """The page in a tab of its own, which must not complain nor ask another server."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    studio = StudioPage(context, service.url)
-    yield studio
-    context.close()
-    assert studio.complaints == []
-    assert [url for url in studio.requested if not url.startswith((studio.url, "blob:"))] == []
 
 
 def test_it_opens_with_a_picture_and_its_attention(studio: StudioPage) -> None:
@@ -311,16 +285,6 @@ def test_a_link_shows_the_same_view(studio: StudioPage, browser: Browser) -> Non
     context.close()
 
 
-CONTROLS = {
-    "#walk-part": "7", "#to-seed": "5", "#walk-moves": "class", "#seed-count": "8",
-    "#turned": "", "#shared": "", "#smooth": "", "#truncated": "", "#difference": "",
-    "#seed": "3", "#truncation": "0.5", "#scale": "0.5", "#gain": "9",
-}  # fmt: skip
-OF_THE_READER = {"theme", "key", "copy-text", "model", "layer"}  # the last two: a choice of one
-NAMED = "(all) => all.map(({ id, type }) => type === 'radio' ? 'show' : id)"
-SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.value)"
-
-
 @pytest.mark.slow
 def test_the_caption_says_what_is_on_the_screen(studio: StudioPage) -> None:
     """Each view, both directions, several pins, the difference, and attention that is not used."""
@@ -401,37 +365,6 @@ def test_the_picture_is_compared_with_that_of_the_whole_attention(studio: Studio
     assert studio.pixels() == plain
     page.keyboard.up("c")
     assert studio.pixels() == turned
-
-
-@pytest.mark.slow
-def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Browser) -> None:
-    """Each one changes the address, and shows its setting again to the friend; the picture too."""
-    page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
-    page.click("#pin-list [aria-label^='Remove pin orange']")
-    controls = page.locator("input, select, textarea")
-    named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - {"show", "class", "to-class"}
-    assert named == {name.removeprefix("#") for name in CONTROLS}
-    expect(page.locator("#walk-part")).to_be_enabled()
-    for name, value in CONTROLS.items():
-        before = page.evaluate("location.hash")
-        if name == "#seed-count":
-            page.click("#tab-seeds")  # no more walks: each has 24 pictures
-        if not value:
-            page.locator(name).set_checked(name != "#smooth")
-        elif name in ("#seed-count", "#walk-moves"):
-            page.select_option(name, value)
-        else:
-            expect(page.locator(name)).to_be_enabled()
-            page.locator(name).fill(value)
-        studio.until(f"location.hash !== {json.dumps(before)}")
-    studio.until_id("-5-3-500-a500")
-    studio.until("location.hash.includes('frame=7')")
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    friend = StudioPage(context, studio.url).open("#" + page.url.partition("#")[2])
-    assert friend.pixels() == studio.pixels()
-    theirs = friend.page.locator("main input, main select").evaluate_all(SET)
-    assert theirs == page.locator("main input, main select").evaluate_all(SET)
-    context.close()
 
 
 @pytest.mark.slow
