@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Resolution = Literal[32, 64, 128, 256]
 AttentionForm = Literal["released", "paper"]
+AttentionLogits = Literal["dot", "cosine"]
 Conditioning = Literal["projection", "classifier"]
 Pooling = Literal["sum", "scaled"]
 
@@ -42,6 +43,7 @@ class _NetworkConfig(BaseModel):
     channel_multipliers: tuple[Positive, ...] = ()
     attention_at: tuple[int, ...] = ()
     attention_form: AttentionForm = "released"
+    attention_logits: AttentionLogits = "dot"
     residual_at: tuple[int, ...] = ()
     spectral_norm: bool = True
     spectral_norm_eps: Annotated[float, Field(gt=0)] = 1e-12
@@ -82,13 +84,14 @@ class GeneratorConfig(_NetworkConfig):
     `attention_at` lists the resolutions of the feature maps that self-attention follows; by default
     32, or 16 if the images have 32 px. `attention_form` "released" pools keys and values 2×2 and
     gives the values C/2 channels, as the released code and every public checkpoint do; "paper" is
-    the form of the paper's equations. `residual_at` lists the resolutions that a `ResidualBlock`
-    follows instead, as in the paper's control experiment. `conditional_gain` "direct" multiplies by
-    the class's embedding, "offset" by one plus it. With `conditional_latent` each conditional norm
-    also adds a linear function of z to its gain and its bias, so that z reaches every block and not
-    only the first (skip-z, Brock et al. 2019, section 3.1 and appendix B, which gives each block a
-    part of z; here every block gets all of it). Raises `pydantic.ValidationError` (a `ValueError`)
-    naming the field and the value.
+    the form of the paper's equations. `attention_logits` "dot" is the product of query and key, as
+    in the paper; "cosine" is the cosine of their angle, times a constant. `residual_at` lists the
+    resolutions that a `ResidualBlock` follows instead, as in the paper's control experiment.
+    `conditional_gain` "direct" multiplies by the class's embedding, "offset" by one plus it. With
+    `conditional_latent` each conditional norm also adds a linear function of z to its gain and its
+    bias, so that z reaches every block and not only the first (skip-z, Brock et al. 2019, section
+    3.1 and appendix B, which gives each block a part of z; here every block gets all of it). Raises
+    `pydantic.ValidationError` (a `ValueError`) naming the field and the value.
     """
 
     z_dim: Positive = 128

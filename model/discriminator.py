@@ -39,6 +39,7 @@ class Discriminator(nn.Module):
                 str(at): SelfAttention(
                     config.width_at[at],
                     form=config.attention_form,
+                    logits=config.attention_logits,
                     spectral_norm=spectral_norm,
                     eps=eps,
                 )

@@ -31,6 +31,7 @@ class Generator(nn.Module):
                 str(at): SelfAttention(
                     config.width_at[at],
                     form=config.attention_form,
+                    logits=config.attention_logits,
                     spectral_norm=spectral_norm,
                     eps=eps,
                 )

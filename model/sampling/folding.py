@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.attention import SelfAttention, fused_attention
+from model.attention import SelfAttention, fused_attention, scaled_for_logits
 from model.config import START_RESOLUTION
 from model.generator import Generator
 from model.layers import ConditionalBatchNorm2d, Conv2d, Linear, UpBlock
@@ -157,6 +157,7 @@ class FoldedAttention(Stage):
         )
         self.widths = [len(query), len(key) + len(value)]
         self.pooled = attention.pooled
+        self.logits = attention.logits
         self.project = Weights(torch.cat([query, key, value]))
         self.out = Weights(attention.out.normalized_weight() * attention.gamma)
 
@@ -190,6 +191,7 @@ class FoldedAttention(Stage):
         query, rest = F.conv2d(x, self.project.weight).split(self.widths, 1)
         rest = F.max_pool2d(rest, 2) if self.pooled else rest
         key, value = rest.split([self.widths[0], self.widths[1] - self.widths[0]], 1)
+        query, key = scaled_for_logits(query, key, self.logits)
         return query, key, value
 
 

@@ -8,15 +8,22 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from model.attention import SelfAttention, fused_attention
-from model.config import AttentionForm
+from model.attention import COSINE_SCALE, SelfAttention, fused_attention
+from model.config import AttentionForm, AttentionLogits
 
 
-def layer(form: AttentionForm, gamma: float = 0.7) -> SelfAttention:
+def layer(
+    form: AttentionForm, gamma: float = 0.7, logits: AttentionLogits = "dot"
+) -> SelfAttention:
     torch.manual_seed(0)
-    attention = SelfAttention(16, form=form, spectral_norm=True, eps=1e-12).double()
+    attention = SelfAttention(16, form=form, logits=logits, spectral_norm=True, eps=1e-12).double()
     torch.nn.init.constant_(attention.gamma, gamma)
     return attention
+
+
+def logit(kind: AttentionLogits, query: Tensor, key: Tensor) -> float:
+    dot = float(torch.dot(query, key))
+    return dot if kind == "dot" else COSINE_SCALE * dot / float(query.norm() * key.norm())
 
 
 def naive(attention: SelfAttention, x: Tensor) -> Tensor:
@@ -28,7 +35,7 @@ def naive(attention: SelfAttention, x: Tensor) -> Tensor:
     for b in range(len(x)):
         for j in range(query.shape[2]):
             scores = [
-                math.exp(float(torch.dot(key[b, :, i], query[b, :, j])))
+                math.exp(logit(attention.logits, query[b, :, j], key[b, :, i]))
                 for i in range(key.shape[2])
             ]
             for i, score in enumerate(scores):
@@ -38,11 +45,39 @@ def naive(attention: SelfAttention, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])
+@pytest.mark.parametrize(("logits", "error"), [("dot", 1e-9), ("cosine", 1e-4)])
 @torch.no_grad()
-def test_attention_equals_a_naive_triple_loop(form: AttentionForm) -> None:
-    """The fused path is softmax(f(x)ᵀg(x)) without 1/√d, to float64 rounding."""
-    attention, x = layer(form), torch.randn(2, 16, 4, 6, dtype=torch.float64)
-    torch.testing.assert_close(attention(x), naive(attention, x), rtol=1e-9, atol=1e-9)
+def test_attention_equals_a_naive_triple_loop(
+    form: AttentionForm, logits: AttentionLogits, error: float
+) -> None:
+    """The fused path is softmax(f(x)ᵀg(x)) without 1/√d, to float64 rounding.
+
+    Cosines differ by the small number that is added to lengths, so that none is 0.
+    """
+    attention, x = layer(form, logits=logits), torch.randn(2, 16, 4, 6, dtype=torch.float64)
+    torch.testing.assert_close(attention(x), naive(attention, x), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+@torch.no_grad()
+def test_cosine_logits_do_not_depend_on_the_size_of_the_features(form: AttentionForm) -> None:
+    """Features a thousand times as large would make each position look at one other only."""
+    attention, x = layer(form, logits="cosine"), torch.randn(1, 16, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(
+        attention.weights(1000 * x), attention.weights(x), rtol=1e-3, atol=1e-4
+    )
+    assert torch.equal(layer(form).weights(1e6 * x).amax((2, 3)), torch.ones(1, 16).double())
+
+
+@pytest.mark.parametrize("form", ["released", "paper"])
+def test_cosine_logits_have_second_derivatives_everywhere(form: AttentionForm) -> None:
+    """Where a query or a key is 0, too: penalties on gradients need them."""
+    attention = layer(form, logits="cosine")
+    x = torch.zeros(1, 16, 4, 4, dtype=torch.float64, requires_grad=True)
+    with sdpa_kernel(SDPBackend.MATH):
+        [slope] = torch.autograd.grad(attention(x).square().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in attention.parameters())
 
 
 @pytest.mark.parametrize("form", ["released", "paper"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from model.checkpoint import Checkpoint, load_checkpoint
 from training.recipes.config import TrainConfig
 from training.recipes.presets import Values
-from training.recipes.recipe import config_of, config_with, read_recipe, run_keys
+from training.recipes.recipe import config_of, config_with, network_options, read_recipe, run_keys
 from training.run.fine_tuning import configs_for
 from training.saving.run_folder import FREE, recorded_config, require_same_recipe
 
@@ -69,6 +69,9 @@ def _config(
     values = read_recipe(preset_name, config_file, given, networks_given=source is not None)
     if source is None:
         return config_of(values, num_classes)
-    generator, discriminator = configs_for(source, num_classes)
-    config = config_with(values, {"generator": generator, "discriminator": discriminator})
+    networks: Values = {
+        name: config.model_dump() | network_options(values, name)
+        for name, config in configs_for(source, num_classes).items()
+    }
+    config = config_with(values, networks)
     return config.model_copy(update={"init": source.fingerprint})

@@ -17,9 +17,10 @@ from training.recipes.config import TrainConfig
 from training.recipes.presets import DEFAULT, Values, merged, preset, preset_by_variant
 
 SHARED = (
-    "base_channels", "attention_at", "attention_form", "residual_at", "spectral_norm",
-    "spectral_norm_eps",
+    "base_channels", "attention_at", "attention_form", "attention_logits", "residual_at",
+    "spectral_norm", "spectral_norm_eps",
 )  # fmt: skip
+CHANGEABLE = ("attention_at", "attention_logits")  # in the networks of a checkpoint
 NETWORKS: dict[str, type[BaseModel]] = {
     "generator": GeneratorConfig,
     "discriminator": DiscriminatorConfig,
@@ -42,26 +43,37 @@ def read_recipe(
 ) -> Values:
     """Merges the preset `name` (by default `laptop-64`), the values of `file`, and `flags`.
 
-    With `networks_given` a checkpoint determines the networks, and the file and flags may not
-    change them. Raises PresetError or RecipeError, also if a variant does not fit the rest.
+    With `networks_given` a checkpoint determines the networks: those of the preset are left out,
+    and the file and flags may change CHANGEABLE only. Raises PresetError or RecipeError, also if a
+    variant does not fit the rest.
     """
     given = merged({} if file is None else _read(file), flags)
-    if networks_given and (keys := _network_keys(given)):
-        raise RecipeError(f"--init gives the networks: leave out {', '.join(keys)}")
-    if name is not None and not networks_given:
+    recipe = preset(name or DEFAULT)
+    if networks_given:
+        if keys := [key for key in _network_keys(given) if key.split(".")[-1] not in CHANGEABLE]:
+            raise RecipeError(
+                f"--init gives the networks: leave out {', '.join(keys)}. "
+                f"Only {' and '.join(CHANGEABLE)} can change"
+            )
+        networks = ("size", *SHARED, *NETWORKS)
+        recipe = {key: value for key, value in recipe.items() if key not in networks}
+    elif name is not None:
         _require_fitting(name, given)
-    return merged(preset(name or DEFAULT), given)
+    return merged(recipe, given)
 
 
 def config_of(values: Mapping[str, object], num_classes: int) -> TrainConfig:
     """Makes the config of a run with new networks; raises RecipeError for a bad value."""
-    shared = {key: values[key] for key in SHARED if key in values}
-    networks: Values = {}
-    for network in NETWORKS:
-        own = values.get(network, {})
-        shape = {"resolution": values["size"], "num_classes": num_classes}
-        networks[network] = merged(shape | shared, own if isinstance(own, dict) else {})
+    shape = {"resolution": values["size"], "num_classes": num_classes}
+    networks: Values = {name: shape | network_options(values, name) for name in NETWORKS}
     return config_with(values, networks)
+
+
+def network_options(values: Mapping[str, object], network: str) -> Values:
+    """The options that a recipe gives to one network, `generator` or `discriminator`."""
+    shared = {key: values[key] for key in SHARED if key in values}
+    own = values.get(network, {})
+    return merged(shared, own if isinstance(own, dict) else {})
 
 
 def config_with(values: Mapping[str, object], networks: Values) -> TrainConfig:
@@ -119,7 +131,11 @@ def _require_known(values: Mapping[str, object], known: list[str], place: str) -
 
 
 def _network_keys(values: Mapping[str, object]) -> list[str]:
-    return [key for key in values if key in ("size", *SHARED, *NETWORKS)]
+    """The keys that shape the networks; one in a table as `generator.upsampling`."""
+    shared = [key for key in values if key in ("size", *SHARED)]
+    tables = {network: values.get(network, {}) for network in NETWORKS}
+    own = [f"{name}.{key}" for name, one in tables.items() if isinstance(one, dict) for key in one]
+    return [*shared, *own]
 
 
 def _first_complaint(error: ValidationError) -> str:

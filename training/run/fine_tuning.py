@@ -19,8 +19,8 @@ from training.saving.state import TrainState
 
 def configs_for(
     checkpoint: Checkpoint, num_classes: int
-) -> tuple[GeneratorConfig, DiscriminatorConfig]:
-    """Returns the checkpoint's network configs, changed to `num_classes` classes.
+) -> dict[str, GeneratorConfig | DiscriminatorConfig]:
+    """Returns the checkpoint's network configs by name, changed to `num_classes` classes.
 
     For a checkpoint without a discriminator the second config resembles the generator's.
     """
@@ -30,7 +30,10 @@ def configs_for(
     else:
         discriminator = _discriminator_like(generator)
     update = {"num_classes": num_classes}
-    return generator.model_copy(update=update), discriminator.model_copy(update=update)
+    return {
+        "generator": generator.model_copy(update=update),
+        "discriminator": discriminator.model_copy(update=update),
+    }
 
 
 def _discriminator_like(generator: GeneratorConfig) -> DiscriminatorConfig:
@@ -46,6 +49,7 @@ def _discriminator_like(generator: GeneratorConfig) -> DiscriminatorConfig:
         num_classes=generator.num_classes,
         attention_at=(),
         attention_form=generator.attention_form,
+        attention_logits=generator.attention_logits,
         spectral_norm_eps=generator.spectral_norm_eps,
     )
     wide = {at for at, width in plain.width_at.items() if width >= MIN_ATTENTION_CHANNELS}
@@ -62,7 +66,9 @@ def start_from(
     """Copies the checkpoint's weights into the networks of a fresh `state`.
 
     A class is found in the checkpoint by its WordNet id, else by its name. A class that is not
-    there keeps its random embedding. Returns the names of those classes.
+    there keeps its random embedding. Returns the names of those classes. Attention that the
+    checkpoint does not have starts with γ = 0, so it changes nothing at first; attention that the
+    networks of `state` do not have is left out.
     """
     rows = known_labels(checkpoint.classes, classes)
     _copy_weights(state.generator, checkpoint.generator, rows)
@@ -97,6 +103,8 @@ def _copy_weights(network: nn.Module, source: nn.Module, rows: dict[int, int]) -
     embeddings = {name for name, m in source.named_modules() if isinstance(m, Embedding)}
     target = dict(network.state_dict())
     for name, tensor in source.state_dict().items():
+        if name.startswith("attention.") and name not in target:
+            continue
         if name.rpartition(".")[0] not in embeddings:
             target[name].copy_(tensor)
     for name in embeddings:

@@ -14,6 +14,7 @@ NETWORKS = [
     {"upsampling": "bilinear"},
     {"conditional_gain": "offset", "conditional_spectral_norm": True},
     {"attention_form": "paper", "attention_at": (8, 16)},
+    {"attention_logits": "cosine", "attention_at": (8, 16), "spectral_norm": False},
     {"attention_at": (8, 32)},  # the last batch norm stands behind attention
     {"attention_at": ()},
     {"attention_at": (), "residual_at": (16,)},

@@ -6,7 +6,7 @@ import pytest
 
 from training.recipes.config import TrainConfig
 from training.recipes.presets import Values
-from training.recipes.recipe import RecipeError, config_of, read_recipe
+from training.recipes.recipe import RecipeError, config_of, network_options, read_recipe
 
 
 def recipe(tmp_path: Path, text: str, name: str | None = None, **flags: object) -> TrainConfig:
@@ -74,7 +74,22 @@ def test_a_checkpoint_to_start_from_leaves_no_say_about_the_networks(tmp_path: P
     """Flags and file may not contradict it; the preset's recipe still counts."""
     with pytest.raises(RecipeError, match="--init gives the networks: leave out size"):
         read_recipe(None, None, {"size": 64}, networks_given=True)
+    for table in ("base_channels = 8", "[generator]\nupsampling = 'bilinear'"):
+        file = tmp_path / "recipe.toml"
+        file.write_text(table)
+        with pytest.raises(RecipeError, match=r"(base_channels|generator\.upsampling)\. Only"):
+            read_recipe(None, file, {}, networks_given=True)
     assert read_recipe("sagan-128", None, {}, networks_given=True)["batch_size"] == 256
+
+
+def test_only_attention_can_change_in_the_networks_of_a_checkpoint(tmp_path: Path) -> None:
+    """As the file says, in one network or in both; what the preset says does not count."""
+    file = tmp_path / "recipe.toml"
+    file.write_text("attention_logits = 'cosine'\n[generator]\nattention_at = [16, 32]")
+    values = read_recipe("laptop-64", file, {}, networks_given=True)
+    both = {"attention_logits": "cosine"}
+    assert network_options(values, "generator") == both | {"attention_at": [16, 32]}
+    assert network_options(values, "discriminator") == both
 
 
 def test_a_variant_that_does_not_fit_its_base_is_named() -> None:

@@ -33,9 +33,10 @@ def checkpoint(*, discriminator: bool = True) -> Checkpoint:
     return Checkpoint(generator, judge, OLD)
 
 
-def started(source: Checkpoint) -> tuple[TrainState, list[str]]:
-    generator, discriminator = configs_for(source, len(NEW))
-    config = TrainConfig(generator=generator, discriminator=discriminator)
+def started(source: Checkpoint, **changes: object) -> tuple[TrainState, list[str]]:
+    """`changes` are made to both networks."""
+    networks = {name: one.model_dump() | changes for name, one in configs_for(source, 3).items()}
+    config = TrainConfig.model_validate(networks)
     state = TrainState.start(config, torch.device("cpu"))
     return state, start_from(state, source, NEW)
 
@@ -68,6 +69,21 @@ def test_the_discriminator_judges_a_known_class_much_as_before() -> None:
     assert ((ratios > 0.9) & (ratios < 1.1)).all(), ratios
 
 
+def test_new_attention_changes_nothing_at_first() -> None:
+    """Its γ is 0; a layer that is left out is forgotten, and all else is the checkpoint's."""
+    source = checkpoint()
+    state, _ = started(source, attention_at=(8,), attention_logits="cosine")
+    assert list(state.generator.attention) == ["8"]
+    assert all(one.gamma == 0 for one in state.generator.attention.values())
+    bare, _ = started(source, attention_at=())
+    z, labels = torch.randn(2, 128), torch.tensor([0, 2])
+    drawn, without = (one.average.eval()(z, labels) for one in (state, bare))
+    torch.testing.assert_close(drawn, without)
+    kept, _ = started(source, attention_at=(16,), attention_logits="cosine")
+    ours, theirs = kept.generator.state_dict(), source.generator.state_dict()
+    assert torch.equal(ours["attention.16.key.weight"], theirs["attention.16.key.weight"])
+
+
 def test_a_checkpoint_without_a_discriminator_gets_a_new_one() -> None:
     """Many public files have the generator alone."""
     state, _ = started(checkpoint(discriminator=False))
@@ -96,7 +112,8 @@ def test_a_generator_alone_gets_a_discriminator_like_itself(
     config = GeneratorConfig.model_validate(
         {"num_classes": 2, "z_dim": 8, "spectral_norm_eps": 1e-6, **shape}
     )
-    _, judge = configs_for(Checkpoint(Generator(config), None, OLD), 3)
+    judge = configs_for(Checkpoint(Generator(config), None, OLD), 3)["discriminator"]
+    assert isinstance(judge, DiscriminatorConfig)
     assert judge == DiscriminatorConfig(
         resolution=config.resolution,
         base_channels=base,
