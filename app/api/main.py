@@ -35,9 +35,8 @@ from app.api.endpoints import (
 )
 from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
-from app.api.protocol import BoundedProtocol
+from app.api.protocol import BoundedProtocol, UnsentBytes
 from app.api.services import Services, open_services
-from app.api.unsent import UnsentBytes
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -123,9 +122,10 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     app.add_middleware(
         Requests, metrics=metrics, unsent=app.state.unsent, access_log=settings.access_log
     )
-    app.add_middleware(
-        Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
-    )
+    if settings.public_url or settings.trusted_proxies:
+        app.add_middleware(
+            Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
+        )
     if origins := listed(settings.cors_origins):  # outermost: a page can read 503s as well
         app.add_middleware(
             CORSMiddleware,

@@ -26,7 +26,7 @@ from app.api.problems import (
     openai_asked,
     problem_response,
 )
-from app.api.unsent import SMALL_BYTES, USUAL_BYTES, UnsentBytes
+from app.api.protocol import SMALL_BYTES, USUAL_BYTES, UnsentBytes
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.queue.messages import new_id
 from app.telemetry import ApiMetrics, request_id
@@ -47,9 +47,9 @@ def usable_request_id(wanted: str) -> str:
     return wanted if _REQUEST_ID.fullmatch(wanted) else new_id()
 
 
-def header(scope: Scope, name: bytes) -> str:
+def header(head: Scope | Message, name: bytes) -> str:
     """The first header with this lower-case name; "" if there is none."""
-    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    headers: Iterable[tuple[bytes, bytes]] = head["headers"]
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
@@ -94,7 +94,8 @@ class Requests:
         try:
             await self._serve(scope, receive, answer)
         finally:
-            answer.finish()
+            if answer.num_unsent():
+                self.unsent.discard(answer)  # the connection has all of the response
             found = scope.get("route")  # its path as the document has it, without converters
             route = getattr(found, "path_format", getattr(found, "path", UNMATCHED))
             seconds = time.perf_counter() - started_s
@@ -208,15 +209,11 @@ class ResponseSender:
         """Bytes of the response that have not reached the connection yet."""
         return self._held_bytes
 
-    def finish(self) -> None:
-        """Notes that the connection has all of the response."""
-        self.unsent.discard(self)
-
     def _hold(self, start: Message) -> None:
-        lengths = [value for name, value in start["headers"] if name == b"content-length"]
-        if self.headers_only or not lengths:
+        length = header(start, b"content-length")
+        if self.headers_only or not length:
             return
-        num_bytes = int(lengths[0])
+        num_bytes = int(length)
         self.refused = not (self.is_probe or self.unsent.has_room(num_bytes))
         if num_bytes > SMALL_BYTES and not self.refused:
             self._held_bytes = num_bytes

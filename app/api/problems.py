@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
+from app.api.requests import prefix_of
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,

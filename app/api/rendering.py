@@ -16,12 +16,11 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
 from app.api.authentication import client_of
 from app.api.combined_files import MAKER, NamedFile
 from app.api.middleware import GIVE_BACK
 from app.api.problems import RETRY_LATER, set_retry_after
-from app.api.requests import accept_decides, client_has, while_connected
+from app.api.requests import accept_decides, client_has, prefix_of, while_connected
 from app.api.services import EncodedFile, Services
 from app.errors import (
     AmbiguousClassError,

@@ -1,4 +1,4 @@
-"""Reads requests: fields in the query and body, accepted media types, and a client that leaves."""
+"""Reads requests: fields, accepted media types, the start of links, and a client that leaves."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ _DECIMAL = re.compile(r"(?=\.?[0-9])([0-9]{0,4})(?:\.([0-9]{0,3})0*)?", re.ASCII
 MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+ORIGIN, PREFIX = "origin", "prefix"  # keys of a request's state, which Addresses sets
+HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 T = TypeVar("T")
 
 
@@ -283,6 +285,29 @@ def accept_decides(request: Request) -> bool:
     """Whether Accept decides the type of the response; false if the address names the type."""
     path: str = request.scope["path"]  # request.url would build and parse the whole address
     return "format" not in request.query_params and "." not in path.rpartition("/")[2]
+
+
+def prefix_of(request: Request) -> str:
+    """The prefix that public addresses have before this server's paths; usually ""."""
+    prefix: str = request.scope.get("state", {}).get(PREFIX, "")
+    return prefix
+
+
+def base_address(request: Request) -> str:
+    """The public address of this server, without a slash at its end.
+
+    Raises InvalidValueError if it depends on a Host header that has no host name.
+    """
+    origin: str | None = request.scope.get("state", {}).get(ORIGIN)
+    if origin is None:
+        host = request.headers.get("host", "")
+        if not HOST.fullmatch(host):
+            raise InvalidValueError(
+                f"Host: {host[:80]!r} is not a host name, so no url can be made: send the name, "
+                "or set SAGAN_PUBLIC_URL at the server"
+            )
+        origin = f"{request.scope['scheme']}://{host}"
+    return origin + prefix_of(request)
 
 
 def client_has(if_none_match: str, etag: str) -> bool:

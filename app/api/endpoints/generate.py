@@ -9,7 +9,6 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
 from app.api.combined_files import BUNDLE_TYPES, Bundle
 from app.api.documentation import (
     NOT_MODIFIED,
@@ -31,7 +30,7 @@ from app.api.rendering import (
     respond,
     respond_combined,
 )
-from app.api.requests import all_fields, negotiated, query_fields
+from app.api.requests import all_fields, negotiated, prefix_of, query_fields
 from app.api.schemas import (
     FILE_FORMATS,
     GeneratedOut,

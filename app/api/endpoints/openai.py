@@ -11,7 +11,6 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.api.addresses import base_address
 from app.api.combined_files import json_with
 from app.api.documentation import json_body, openai_errors
 from app.api.middleware import PlainRoute
@@ -24,7 +23,7 @@ from app.api.rendering import (
     image_jobs,
     render,
 )
-from app.api.requests import all_fields, query_fields
+from app.api.requests import all_fields, base_address, query_fields
 from app.api.schemas import NoFields, OpenAIFields, OpenAIImages, OpenAIModel, OpenAIModels
 from app.api.services import services_of
 from app.errors import (

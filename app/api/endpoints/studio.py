@@ -13,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import app
-from app.api.addresses import prefix_of
 from app.api.documentation import Responses, problems
 from app.api.middleware import PlainRoute
-from app.api.requests import accepted_media_type, client_has
+from app.api.requests import accepted_media_type, client_has, prefix_of
 from app.api.schemas import WelcomeOut
 from app.errors import NotAcceptableError, NotFoundError
 
