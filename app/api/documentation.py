@@ -108,7 +108,7 @@ def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[
     """
     schema = {
         "type": "object",
-        "additionalProperties": False,
+        "additionalProperties": model.passes_over_unknown,
         "properties": _properties(model),
         "examples": model.model_json_schema().get("examples", []),
     }

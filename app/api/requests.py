@@ -39,6 +39,7 @@ class RequestFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     repeatable: ClassVar[frozenset[str]] = frozenset()  # fields that may be given several times
     field_names: ClassVar[tuple[str, ...]] = ()
+    passes_over_unknown: ClassVar[bool] = False  # instead of refusing fields that it does not know
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -115,6 +116,8 @@ def query_values(
                 former.append(value)
             continue
         if name not in model.field_names:
+            if model.passes_over_unknown:
+                continue
             _refuse_unknown(name, model.field_names)
         if name in values:
             raise InvalidValueError(f"{name} is given more than once", extra={"fields": [name]})
@@ -144,9 +147,10 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
 
     JSON's null is a field that is not given.
     """
-    for name in values:
-        if name not in model.field_names:
-            _refuse_unknown(name, model.field_names)
+    if not model.passes_over_unknown:
+        for name in values:
+            if name not in model.field_names:
+                _refuse_unknown(name, model.field_names)
     return validated(model, {name: value for name, value in values.items() if value is not None})
 
 
@@ -173,6 +177,15 @@ def whole_number(raw: object) -> int:
     if isinstance(raw, str) and _WHOLE.fullmatch(raw):
         return int(raw)
     raise ValueError("should be a whole number")
+
+
+def yes_or_no(raw: object) -> bool:
+    """A truth value from JSON, or `true` or `false` from a query string; raises ValueError."""
+    if isinstance(raw, bool):
+        return raw
+    if raw in ("true", "false"):
+        return raw == "true"
+    raise ValueError("should be true or false")
 
 
 def thousandths(raw: object, *, smallest: int, largest: int) -> int:
