@@ -20,10 +20,13 @@ from app.api.addresses import prefix_of
 from app.api.arrivals import Arrivals
 from app.api.authentication import PREPAID, client_of
 from app.api.combined_files import MAKER, NamedFile
+from app.api.compression import VARIES
+from app.api.file_names import combined_disposition, image_disposition
 from app.api.middleware import GIVE_BACK
 from app.api.problems import RETRY_LATER, set_retry_after
 from app.api.requests import accept_decides, client_has, while_connected
 from app.api.services import EncodedFile, Services
+from app.api.stage_times import server_timing, slowest
 from app.errors import (
     AmbiguousClassError,
     DeadlineExceededError,
@@ -270,14 +273,12 @@ def image_headers(
         headers["Vary"] = "Accept"
     if job.kind == "sample":
         headers["Content-Location"] = f"{prefix_of(request)}/images/{image_id}.{job.output}"
+        headers["Content-Disposition"] = image_disposition(card, job)
+    elif job.output == "png":
+        headers["Content-Disposition"] = image_disposition(card, job)
+    elif job.kind in ("attention", "attention-all"):
+        headers["Vary"] = f"{headers['Vary']}, {VARIES}" if "Vary" in headers else VARIES
     return headers
-
-
-def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
-    """The header Server-Timing: stages and `more_s` in milliseconds, 0 for a cached image."""
-    stages = timings.stages | more_s
-    entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
-    return ", ".join([*entries, "cache;desc=hit"] if cached else entries)
 
 
 class CombinedFile(Protocol):
@@ -316,7 +317,7 @@ async def respond_combined(
     if held:
         etags = [entity_tag(job, card.renderer) for job in jobs]
         if client_has(held, etag := combined_etag(jobs[0].image_id, combined, etags)):
-            headers = combined_headers(request, card, jobs, etag, cache_control)
+            headers = combined_headers(request, card, jobs, combined, etag, cache_control)
             return Response(None, 304, headers)
     deadline_s = combining_deadline_s(timeout_ms)
     rendered, limit_headers = await render(
@@ -329,7 +330,7 @@ async def respond_combined(
     ]
     body = await combine(services, partial(combined.make, files), deadline_s, len(jobs))
     etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
-    headers = combined_headers(request, card, jobs, etag, cache_control)
+    headers = combined_headers(request, card, jobs, combined, etag, cache_control)
     headers["Server-Timing"] = server_timing(
         slowest(file.timings for file in rendered),
         cached=all(file.cached for file in rendered),
@@ -342,11 +343,18 @@ async def respond_combined(
 
 
 def combined_headers(
-    request: Request, card: ModelCard, jobs: Sequence[Job], etag: str, cache_control: str
+    request: Request,
+    card: ModelCard,
+    jobs: Sequence[Job],
+    combined: CombinedFile,
+    etag: str,
+    cache_control: str,
 ) -> dict[str, str]:
     """The headers that the response with a combined file and its 304 have in common."""
     headers = image_headers(request, card, jobs[0], etag, cache_control)
-    del headers["Content-Location"]
+    del headers["Content-Location"], headers["Content-Disposition"]
+    if named := combined_disposition(card, jobs, combined.kind, combined.media_type):
+        headers["Content-Disposition"] = named
     headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
     return headers
 
@@ -381,12 +389,6 @@ def combined_etag(image_id: str, combined: CombinedFile, etags: Iterable[str]) -
     """A strong entity tag of a file that combines these images."""
     made_of = repr((combined, MAKER, *etags)).encode()
     return f'"{image_id}.{combined.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
-
-
-def slowest(timings: Iterable[Timings]) -> Timings:
-    """The longest time of any job in each stage."""
-    stages = [(one.queue_s, one.batch_s, one.model_s, one.encode_s) for one in timings]
-    return Timings(*map(max, zip(*stages, strict=True)))
 
 
 def image_jobs(

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.forms import FORM_TYPES, form_items
 from app.errors import (
     InvalidValueError,
     NotAcceptableError,
@@ -28,6 +29,9 @@ BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"(?=\.?[0-9])([0-9]{0,4})(?:\.([0-9]{0,3})0*)?", re.ASCII)
 MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
+# A client that names one of these is a browser: its list says what it can show, and not that a
+# person prefers WebP to a file without losses. So it gets the first image format that it accepts.
+BROWSERS_NAME = ("text/html", "image/avif", "image/svg+xml")
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 T = TypeVar("T")
@@ -82,11 +86,15 @@ async def all_fields(request: Request, model: type[F]) -> F:
             headers={"Accept-Encoding": "identity"},
         )
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return fields.merged(checked(model, read_object(body)))
+    if media_type not in FORM_TYPES:
         raise UnsupportedMediaTypeError(
-            f"a body must be application/json, not {content_type[:SHOWN]!r}"
+            f"a body must be application/json or a form, not {content_type[:SHOWN]!r}"
         )
-    return fields.merged(checked(model, read_object(body)))
+    items = await form_items(content_type, body)
+    return fields.merged(validated(model, query_values(items, model)))
 
 
 def has_body(request: Request) -> bool:
@@ -270,6 +278,10 @@ def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
 def _best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     qualities = {offer: _quality(offer, ranges) for offer in offers}
+    if any(name in BROWSERS_NAME for name, _ in ranges):
+        images = [offer for offer in offers if offer.startswith("image/") and qualities[offer]]
+        shown = max((qualities[offer] for offer in images), default=0.0)
+        qualities |= dict.fromkeys(images, shown)
     best = max(offers, key=lambda offer: qualities[offer])
     return best if qualities[best] > 0 else None
 
@@ -290,6 +302,15 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
         if found:
             return max(found)
     return 0.0
+
+
+def accepts_coding(headers: Headers, coding: str) -> bool:
+    """Whether the client accepts a content coding (RFC 9110, section 12.5.3)."""
+    accept = ", ".join(headers.getlist("accept-encoding"))
+    if len(accept) > MAX_ACCEPT_LENGTH:
+        return False
+    ranges = dict(_media_range(part) for part in accept.split(",") if part.strip())
+    return ranges.get(coding, ranges.get("*", 0.0)) > 0
 
 
 def accept_decides(request: Request) -> bool:

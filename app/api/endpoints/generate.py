@@ -67,8 +67,40 @@ async def generate(request: Request) -> Response:
     attention scale give the same bytes, whatever else the server renders. Without a seed the server
     picks a random one and returns it in `X-Seed`.
     """
-    services = services_of(request)
     fields = await all_fields(request, GenerateFields)
+    return await _drawn(request, fields)
+
+
+@router.get(
+    "/generate",
+    summary="Get images of a class with a seed",
+    response_class=Response,
+    responses=images(ALL_TYPES, document=GeneratedOut)
+    | NOT_MODIFIED
+    | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    openapi_extra=query_parameters(GenerateFields, required=("class", "seed")),
+)
+async def generated(request: Request) -> Response:
+    """Returns what POST /generate returns for the same query, which must have a seed.
+
+    With a seed the images are a value, so they may be cached, repeated and fetched in advance. If
+    `If-None-Match` has their ETag, the response is 304 and nothing is rendered.
+    """
+    fields = query_fields(request, GenerateFields)
+    if fields.seed is None:
+        raise InvalidValueError(
+            "seed is missing: GET has one result for each address, so it needs a seed; "
+            "POST /generate picks a random one",
+            extra={"fields": ["seed"]},
+        )
+    return await _drawn(request, fields, conditional=True)
+
+
+async def _drawn(
+    request: Request, fields: GenerateFields, *, conditional: bool = False
+) -> Response:
+    """The images of these fields; if `conditional`, If-None-Match can be answered with 304."""
+    services = services_of(request)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
@@ -92,6 +124,7 @@ async def generate(request: Request) -> Response:
             bundle,
             timeout_ms=timeout_ms,
             cache_control=cache_control,
+            conditional=conditional,
         )
     return await respond(
         request,
@@ -100,7 +133,7 @@ async def generate(request: Request) -> Response:
         jobs[0],
         timeout_ms=timeout_ms,
         cache_control=cache_control,
-        conditional=False,
+        conditional=conditional,
     )
 
 
