@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.errors import InvalidValueError
 
 ORIGIN, PREFIX = "origin", "prefix"  # keys of a request's state
+problem_prefix: ContextVar[str] = ContextVar("problem_prefix", default="")  # of this request
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,8}")
@@ -39,9 +41,15 @@ class Addresses:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if self._sets_any and scope["type"] == "http":
-            self._set(scope)
-        await self.app(scope, receive, send)
+        if not self._sets_any or scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self._set(scope)
+        token = problem_prefix.set(scope["state"].get(PREFIX, ""))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            problem_prefix.reset(token)
 
     def _set(self, scope: Scope) -> None:
         told: dict[bytes, list[str]] = {}

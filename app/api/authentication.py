@@ -28,7 +28,7 @@ CHALLENGE = 'Bearer realm="sagan"'  # RFC 6750, section 3
 OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
-OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/", "/studio/")
+OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/", "/studio/", "/problems/")
 CREDENTIALS = (b"authorization", b"x-api-key")  # the headers that may have a key
 PREPAID = "prepaid"  # in the state of a request by a link: its image was counted before
 IPV6_CLIENT_BITS = 64  # the network of one household or host
@@ -36,7 +36,7 @@ _Signature = tuple[int, int, int]
 
 
 def is_open(path: str) -> bool:
-    """Whether this path never needs a key: page, health, metrics, docs, classes."""
+    """Whether this path never needs a key: pages, health, metrics, docs, classes."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 

@@ -31,6 +31,7 @@ from app.api.endpoints import (
     health,
     interpolate,
     openai,
+    problem_pages,
     studio,
     verify,
 )
@@ -104,7 +105,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    for module in (generate, interpolate, attention, verify, classes, health, openai, studio):
+    modules = (generate, interpolate, attention, verify, classes, health, openai)
+    for module in (*modules, studio, problem_pages):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from app.api.addresses import prefix_of
+from app.api.addresses import prefix_of, problem_prefix
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,
@@ -89,7 +89,7 @@ def problem_response(error: AppError) -> Response:
 
 def _problem(error: AppError) -> dict[str, Extra]:
     return {
-        "type": f"/problems/{error.slug}",
+        "type": f"{problem_prefix.get()}/problems/{error.slug}",
         "title": error.title,
         "status": error.status.value,
         "detail": error.detail,
