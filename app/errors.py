@@ -92,6 +92,13 @@ class NotFoundError(AppError):
     title = "Not found"
 
 
+class ModelNotFoundError(NotFoundError):
+    """No model that is served has this name."""
+
+    slug = "model-not-found"
+    title = "There is no such model"
+
+
 class RetiredCheckpointError(AppError):
     """The image belongs to a checkpoint that is no longer served."""
 

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
     )
     model: str = Field("", description="NAME=DIR, several separated by commas")
+    model_aliases: str = Field(
+        "", description="further names of models under /v1/: NAME=MODEL, several with commas"
+    )
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
         "auto", description="auto: bf16 if the device has it and it is close enough to float32"
@@ -152,6 +155,12 @@ class Settings(BaseSettings):
             raise ValueError("two models have the same name: give each its own")
         return text
 
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_aliases(cls, text: str) -> str:
+        parse_aliases(text)
+        return text
+
     @field_validator("api_keys")
     @classmethod
     def _are_hashes_of_keys(cls, text: SecretStr | None) -> SecretStr | None:
@@ -201,6 +210,11 @@ class Settings(BaseSettings):
         return parse_models(self.model)
 
     @property
+    def aliases(self) -> dict[str, str]:
+        """The model of each alias."""
+        return parse_aliases(self.model_aliases)
+
+    @property
     def rate(self) -> Rate | None:
         """The rate limit of a client; None when there is no limit."""
         return parse_rate(self.rate_limit)
@@ -218,6 +232,19 @@ def parse_models(text: str) -> tuple[ModelSource, ...]:
         else:
             raise ValueError(f"{part!r} is not NAME=DIR with a name of letters, digits, - and _")
     return tuple(sources) or (ModelSource(None, None),)
+
+
+def parse_aliases(text: str) -> dict[str, str]:
+    """`"dall-e-3=dogs, gpt-image-1=dogs"` -> {"dall-e-3": "dogs", "gpt-image-1": "dogs"}."""
+    aliases: dict[str, str] = {}
+    for part in listed(text):
+        alias, equals, model = (piece.strip() for piece in part.partition("="))
+        if not (alias and equals and model) or "=" in model:
+            raise ValueError(f"{part!r} is not NAME=MODEL")
+        if alias in aliases:
+            raise ValueError(f"{alias!r} is given twice: give each alias one model")
+        aliases[alias] = model
+    return aliases
 
 
 def parse_rate(text: str) -> Rate | None:

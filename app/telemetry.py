@@ -9,10 +9,12 @@ import json
 import logging
 import logging.config
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -20,6 +22,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
     disable_created_metrics,
     values,
@@ -100,6 +103,8 @@ class JobMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
+        build = {"version": version("sagan-service"), "python": platform.python_version()}
+        Info("sagan_build", "Versions of this process", registry=self.registry).info(build)
         self._queue_seconds: dict[str, Histogram] = {}  # by priority: spares the look-up by label
         self.queue_seconds = self.seconds(
             "sagan_queue_seconds", "Time from a job's admission to its claim", ("priority",)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.requests import HOST, ORIGIN, PREFIX
+from app.api.requests import HOST, ORIGIN, PREFIX, problem_prefix
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,8}")
@@ -35,9 +35,15 @@ class Addresses:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "http":
-            self._set(scope)
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self._set(scope)
+        token = problem_prefix.set(scope["state"].get(PREFIX, ""))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            problem_prefix.reset(token)
 
     def _set(self, scope: Scope) -> None:
         told: dict[bytes, list[str]] = {}

@@ -21,6 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
+from app.api.compression import Compression
 from app.api.connection_bound import ConnectionBound, connections_within_files
 from app.api.documentation import complete_openapi
 from app.api.endpoints import (
@@ -30,6 +31,7 @@ from app.api.endpoints import (
     health,
     interpolate,
     openai,
+    problem_pages,
     studio,
     verify,
 )
@@ -102,7 +104,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    for module in (generate, interpolate, attention, verify, classes, health, openai, studio):
+    modules = (generate, interpolate, attention, verify, classes, health, openai)
+    for module in (*modules, studio, problem_pages):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
@@ -114,6 +117,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
 def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     """Puts the middleware around the routes, the innermost first; raises SettingsError."""
+    app.add_middleware(Compression)  # of what the router serves; DirectRoutes does it itself
     app.add_middleware(DirectRoutes, routes=app.routes)
     app.add_middleware(SizeLimits, larger_bodies={verify.PATH: verify.MAX_FILE_BYTES})
     if has_keys(settings):

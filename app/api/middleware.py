@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.addresses import with_prefix
+from app.api.compression import Compression
 from app.api.problems import (
     OPENAI_FOLDER,
     OVERLOADED,
@@ -38,6 +39,7 @@ MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
 GIVE_BACK = "give_back"  # in a request's state: gives its images back to the client's budget
+UNCOMPRESSED = ("image/png", "image/webp", "image/jpeg")  # the types of most responses
 UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
@@ -321,4 +323,7 @@ class DirectRoutes:
             response = await route.endpoint(request)
         except Exception as error:  # noqa: BLE001 - error_response raises unforeseen ones again
             response = await error_response(request, error)
-        await response(scope, receive, send)
+        if response.media_type in UNCOMPRESSED:  # the usual case
+            await response(scope, receive, send)
+        else:
+            await Compression(response)(scope, receive, send)

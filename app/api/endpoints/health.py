@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import Responses, problems
 from app.api.problems import problem_response
+from app.api.requests import MAX_ACCEPT_LENGTH
 from app.api.schemas import HealthOut, ReadyOut
 from app.api.services import Services, services_of
 from app.errors import (
@@ -26,7 +28,8 @@ from app.queue.admission import QueueStats
 from app.queue.messages import PRIORITIES, ModelCard, Priority
 
 router = APIRouter(tags=["operation"])
-METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
+FORMATS = ("text/plain", "application/openmetrics-text")
+METRICS: Responses = {200: {"description": "Metrics", "content": {one: {} for one in FORMATS}}}
 MODEL_PARAMETER = {
     "name": "model",
     "in": "query",
@@ -78,9 +81,17 @@ async def metrics(request: Request) -> Response:
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
     set_gauges(services, cards, looks)
     services.metrics.dead_letters.set(await _num_dead_letters(services))
-    return Response(
-        generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+    encode, media_type = metrics_format(", ".join(request.headers.getlist("accept")))
+    headers = {"Content-Type": media_type, "Vary": "Accept"}
+    return Response(encode(services.metrics.registry), headers=headers)
+
+
+def metrics_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The encoder and media type that a scraper accepts: OpenMetrics, else Prometheus's text."""
+    try:
+        return choose_encoder(accept if len(accept) <= MAX_ACCEPT_LENGTH else "")
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
 
 
 def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
