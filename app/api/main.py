@@ -29,6 +29,7 @@ from app.api.endpoints import (
     generate,
     health,
     interpolate,
+    jobs,
     openai,
     studio,
     verify,
@@ -50,7 +51,8 @@ from app.stopping import stop_signals
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 EXPOSED_HEADERS = (  # that pages of other origins may read, beside those that all may read
-    "Content-Disposition", "Content-Location", "ETag", "RateLimit", "RateLimit-Policy",
+    "Content-Disposition", "Content-Location", "ETag", "Location", "Preference-Applied",
+    "RateLimit", "RateLimit-Policy",
     "Retry-After", "Server-Timing", "X-Attention-Shape", "X-Image-ID", "X-Model", "X-Request-ID",
     "X-Seed",
 )  # fmt: skip
@@ -103,7 +105,17 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    for module in (generate, interpolate, attention, verify, classes, health, openai, studio):
+    for module in (
+        generate,
+        jobs,
+        interpolate,
+        attention,
+        verify,
+        classes,
+        health,
+        openai,
+        studio,
+    ):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
@@ -130,7 +142,7 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["DELETE", "GET", "POST"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )

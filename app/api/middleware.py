@@ -37,6 +37,7 @@ MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
+IS_HEAD = "is_head"  # in a request's state: only the headers are sent
 GIVE_BACK = "give_back"  # in a request's state: gives its images back to the client's budget
 UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
@@ -91,6 +92,7 @@ class Requests:
         )
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
+            scope.setdefault("state", {})[IS_HEAD] = True
         try:
             await self._serve(scope, receive, answer)
         finally:
