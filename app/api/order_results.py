@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from typing import IO, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -79,6 +81,51 @@ class UnsentFile:
         return data
 
 
+class Entries(list[ZipInfo]):
+    """The entries of a ZipFile in 24 bytes each; ZipFile's own list needs 400.
+
+    ZipFile appends to it and reads it at the end. `name_of(i)` is the name of the i-th entry, and
+    what the entries do not differ in is that of the first.
+    """
+
+    def __init__(self, name_of: Callable[[int], str]) -> None:
+        super().__init__()
+        self._name_of = name_of
+        self._numbers = array("Q")  # CRC-32, size and offset of each
+        self._first: ZipInfo | None = None
+
+    def __len__(self) -> int:
+        return len(self._numbers) // 3
+
+    def append(self, entry: ZipInfo) -> None:
+        """Notes an entry that was written, without compression."""
+        self._first = self._first or entry
+        self._numbers.extend((entry.CRC, entry.file_size, entry.header_offset))
+
+    def __iter__(self) -> Iterator[ZipInfo]:
+        for i in range(len(self)):
+            entry = copy(self._first) or ZipInfo()
+            entry.filename = self._name_of(i)
+            entry.CRC, entry.file_size, entry.header_offset = self._numbers[3 * i : 3 * i + 3]
+            entry.compress_size = entry.file_size
+            yield entry
+
+
+class Forgetful(dict[str, ZipInfo]):
+    """Stays empty: the names of an order's images differ anyway."""
+
+    def __setitem__(self, name: str, entry: ZipInfo) -> None:
+        pass
+
+
+def open_zip(file: UnsentFile, name_of: Callable[[int], str]) -> ZipFile:
+    """A zip of many files, whose i-th one will be called `name_of(i)`."""
+    archive = ZipFile(cast(IO[bytes], file), "w", ZIP_STORED)
+    archive.filelist = Entries(name_of)
+    archive.NameToInfo = Forgetful()
+    return archive
+
+
 class ResultReader:
     """Reads the files of an order chunk by chunk, and waits for those that are not drawn yet."""
 
@@ -89,18 +136,17 @@ class ResultReader:
         self.order: Order = status.order
 
     async def zipped(self) -> AsyncIterator[bytes]:
-        """The zip in pieces; no more than a chunk is in memory, beside the list of its entries.
+        """The zip in pieces; no more than a chunk and the list of entries are in memory.
 
         An order that ends early leaves a zip without an end: the connection is cut.
         Raises JobEndedError.
         """
         unsent = UnsentFile()
-        archive = ZipFile(cast(IO[bytes], unsent), "w", ZIP_STORED)
+        archive = open_zip(unsent, self._name)
         for chunk in range(self.order.num_chunks):
             bodies = await self._files(chunk)
             for place, body in zip(self.order.places(chunk), bodies, strict=True):
-                name = f"{self.order.image_id(place)}.{self.order.output}"
-                archive.writestr(ZipInfo(name, EPOCH), body)
+                archive.writestr(ZipInfo(self._name(place), EPOCH), body)
                 if unsent.num_bytes >= PIECE_BYTES:
                     yield unsent.take()
             yield unsent.take()
@@ -109,6 +155,9 @@ class ResultReader:
         rest = unsent.take()
         for at in range(0, len(rest), PIECE_BYTES):
             yield rest[at : at + PIECE_BYTES]
+
+    def _name(self, place: int) -> str:
+        return f"{self.order.image_id(place)}.{self.order.output}"
 
     async def _files(self, chunk: int) -> list[bytes]:
         """The files of the chunk, from Redis if they are kept; raises JobEndedError."""

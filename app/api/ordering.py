@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from hashlib import blake2b
 
 from starlette.requests import Request
@@ -15,7 +14,6 @@ from starlette.responses import Response
 from app.api.addresses import prefix_of
 from app.api.authentication import client_of
 from app.api.documentation import Responses, document
-from app.api.middleware import GIVE_BACK
 from app.api.rendering import (
     NO_HEADERS,
     first_seed,
@@ -169,7 +167,6 @@ async def admit(
         limits, timeout_ms = services.order_limits, services.settings.max_timeout_ms
         async with limits.spent(client_of(request), order.num_images, timeout_ms) as spent:
             await services.orders.admit(order, held)
-            setattr(request.state, GIVE_BACK, partial(limits.give_back, spent))
             headers = spent.headers
     services.driver.wake()
     return headers

@@ -157,6 +157,8 @@ async def events(request: Request, job_id: JobId) -> Response:
     last = request.headers.get("last-event-id", "")
     if status.is_over and last == event_id(status):
         return Response(None, 204)  # an EventSource does not connect again
+    if getattr(request.state, IS_HEAD, False):
+        return Response(None, 200, NO_STORE, "text/event-stream")
     return EventSourceResponse(progress(request, status, last), headers=NO_STORE)
 
 

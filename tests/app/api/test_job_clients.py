@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from zipfile import ZipFile, ZipInfo
 
 import httpx
 import pytest
@@ -14,7 +16,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.api import webhooks
 from app.api.main import create_app
-from app.api.order_results import UnsentFile
+from app.api.order_results import UnsentFile, open_zip
 from app.api_keys import listed, new_key
 from app.errors import InvalidValueError
 from app.settings import Settings, SettingsError, load_settings
@@ -187,6 +189,55 @@ async def test_a_client_that_reads_slowly_slows_only_itself(
                 rest = b"".join([piece async for piece in pieces])
             assert begun + rest == whole
     assert len(worker.drawn) == 3000
+
+
+async def test_a_zip_of_a_job_that_is_cancelled_is_cut_off(
+    settings: Settings, worker: FakeWorker
+) -> None:
+    """Its client must not take what it has for the whole."""
+    async with (
+        served(create_app(settings), settings, ready=True) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http,
+    ):
+        made = await http.post("/generate?class=0&seed=0&n=90000", headers=ASYNC)
+        path = made.headers["location"]
+        async with http.stream("GET", f"{path}/result") as response:
+            pieces = response.aiter_raw()
+            await anext(pieces)
+            await http.delete(path)
+            with pytest.raises(httpx.RemoteProtocolError):
+                async for _ in pieces:
+                    pass
+
+
+async def test_the_head_of_events_has_an_end(settings: Settings, worker: FakeWorker) -> None:
+    """HEAD of a stream that goes on has headers alone."""
+    worker.answering.clear()
+    async with started(create_app(settings)) as api:
+        await until_ready(api)
+        path = (await api.post(ORDER, headers=ASYNC)).headers["location"]
+        async with asyncio.timeout(5):
+            head = await api.head(f"{path}/events")
+        assert (head.status_code, head.content) == (200, b"")
+        worker.answering.set()
+
+
+def test_a_zip_of_more_files_than_a_short_count_holds_is_whole() -> None:
+    """70,000, so that the counts need 64 bits (ZIP64); its list of entries stays small."""
+    file, number = UnsentFile(), 70_000
+    archive = open_zip(file, str)
+    pieces = []
+    for i in range(number):
+        archive.writestr(ZipInfo(str(i)), str(i).encode())
+        if i % 1000 == 0:
+            pieces.append(file.take())
+    assert len(archive.filelist) == number
+    archive.close()
+    pieces.append(file.take())
+    with ZipFile(io.BytesIO(b"".join(pieces))) as found:
+        assert found.namelist() == [str(i) for i in range(number)]
+        assert found.testzip() is None
+        assert all(entry.flag_bits & 8 == 0 for entry in found.infolist())  # no data descriptors
 
 
 def test_what_was_sent_cannot_be_written_over() -> None:
