@@ -194,6 +194,18 @@ class ApiMetrics(JobMetrics):
         self.queue_oldest_age_seconds = self.gauge(
             "sagan_queue_oldest_age_seconds", "Age of the oldest job not yet answered", QUEUE
         )
+        self.dead_letters = self.gauge(
+            "sagan_dead_letters", "Jobs that workers gave up (see: sagan dead-letters)", ()
+        )
+        self.workers_ready = self.gauge(
+            "sagan_workers_ready", "Workers with a recent heartbeat", ("model",)
+        )
+        self.model_info = self.gauge(
+            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
+        )
+        self._add_orders()
+
+    def _add_orders(self) -> None:
         self.jobs = self.gauge("sagan_jobs", "Unfinished jobs of POST /generate", ("state",))
         self.jobs_ended = self.counter(
             "sagan_jobs_ended_total", "Jobs of POST /generate that ended", ("state",)
@@ -210,15 +222,6 @@ class ApiMetrics(JobMetrics):
         )
         self.webhooks = self.counter(
             "sagan_webhooks_total", "Webhooks at the end of jobs, by outcome", ("outcome",)
-        )
-        self.dead_letters = self.gauge(
-            "sagan_dead_letters", "Jobs that workers gave up (see: sagan dead-letters)", ()
-        )
-        self.workers_ready = self.gauge(
-            "sagan_workers_ready", "Workers with a recent heartbeat", ("model",)
-        )
-        self.model_info = self.gauge(
-            "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
         )
 
 

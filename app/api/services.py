@@ -20,7 +20,7 @@ from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.messages import ModelCard
 from app.queue.order_driver import OrderDriver
-from app.queue.orders import OrderBook
+from app.queue.orders import OrderBook, open_orders
 from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
@@ -164,12 +164,7 @@ async def open_services(
     jobs = JobClient(queue, replies, metrics, cards, tracing)
     limits = open_limits(client, settings)
     order_limits = ClientLimits(client, settings.rate, None) if settings.rate else None
-    orders = OrderBook(
-        client,
-        max_orders=settings.max_jobs,
-        max_bytes=settings.job_max_bytes,
-        ttl_s=settings.job_ttl_s,
-    )
+    orders = open_orders(client, settings)
     driver = OrderDriver(orders, jobs, metrics, timeout_ms=settings.max_timeout_ms)
     webhooks = Webhooks(orders, settings, metrics)
     combiners = ThreadPoolExecutor(NUM_COMBINERS, "sheet")
@@ -180,18 +175,8 @@ async def open_services(
             driver.running(),
             webhooks.running(),
         ):
-            yield Services(
-                settings,
-                metrics,
-                cards,
-                jobs,
-                queue,
-                combiners,
-                orders,
-                driver,
-                limits,
-                order_limits,
-            )
+            shared = (settings, metrics, cards, jobs, queue, combiners, orders, driver)
+            yield Services(*shared, limits, order_limits)
     finally:
         for one in (limits, order_limits):
             if one is not None:

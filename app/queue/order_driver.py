@@ -19,7 +19,7 @@ from app.errors import (
     QueueUnavailableError,
 )
 from app.queue.client import JobClient
-from app.queue.orders import Order, OrderBook, OrderStatus, packed
+from app.queue.orders import Order, OrderBook, OrderStatus, Stored, packed
 from app.telemetry import ApiMetrics
 
 logger = logging.getLogger(__name__)
@@ -214,26 +214,35 @@ class DrivenOrder:
 
     async def _store(self, order: Order, chunk: int, files: bytes) -> None:
         """Stores the files as soon as there is room, or a reader waits for them."""
-        num_images = len(order.places(chunk))
-        self._finished.append((time.monotonic(), num_images))
+        self._finished.append((time.monotonic(), len(order.places(chunk))))
         while True:
             try:
-                answer = await self.book.store(
-                    order, chunk, files, images_per_s=self._images_per_s()
-                )
-                if answer in ("stored", "done"):
-                    self.driver.metrics.job_images.inc(num_images)
-                if answer == "done":
-                    self.driver.metrics.jobs_ended.labels("done").inc()
-                if answer != "full":
-                    return
-                if await self.book.make_room(len(files)):
-                    continue
+                answer = await self._try_to_store(order, chunk, files)
+            except QueueUnavailableError:
+                answer = None
+            if answer not in ("full", None):
+                self._count(answer, len(order.places(chunk)))
+                return
+            if answer == "full":
                 self._stalled.setdefault(chunk, time.monotonic())
                 self._drawing.discard(chunk)
-            except QueueUnavailableError:
-                pass
             await asyncio.sleep(POLL_S)
+
+    async def _try_to_store(self, order: Order, chunk: int, files: bytes) -> Stored:
+        """Makes room first if there is none; a reader that waits comes before the bound."""
+        per_s = self._images_per_s()
+        while (answer := await self.book.store(order, chunk, files, images_per_s=per_s)) == "full":
+            if not await self.book.make_room(len(files)):
+                break
+        if answer == "full" and await self.book.is_wanted(self.order_id, chunk):
+            answer = await self.book.store(order, chunk, files, images_per_s=per_s, beyond=True)
+        return answer
+
+    def _count(self, answer: Stored | None, num_images: int) -> None:
+        if answer in ("stored", "done"):
+            self.driver.metrics.job_images.inc(num_images)
+        if answer == "done":
+            self.driver.metrics.jobs_ended.labels("done").inc()
 
     def _images_per_s(self) -> float:
         now_s = time.monotonic()

@@ -51,6 +51,7 @@ from app.queue.keys import (
     order_wanted_key,
 )
 from app.queue.messages import WHOLE, FileFormat, Job, format_image_id, new_id
+from app.settings import Settings
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 Stored = Literal["stored", "known", "done", "full", "over"]
@@ -303,22 +304,17 @@ class OrderBook:
             if last:
                 await self.client.zadd(ORDERS, {order_id: seconds * 10**6 + micros}, xx=True)
 
-    async def store(self, order: Order, chunk: int, files: bytes, *, images_per_s: float) -> Stored:
+    async def store(
+        self, order: Order, chunk: int, files: bytes, *, images_per_s: float, beyond: bool = False
+    ) -> Stored:
         """Keeps the files of a chunk, which counts as drawn from then on, in one step.
 
-        A reader's wish for the chunk goes before the bound of bytes.
+        `beyond`: even if all files together then exceed the bound, because a reader waits for it.
         """
         name = order.order_id
-        wanted = await self.is_wanted(name, chunk)
         keys = [*_keys(name)[:4], ORDERS, ORDERS_ENDED, ORDER_WEBHOOKS]
-        args: list[Part] = [
-            name,
-            chunk,
-            len(order.places(chunk)),
-            files,
-            self.max_bytes,
-            int(wanted),
-        ]
+        num_images, bound = len(order.places(chunk)), self.max_bytes
+        args: list[Part] = [name, chunk, num_images, files, bound, int(beyond)]
         with redis_errors_translated():
             answer: bytes = await self._store(
                 keys=keys, args=[*args, f"{images_per_s:.3f}", self.ttl_ms]
@@ -427,6 +423,16 @@ class OrderBook:
         with redis_errors_translated():
             seconds, micros = await self.client.time()
         return int(seconds * 1000 + micros // 1000)
+
+
+def open_orders(client: Redis, settings: Settings) -> OrderBook:
+    """The orders, with the bounds of the settings."""
+    return OrderBook(
+        client,
+        max_orders=settings.max_jobs,
+        max_bytes=settings.job_max_bytes,
+        ttl_s=settings.job_ttl_s,
+    )
 
 
 def _keys(order_id: str) -> tuple[str, str, str, str, str, str]:

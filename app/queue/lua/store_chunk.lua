@@ -1,14 +1,15 @@
 -- Keeps the drawn files of one chunk of an order, once; the last chunk ends the order.
 -- KEYS: order, drawn, files, kept, unfinished, ended, webhooks
--- ARGV: order id, chunk, its number of images, its files, most bytes of all orders, 1 if a reader
---       waits for the chunk, images per second, ttl ms
--- Returns 'stored', 'known' (it was drawn before), 'done' (it was the last one), 'full', or 'over' (the order has ended)
+-- ARGV: order id, chunk, its number of images, its files, most bytes of all orders, 1 if
+--       it is kept beyond this bound, because a reader waits for it, images per second, ttl ms
+-- Returns 'stored', 'known' (it was drawn before), 'done' (it was the last one), 'full', or 'over'
+--         (the order has ended)
 local order, drawn, files, kept = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, chunk, num_images, body = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local most, wanted, ttl_ms = tonumber(ARGV[5]), ARGV[6] == '1', ARGV[8]
+local most, beyond, ttl_ms = tonumber(ARGV[5]), ARGV[6] == '1', ARGV[8]
 if redis.call('HGET', order, 'state') ~= 'running' then return 'over' end
 if redis.call('GETBIT', drawn, chunk) == 1 then return 'known' end
-if not wanted then
+if not beyond then
   local bytes = #body
   for _, one in ipairs(redis.call('HVALS', kept)) do bytes = bytes + tonumber(one) end
   if bytes > most then return 'full' end

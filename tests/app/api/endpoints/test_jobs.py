@@ -248,7 +248,7 @@ async def test_files_are_bounded_and_a_reader_gets_all(worker: FakeWorker, redis
     stay within the bound and the chunks that the reader waits for. A second reading draws again."""
     settings = load_settings(redis_url=redis_url, heartbeat_s=HEARTBEAT_S, max_bulk_images=512)
     app = create_app(settings)
-    n, most = 1000, 20_000
+    n, most = 3000, 20_000
     async with started(app) as api:
         await until_ready(api)
         services = await services_behind(api)
