@@ -10,8 +10,10 @@ from zipfile import ZipFile
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from app.api.main import create_app
+from app.queue import order_driver
 from app.queue.orders import MAX_CHUNK_IMAGES
 from app.settings import Settings, load_settings
 from tests.app.api.fake_worker import CARD, HEARTBEAT_S, FakeWorker, body_of
@@ -290,3 +292,38 @@ async def test_the_other_replica_draws_a_job_whose_replica_left(
         result = await second.get(f"{path}/result")
     with ZipFile(io.BytesIO(result.content)) as archive:
         assert archive.namelist() == [f"{one}.png" for one in ids(300)]
+
+
+async def test_a_job_that_waits_for_a_reader_lets_others_go_first(
+    ready_api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that is full of such jobs still takes the next one, and its reader gets all."""
+    monkeypatch.setattr(order_driver, "MAX_DRIVEN", 1)
+    monkeypatch.setattr(order_driver, "STALLED_S", 0.2)
+    services = await services_behind(ready_api)
+    services.orders.max_bytes = 1
+    waiting = (await order(ready_api, n=200)).headers["location"]
+    path = (await order(ready_api, n=100, seed=5000)).headers["location"]
+    async with asyncio.timeout(20):
+        result = await ready_api.get(f"{path}/result")
+    with ZipFile(io.BytesIO(result.content)) as archive:
+        assert archive.namelist() == [f"{one}.png" for one in ids(100, 5000)]
+    assert (await ready_api.get(waiting)).json()["state"] == "running"
+
+
+async def test_jobs_are_lost_with_the_data_of_redis(
+    ready_api: httpx.AsyncClient, worker: FakeWorker, client: Redis
+) -> None:
+    """404, and the replica stops to draw; later jobs are drawn again."""
+    worker.answering.clear()
+    path = (await order(ready_api, n=2000)).headers["location"]
+    await eventually(worker.has_claimed)
+    await client.flushall()
+    assert (await ready_api.get(path)).status_code == 404
+    services = await services_behind(ready_api)
+
+    async def stopped() -> bool:
+        return not services.driver.driven
+
+    await eventually(stopped)
+    worker.answering.set()
