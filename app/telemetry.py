@@ -208,6 +208,26 @@ class ApiMetrics(JobMetrics):
         self.model_info = self.gauge(
             "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
         )
+        self._add_orders()
+
+    def _add_orders(self) -> None:
+        self.jobs = self.gauge("sagan_jobs", "Unfinished jobs of POST /generate", ("state",))
+        self.jobs_ended = self.counter(
+            "sagan_jobs_ended_total", "Jobs of POST /generate that ended", ("state",)
+        )
+        self.job_images = self.counter(
+            "sagan_job_images_total", "Images drawn for jobs of POST /generate, each once"
+        )
+        self.job_images_again = self.counter(
+            "sagan_job_images_again_total",
+            "Images drawn again for a result, because their files had made room for others",
+        )
+        self.job_bytes = self.gauge(
+            "sagan_job_bytes", "Bytes of the files that Redis keeps for jobs", ()
+        )
+        self.webhooks = self.counter(
+            "sagan_webhooks_total", "Webhooks at the end of jobs, by outcome", ("outcome",)
+        )
 
 
 class WorkerMetrics(JobMetrics):

@@ -14,7 +14,15 @@ from app.api.authentication import is_open
 from app.api.forms import FORM_TYPES
 from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError, OverloadedError
 from app.api.requests import RequestFields
-from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem, VerifyOut
+from app.api.schemas import (
+    AttentionOut,
+    GeneratedOut,
+    JobIdsOut,
+    JobOut,
+    OpenAIError,
+    Problem,
+    VerifyOut,
+)
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
@@ -155,7 +163,7 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut, VerifyOut):
+    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut, VerifyOut, JobOut, JobIdsOut):
         schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

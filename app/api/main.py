@@ -30,6 +30,7 @@ from app.api.endpoints import (
     generate,
     health,
     interpolate,
+    jobs,
     openai,
     problem_pages,
     studio,
@@ -51,7 +52,8 @@ from app.stopping import stop_signals
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 EXPOSED_HEADERS = (  # that pages of other origins may read, beside those that all may read
-    "Content-Disposition", "Content-Location", "ETag", "RateLimit", "RateLimit-Policy",
+    "Content-Disposition", "Content-Location", "ETag", "Location", "Preference-Applied",
+    "RateLimit", "RateLimit-Policy",
     "Retry-After", "Server-Timing", "X-Attention-Shape", "X-Image-ID", "X-Model", "X-Request-ID",
     "X-Seed",
 )  # fmt: skip
@@ -104,7 +106,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    modules = (generate, interpolate, attention, verify, classes, health, openai)
+    modules = (generate, jobs, interpolate, attention, verify, classes, health, openai)
     for module in (*modules, studio, problem_pages):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
@@ -134,7 +136,7 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["DELETE", "GET", "POST"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )

@@ -38,6 +38,7 @@ MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
+IS_HEAD = "is_head"  # in a request's state: only the headers are sent
 GIVE_BACK = "give_back"  # in a request's state: gives its images back to the client's budget
 UNCOMPRESSED = ("image/png", "image/webp", "image/jpeg")  # the types of most responses
 UNMATCHED = "unmatched"  # the route label of unknown paths
@@ -93,6 +94,7 @@ class Requests:
         )
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
+            scope.setdefault("state", {})[IS_HEAD] = True
         try:
             await self._serve(scope, receive, answer)
         finally:

@@ -84,6 +84,7 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
 }
 ImageName = Annotated[str, Path(pattern=rf"^{IMAGE_ID_PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
+MAX_JOB_IMAGES = 100_000
 MAX_QUERIES = 8
 MAX_SCALE = 64
 MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
@@ -109,6 +110,31 @@ class GenerateFields(RequestFields):
     )
     priority: Priority = Field("interactive", description="bulk jobs give way to interactive ones")
     timeout_ms: TimeoutMs | None = None
+
+
+class OrderFields(RequestFields):
+    """Images of a class that are drawn as a job (`Prefer: respond-async`)."""
+
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = None
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
+    model: ModelName | None = None
+    n: Whole = Field(1, ge=1, le=MAX_JOB_IMAGES, description="Number of images")
+    format: FileFormat | None = Field(None, description="Format of the images; default: png")
+    layout: Literal["zip"] | None = Field(None, description="A job's result is a zip")
+    priority: Literal["bulk"] = Field("bulk", description="A job has no other priority")
+    webhook: str | None = Field(
+        None, min_length=1, max_length=500, description="URL that is called when the job has ended"
+    )
+
+
+class JobFields(RequestFields):
+    """Which ids of a job's images to list."""
+
+    page: Whole = Field(
+        1, ge=1, le=MAX_JOB_IMAGES, description="Page of 1,000 image ids, counted from 1"
+    )
 
 
 class ImageFields(RequestFields):
@@ -269,6 +295,35 @@ class GeneratedOut(BaseModel):
     model: str
     class_name: str = Field(alias="class")
     images: list[GeneratedImage]
+
+
+class JobOut(BaseModel):
+    """A job: images that are drawn while the client does not wait."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    model: str
+    class_name: str = Field(alias="class")
+    seed: int = Field(description="Of the first image; image i has seed + i")
+    num_images: int
+    num_drawn: int
+    position: int | None = Field(description="Unfinished jobs that come first")
+    seconds_left: float | None = Field(description="By the measured throughput; null: unknown")
+    result: str = Field(description="Path of the result")
+    events: str = Field(description="Path of the events")
+    detail: str | None = Field(None, description="Why the job has failed")
+    image_ids: list[str] | None = Field(None, description="The drawn images of the page")
+    next: str | None = Field(None, description="Path of the next page")
+
+
+class JobIdsOut(BaseModel):
+    """The ids of all images of a job."""
+
+    id: str
+    state: Literal["queued", "running", "done"]
+    model: str
+    class_name: str = Field(alias="class")
+    image_ids: list[str]
 
 
 class AttentionOut(BaseModel):

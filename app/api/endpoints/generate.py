@@ -19,6 +19,7 @@ from app.api.documentation import (
     query_parameters,
 )
 from app.api.middleware import PlainRoute
+from app.api.ordering import ACCEPTED, ORDER_ERRORS, take_order, wants_job
 from app.api.rendering import (
     FIELDS_ERRORS,
     IMMUTABLE,
@@ -56,7 +57,9 @@ IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
     "/generate",
     summary="Generate images of a class",
     response_class=Response,
-    responses=images(ALL_TYPES, document=GeneratedOut) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    responses=images(ALL_TYPES, document=GeneratedOut)
+    | ACCEPTED
+    | problems(*FIELDS_ERRORS, *JOB_ERRORS, *ORDER_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
@@ -64,8 +67,11 @@ async def generate(request: Request) -> Response:
 
     Fields are query parameters or members of a JSON body. The same class, seed, truncation and
     attention scale give the same bytes, whatever else the server renders. Without a seed the server
-    picks a random one and returns it in `X-Seed`.
+    picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response is 202
+    with a job in `Location`, and `n` may be 100,000.
     """
+    if wants_job(request):
+        return await take_order(request)
     fields = await all_fields(request, GenerateFields)
     return await _drawn(request, fields)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry, Gauge
@@ -81,6 +82,7 @@ async def metrics(request: Request) -> Response:
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
     set_gauges(services, cards, looks)
     services.metrics.dead_letters.set(await _num_dead_letters(services))
+    await _set_job_gauges(services)
     encode, media_type = metrics_format(", ".join(request.headers.getlist("accept")))
     headers = {"Content-Type": media_type, "Vary": "Accept"}
     return Response(encode(services.metrics.registry), headers=headers)
@@ -160,6 +162,17 @@ async def _num_dead_letters(services: Services) -> float:
             return await services.queue.num_dead_letters()
     except (QueueUnavailableError, TimeoutError):
         return math.nan
+
+
+async def _set_job_gauges(services: Services) -> None:
+    """Jobs and their bytes; without Redis there are no gauges rather than old ones."""
+    services.metrics.jobs.clear()
+    services.metrics.job_bytes.set(math.nan)
+    with suppress(QueueUnavailableError, TimeoutError):
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            for state, num_jobs in (await services.orders.states()).items():
+                services.metrics.jobs.labels(state).set(num_jobs)
+            services.metrics.job_bytes.set(sum((await services.orders.kept()).values()))
 
 
 async def _look(services: Services, card: ModelCard) -> Look | None:
