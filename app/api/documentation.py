@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
@@ -77,7 +78,7 @@ def openai_errors(*errors: type[AppError]) -> Responses:
 
 def images(media_types: Iterable[str], document: type[BaseModel] | None = None) -> Responses:
     """The success response of an endpoint that returns images or a JSON document."""
-    content: dict[str, Any] = {media: {"schema": BINARY} for media in media_types}
+    content: dict[str, Any] = {media: {} for media in media_types}  # bytes have no schema in 3.1
     if document is not None:
         content["application/json"] = {"schema": {"$ref": f"{REFERENCE}{document.__name__}"}}
     headers = {
@@ -140,11 +141,19 @@ def document(description: str, model: type[BaseModel]) -> Responses:
     return {200: {"description": description, "content": {"application/json": {"schema": schema}}}}
 
 
+def operation_id(route: APIRoute) -> str:
+    """The name of an operation, after which clients that are made of the document name calls."""
+    return f"openai_{route.name}" if route.path.startswith(OPENAI_FOLDER) else route.name
+
+
 def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
     """Adds to the document what the endpoints do not know: schemas by name, and settings.
 
     With `keys` the document says that keys are required and how to send them.
     """
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            route.operation_id = operation_id(route)
     document = app.openapi()
     components = document.setdefault("components", {})
     _add_schemas(components.setdefault("schemas", {}))

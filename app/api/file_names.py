@@ -33,6 +33,11 @@ def _spelt(name: str) -> _Spelling:
 
 def image_disposition(card: ModelCard, job: Job) -> str:
     """`inline; filename="zebra-3.png"`; with a truncation or attention scale, these follow."""
+    name = card.classes[job.label].name
+    if job.truncation_thousandths is None and job.attention_scale_thousandths == WHOLE:
+        plain, encoded = _spelt(name)
+        if not encoded and job.kind == "sample":  # the usual case
+            return f'inline; filename="{plain}-{job.seed}.{job.output}"'
     ending = f"-{job.seed}"
     if job.truncation_thousandths is not None:
         ending += f"-t{job.truncation_thousandths / WHOLE:g}"
@@ -40,7 +45,7 @@ def image_disposition(card: ModelCard, job: Job) -> str:
         ending += f"-a{job.attention_scale_thousandths / WHOLE:g}"
     if job.kind != "sample":
         ending += "-attention"
-    return _disposition(card.classes[job.label].name, f"{ending}.{job.output}")
+    return _disposition(name, f"{ending}.{job.output}")
 
 
 def combined_disposition(

@@ -177,7 +177,10 @@ async def _render(
                     arrivals.add(job, RenderedFile(file, etag, cached=True))
     made = []
     if missing:
-        made = await _render_through_queue(request, services, missing, timeout_ms, arrivals)
+        tags = [etag for etag, file in zip(etags, kept, strict=True) if file is None]
+        made = await _render_through_queue(
+            request, services, card.renderer, missing, tags, timeout_ms, arrivals
+        )
     services.metrics.images.labels(card.name).inc(len(jobs))
     new_files = iter(made)
     return [
@@ -189,10 +192,13 @@ async def _render(
 async def _render_through_queue(
     request: Request,
     services: Services,
+    renderer: str,
     jobs: Sequence[Job],
+    etags: Sequence[str],
     timeout_ms: int,
     arrivals: Arrivals | None,
 ) -> list[RenderedFile]:
+    """The files of the jobs; `etags` are theirs if they come from `renderer`, as is expected."""
     told = None if arrivals is None else partial(_tell, arrivals, jobs)
     try:
         replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms, told))
@@ -200,17 +206,17 @@ async def _render_through_queue(
         services.metrics.cancelled.inc()
         raise
     made = []
-    for job, reply in zip(jobs, replies, strict=True):
-        one = rendered_file(job, reply)
+    for job, reply, etag in zip(jobs, replies, etags, strict=True):
+        one = rendered_file(job, reply, etag if reply.renderer == renderer else None)
         services.cache.put(one.etag, one.file)
         made.append(one)
     return made
 
 
-def rendered_file(job: Job, reply: Reply) -> RenderedFile:
-    """The file in a worker's reply."""
+def rendered_file(job: Job, reply: Reply, etag: str | None = None) -> RenderedFile:
+    """The file in a worker's reply; `etag` is its entity tag, if that is known."""
     file = EncodedFile(reply.body, reply.media_type)
-    return RenderedFile(file, entity_tag(job, reply.renderer), reply.timings)
+    return RenderedFile(file, etag or entity_tag(job, reply.renderer), reply.timings)
 
 
 def _tell(arrivals: Arrivals, jobs: Sequence[Job], place: int, reply: Reply) -> None:
@@ -260,7 +266,7 @@ def image_headers(
     request: Request, card: ModelCard, job: Job, etag: str, cache_control: str
 ) -> dict[str, str]:
     """The headers that an image's response and its 304 have in common."""
-    image_id = job.image_id
+    image_id = etag[1 : etag.index(".")]  # with which every entity tag begins
     headers = {
         "X-Image-ID": image_id,
         "X-Seed": str(job.seed),

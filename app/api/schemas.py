@@ -286,7 +286,9 @@ class GeneratedImage(BaseModel):
     seed: int
     url: str = Field(description="Its path on this server")
     media_type: str
-    data: str = Field(description="The file in Base64", json_schema_extra={"format": "byte"})
+    data: str = Field(
+        description="The file in Base64", json_schema_extra={"contentEncoding": "base64"}
+    )
 
 
 class GeneratedOut(BaseModel):

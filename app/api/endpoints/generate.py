@@ -85,7 +85,7 @@ async def generate(request: Request) -> Response:
     | problems(*FIELDS_ERRORS, *JOB_ERRORS),
     openapi_extra=query_parameters(GenerateFields, required=("class", "seed")),
 )
-async def generated(request: Request) -> Response:
+async def get_generated(request: Request) -> Response:
     """Returns what POST /generate returns for the same query, which must have a seed.
 
     With a seed the images are a value, so they may be cached, repeated and fetched in advance. If

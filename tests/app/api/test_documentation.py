@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -77,6 +78,24 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
     schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert references(document) <= schemas
+
+
+def test_operations_have_short_and_unique_names(document: dict[str, Any]) -> None:
+    """Clients that are made of the document have calls of these names."""
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"generate", "get_generated", "attention_map", "openai_generations"} <= set(names)
+    assert not [name for name in names if "__" in name or name.endswith(("_get", "_post"))]
+
+
+def test_the_document_is_spelt_as_openapi_3_1(document: dict[str, Any]) -> None:
+    """Images have no schema, and Base64 is an encoding; `nullable` and `example` are of 3.0."""
+    assert document["openapi"].startswith("3.1")
+    found = document["paths"]["/images/{image_id}"]["get"]["responses"]["200"]["content"]
+    assert found["image/png"] == {}
+    data = document["components"]["schemas"]["GeneratedImage"]["properties"]["data"]
+    assert data["contentEncoding"] == "base64"
+    assert '"nullable"' not in json.dumps(document)
 
 
 def test_every_route_is_documented(document: dict[str, Any]) -> None:
