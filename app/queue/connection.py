@@ -15,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 
+from app.background import num_cancels, raise_lost_cancel
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.queue.failover import connection_options
 
@@ -70,10 +71,12 @@ class Calls:
     async def __call__(self, *command: Part) -> Any:
         """The reply to a command."""
         connection: Connection | None = None
+        cancels = num_cancels()
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 connection = self._idle.pop() if self._idle else await self._hold()
                 await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
+                raise_lost_cancel(cancels)
                 reply = await connection.read_response()
         except ResponseError:
             if connection is not None:
