@@ -1,4 +1,4 @@
-"""background: repeats a task while a block runs, even if one repetition fails."""
+"""Tasks that are repeated while a block runs, and tasks that must end when they are cancelled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from contextlib import asynccontextmanager, suppress
 
 logger = logging.getLogger(__name__)
 RETRY_S = 0.2
+
+
+def num_cancels() -> int:
+    """How many cancels of the current task were not taken back, whether or not they got through."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
+
+
+def raise_lost_cancel(before: int = 0) -> None:
+    """Raises CancelledError if the current task had more than `before` cancels.
+
+    wait_for of Python 3.11, with which redis-py sends, swallows a cancel that comes when it is
+    done. A loop that asks Redis again and again would then never end.
+    """
+    if num_cancels() > before:
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

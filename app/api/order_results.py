@@ -13,6 +13,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from app.api.combined_files import EPOCH
 from app.api.services import Services
+from app.background import raise_lost_cancel
 from app.errors import (
     DeadlineExceededError,
     JobEndedError,
@@ -162,6 +163,7 @@ class ResultReader:
     async def _files(self, chunk: int) -> list[bytes]:
         """The files of the chunk, from Redis if they are kept; raises JobEndedError."""
         while True:
+            raise_lost_cancel()
             try:
                 if (bodies := await self.book.files(self.order.order_id, chunk)) is not None:
                     return bodies
@@ -185,6 +187,7 @@ class ResultReader:
         """Draws a chunk whose files were dropped to make room; Redis may have it by now."""
         kept = await self.book.files(self.order.order_id, chunk)
         while kept is None:
+            raise_lost_cancel()
             try:
                 replies = await self.services.jobs.submit_many(
                     self.order.jobs(chunk), self.services.settings.max_timeout_ms

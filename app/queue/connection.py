@@ -37,6 +37,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from app.background import num_cancels, raise_lost_cancel
 from app.errors import QueueTooOldError, QueueUnavailableError
 from app.redis_url import Address, SentinelUrl, parse_sentinel_url
 
@@ -95,10 +96,12 @@ class Calls:
     async def __call__(self, *command: Part) -> Any:
         """The reply to a command."""
         connection: Connection | None = None
+        cancels = num_cancels()
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 connection = self._idle.pop() if self._idle else await self._hold()
                 await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
+                raise_lost_cancel(cancels)
                 reply = await connection.read_response()
         except ResponseError:
             if connection is not None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
-from app.background import background
+from app.background import background, raise_lost_cancel
 from app.errors import (
     AppError,
     DeadlineExceededError,
@@ -150,6 +150,7 @@ class DrivenOrder:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while await self._renewed():
+                raise_lost_cancel()
                 while len(tasks) < WINDOW_CHUNKS and (chunk := next(missing, None)) is not None:
                     tasks.add(asyncio.create_task(self._make(order, chunk)))
                 if not tasks:
@@ -168,6 +169,7 @@ class DrivenOrder:
 
     async def _status(self) -> OrderStatus | None:
         while True:
+            raise_lost_cancel()
             try:
                 return await self.book.status(self.order_id)
             except QueueUnavailableError:
@@ -182,6 +184,7 @@ class DrivenOrder:
 
     async def _fail(self, error: AppError) -> None:
         while True:
+            raise_lost_cancel()
             try:
                 await self.book.end(self.order_id, "failed", error.detail)
                 self.driver.metrics.jobs_ended.labels("failed").inc()
@@ -201,6 +204,7 @@ class DrivenOrder:
 
     async def _draw(self, order: Order, chunk: int) -> list[bytes]:
         while True:
+            raise_lost_cancel()
             try:
                 self.driver.jobs.cards.of_fingerprint(order.fingerprint)  # it may have retired
                 replies = await self.driver.jobs.submit_many(
@@ -216,6 +220,7 @@ class DrivenOrder:
         """Stores the files as soon as there is room, or a reader waits for them."""
         self._finished.append((time.monotonic(), len(order.places(chunk))))
         while True:
+            raise_lost_cancel()
             try:
                 answer = await self._try_to_store(order, chunk, files)
             except QueueUnavailableError:

@@ -180,3 +180,17 @@ async def test_a_stall_under_load_is_over_when_redis_goes_on() -> None:
             assert took_s < 1.5
             await ModelCards(client).refresh()
             assert await calls("PING") == b"PONG"
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancel_is_not_lost(client: Redis, turns: int) -> None:
+    """At whatever step it comes; Python 3.11's wait_for swallows it while a command is sent."""
+    calls = Calls(client)
+    await calls("PING")
+    for _ in range(20):
+        task = asyncio.create_task(calls("TIME"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if task.cancel():
+            await asyncio.wait([task])
+            assert task.cancelled()

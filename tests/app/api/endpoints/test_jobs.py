@@ -327,3 +327,28 @@ async def test_jobs_are_lost_with_the_data_of_redis(
 
     await eventually(stopped)
     worker.answering.set()
+
+
+async def test_a_replica_stops_while_its_job_waits_for_a_reader(
+    worker: FakeWorker, settings: Settings
+) -> None:
+    """At whatever step of a call to Redis it is told so; a cancel must not get lost there."""
+    async with started(create_app(settings)) as api:
+        await until_ready(api)
+        services = await services_behind(api)
+        services.orders.max_bytes = 1
+        path = (await order(api, n=200)).headers["location"]
+
+        async def waits() -> bool:
+            return any(one.stalled for one in services.driver.driven.values())
+
+        await eventually(waits)
+        job_id = path.rpartition("/")[2]
+        for turns in range(8):
+            driven = services.driver.driven.get(job_id)
+            if driven is None or not driven.stalled:
+                await eventually(waits, 10)
+            for _ in range(3 * turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await services.driver.stop(job_id)
