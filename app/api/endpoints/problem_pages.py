@@ -21,10 +21,13 @@ ADVICE = {  # by the slug of the error
     "ambiguous-class": "Give one of the names, WordNet ids or indices in `suggestions`.",
     "deadline-exceeded": f"{RETRY} If it happens often, allow more time with timeout_ms.",
     "head-too-large": "Send fewer or shorter headers.",
+    "idempotency-key-reused": "Give each request a key of its own: the same key only repeats the "
+    "same request.",
     "internal-error": "Send the request id (`instance`) to the operator: the server's log has the "
     "reason under it.",
     "invalid-value": "`detail` says what is wrong with the fields in `fields`. /docs lists all "
     "fields and their bounds.",
+    "job-ended": "The job failed or was cancelled. Order its images again.",
     "job-failed": "The same request would fail again. Send the request id (`instance`) to the "
     "operator.",
     "malformed-request": "Use an HTTP/1.1 client, and check that it sends one Host header.",
@@ -42,9 +45,13 @@ ADVICE = {  # by the slug of the error
     "queue-unavailable": RETRY,
     "rate-limited": f"{RETRY} The headers RateLimit and RateLimit-Policy say how many images are "
     "left, and of how many.",
+    "request-in-flight": f"{RETRY} By then the first request with this Idempotency-Key should be "
+    "answered, and the same job comes back.",
     "request-timeout": "Send the whole body at once, on a connection that is fast enough.",
     "retired-checkpoint": "The image cannot be rendered any more. Request its class and seed from "
     "a model that is served; it will be another image.",
+    "too-many-jobs": f"{RETRY} By then other jobs should have ended. DELETE those that "
+    "nobody needs.",
     "unauthenticated": "Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. The "
     "operator makes one with `sagan api-key NAME`.",
     "unknown-class": "Take one of `suggestions`, or a name that GET /classes lists.",
@@ -57,8 +64,11 @@ router = APIRouter(tags=["operation"], route_class=PlainRoute)
 
 @cache
 def problem_types() -> dict[str, type[AppError]]:
-    """All errors that a client can receive, by their slugs."""
-    return {error.slug: error for error in _with_subclasses(AppError)}
+    """All errors that a client can receive, by their slugs; those of app.client are not sent."""
+    sent = (
+        one for one in _with_subclasses(AppError) if not one.__module__.startswith("app.client")
+    )
+    return {error.slug: error for error in sent}
 
 
 def _with_subclasses(error: type[AppError]) -> Iterator[type[AppError]]:
