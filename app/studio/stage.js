@@ -1,8 +1,9 @@
-/** The large picture: what the pointer, a finger or the arrow keys point at, and the pins. */
+/** The large picture: the point that its map is of, and the pins. */
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { peak } from './attention_maps.js';
 import { COLOURS, NAMES, Pins } from './pins.js';
+import { listenToKeys, listenToPointer } from './pointing.js';
 
 /**
  * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
@@ -10,17 +11,11 @@ import { COLOURS, NAMES, Pins } from './pins.js';
  * @typedef {import('./attention_canvas.js').Marker} Marker
  * @typedef {import('./address.js').Show} Show
  * @typedef {import('./pins.js').Pin} Pin
- * @typedef {[number, number]} Point a pixel of the picture: column and row
+ * @typedef {import('./pointing.js').Point} Point
  * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
  */
 
-const TAP_PX = 8; // a finger that moved less has tapped
 const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
-const LARGE_STEP = 4;
-/** @type {Record<string, Point>} */
-const ARROWS = {
-  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-};
 
 /** Fires `point` when another pixel is pointed at, and `pins` when these change. */
 export class Stage extends EventTarget {
@@ -44,8 +39,8 @@ export class Stage extends EventTarget {
     this.resolution = 1;
     this.scheduled = 0;
     this.byKeyboard = false;
-    for (const canvas of [main, beside]) this.listen(canvas);
-    main.addEventListener('keydown', (event) => this.onKey(event));
+    for (const canvas of [main, beside]) listenToPointer(this, canvas);
+    listenToKeys(this, main);
     const observer = new ResizeObserver(() => this.resize());
     observer.observe(main);
     observer.observe(beside);
@@ -99,12 +94,22 @@ export class Stage extends EventTarget {
   }
 
   draw() {
-    const { show, smooth } = this.settings;
-    const [layers, markers] = [this.layers(), this.markers()];
+    const { view } = this;
     const [main, beside] = this.canvases;
-    const view = { smooth, layers, markers };
-    main.draw({ mode: show === 'pair' ? 'picture' : show, ...view });
-    if (show === 'pair') beside.draw({ mode: 'heatmap', ...view });
+    if (this.settings.show !== 'pair') {
+      main.draw(view);
+    } else {
+      main.draw({ ...view, mode: 'picture' });
+      beside.draw({ ...view, mode: 'heatmap' });
+    }
+  }
+
+  /** What is shown, on one canvas: a picture and a map side by side are laid over each other. */
+  get view() {
+    const { show, smooth } = this.settings;
+    /** @type {import('./attention_canvas.js').Mode} */
+    const mode = show === 'pair' ? 'overlay' : show;
+    return { mode, smooth, layers: this.layers(), markers: this.markers() };
   }
 
   /** The field of the point, or those of the pins. @returns {Layer[]} */
@@ -185,6 +190,13 @@ export class Stage extends EventTarget {
     this.tell('pins');
   }
 
+  /** Shows the maps of all pins at once. */
+  pointAtAllPins() {
+    this.selected = null;
+    if (this.pins.all.length) this.pointAt(null);
+    this.tell('pins');
+  }
+
   /** @param {Pin} pin */
   removePin(pin) {
     this.pins.remove(pin);
@@ -225,63 +237,6 @@ export class Stage extends EventTarget {
   /** The names of the pins' colours with their places. */
   get pinNames() {
     return this.pins.all.map((pin) => ({ pin, name: `${NAMES[pin.slot]}: ${pin.x}, ${pin.y}` }));
-  }
-
-  /** @param {HTMLCanvasElement} canvas */
-  listen(canvas) {
-    /** @type {PointerEvent | null} */
-    let pressed = null;
-    canvas.addEventListener('pointermove', (event) => {
-      this.byKeyboard = false;
-      this.pointAt(this.pixelUnder(event));
-    });
-    canvas.addEventListener('pointerdown', (event) => {
-      pressed = event;
-      if (event.pointerType !== 'mouse') canvas.setPointerCapture(event.pointerId);
-      this.pointAt(this.pixelUnder(event));
-    });
-    canvas.addEventListener('pointerup', (event) => {
-      const moved = pressed && Math.hypot(event.x - pressed.x, event.y - pressed.y);
-      if (moved !== null && moved < TAP_PX && event.button === 0) {
-        this.togglePin(this.pixelUnder(event));
-      }
-      pressed = null;
-    });
-    canvas.addEventListener('pointercancel', () => (pressed = null));
-    canvas.addEventListener('pointerleave', ({ pointerType }) => {
-      // A finger leaves when it is lifted, and what it pointed at is still to be seen.
-      if (pointerType === 'mouse' && this.pins.all.length) this.pointAt(this.resting);
-    });
-  }
-
-  /** @param {KeyboardEvent} event */
-  onKey(event) {
-    const middle = Math.floor(this.resolution / 2);
-    const [x, y] = this.at ?? [middle, middle];
-    if (event.key in ARROWS) {
-      const cell = this.maps === null ? 1 : Math.max(1, this.resolution / this.maps.columns);
-      const step = cell * (event.shiftKey ? LARGE_STEP : 1);
-      const [dx, dy] = ARROWS[event.key];
-      this.byKeyboard = true;
-      this.pointAt([this.inside(x + dx * step), this.inside(y + dy * step)]);
-    } else if (event.key === 'Enter' || event.key === ' ') {
-      this.togglePin([x, y]);
-    } else if (event.key === 'Escape') {
-      this.selected = null;
-      if (this.pins.all.length) this.pointAt(null); // all pins at once
-      this.tell('pins');
-    } else {
-      return;
-    }
-    event.preventDefault();
-  }
-
-  /** @param {PointerEvent} event @returns {Point} */
-  pixelUnder(event) {
-    const canvas = /** @type {HTMLCanvasElement} */ (event.currentTarget);
-    const box = canvas.getBoundingClientRect();
-    const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
-    return [this.pixel(x), this.pixel(y)];
   }
 
   /** The pixel at a part of the side. @param {number} part */

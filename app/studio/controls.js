@@ -1,0 +1,67 @@
+/** All controls of the page, and what each change of one does. */
+
+import { show } from './announcer.js';
+import { ClassPicker } from './class_picker.js';
+import { Dial } from './dial.js';
+import { element, spoken } from './elements.js';
+import { listenToHolding } from './holding.js';
+import { RecipeControls } from './recipe_controls.js';
+import { ViewControls } from './view_controls.js';
+
+/**
+ * @typedef {import('./address.js').State} State
+ * @typedef {import('./service.js').Picture} Picture
+ * @typedef {import('./service.js').Service} Service
+ * @typedef {(changes: Partial<State>) => void} Change
+ *
+ * `now` draws another picture at once, `soon` when the reader has stopped; `view` shows the same
+ * picture in another way, `difference` its difference; `end` changes where the walk goes; `hold`
+ * shows the picture with γ as it is for a while.
+ * @typedef {{now: Change, soon: Change, view: Change, difference: Change, end: Change,
+ *   hold: (held: boolean) => void}} Changes
+ */
+
+export class Controls {
+  /** @param {Service} service @param {Changes} changes */
+  constructor(service, { now, soon, view, difference, end, hold }) {
+    this.recipe = new RecipeControls(now, soon, end);
+    this.view = new ViewControls(view);
+    this.dial = new Dial();
+    this.dial.addEventListener('turn', () => soon({ scale: this.dial.scale }));
+    this.dial.addEventListener('view', () => difference(this.dial.view));
+    const picture = element('picture', HTMLElement);
+    listenToHolding(element('hold', HTMLButtonElement), picture, hold);
+    element('skip', HTMLElement).addEventListener('click', () => picture.focus());
+    const picker = (/** @type {string} */ id, /** @type {(classKey: string) => void} */ choose) =>
+      new ClassPicker(
+        element(id, HTMLInputElement), element(`${id}-list`, HTMLElement), service,
+        ({ index }) => choose(String(index)), show,
+      );
+    this.picker = picker('class', (classKey) => now({ classKey }));
+    this.endPicker = picker('to-class', (toClass) => end({ toClass }));
+  }
+
+  /** @param {State} state */
+  show(state) {
+    this.recipe.show(state);
+    this.dial.show(state);
+    this.view.show(state);
+  }
+
+  /** Names the picture everywhere. @param {Picture} picture @param {string} className */
+  showNames(picture, className) {
+    if (!className) return;
+    const [name, seed] = [spoken(className), `seed ${picture.seed}`];
+    this.picker.model = this.endPicker.model = picture.model;
+    this.picker.setName(className);
+    document.title = `${name} · ${seed} — SAGAN studio`;
+    element('caption-class', HTMLElement).textContent = name;
+    element('caption-seed', HTMLElement).textContent = seed;
+  }
+
+  /** Where the walk goes. @param {number} seed @param {string} className */
+  showEnd(seed, className) {
+    this.recipe.showEnd(seed);
+    if (className) this.endPicker.setName(className);
+  }
+}
