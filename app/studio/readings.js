@@ -33,9 +33,9 @@ export function readPicture({ id, timing }) {
 export function readModel(model, layer) {
   put('fingerprint', model?.fingerprint.slice(0, 12) ?? '');
   put('renderer', model?.renderer ?? '');
-  const gamma = model?.attention_layers[layer]?.gamma;
-  put('gamma', gamma === undefined ? '' : gamma.toPrecision(3));
-  element('reading-gamma-row', HTMLElement).hidden = gamma === undefined;
+  const gamma = model?.attention_layers[layer]?.gamma ?? null; // a worker may not tell it
+  put('gamma', gamma === null ? '' : gamma.toPrecision(3));
+  element('reading-gamma-row', HTMLElement).hidden = gamma === null;
 }
 
 /** The numbers of the map of the point, in the direction that is shown. @param {Stage} stage */

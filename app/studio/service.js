@@ -12,7 +12,7 @@ import { storage } from './storage.js';
  *
  * @typedef {{id: string, model: string, seed: number, blob: Blob, timing: string}} Picture
  * @typedef {{index: number, name: string, wnid: string | null, aliases: string[]}} ClassEntry
- * @typedef {{index: number, height: number, width: number, gamma?: number}} AttentionLayer
+ * @typedef {{index: number, height: number, width: number, gamma: number | null}} AttentionLayer
  * @typedef {{name: string, fingerprint: string, resolution: number, num_classes: number,
  *   attention_layers: AttentionLayer[], renderer: string, workers_ready: number,
  *   facts: Record<string, string | number | boolean>}} Model

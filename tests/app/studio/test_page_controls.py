@@ -82,3 +82,23 @@ def test_a_picture_that_arrives_does_not_undo_a_change(
     held[0].fulfill(response=response)
     studio.until_id(part)
     assert page.locator(f"#{control}").input_value() == value
+
+
+def test_the_numbers_have_gamma_of_the_layer_that_is_shown(studio: StudioPage) -> None:
+    """As /models has it; a worker of an older version does not tell it."""
+    page = studio.open().page
+    answer = page.request.get(f"{studio.url}/models").json()
+    layers = answer["models"][0]["attention_layers"]
+    shown = f"{layers[-1]['gamma']:.3g}"
+    assert float(studio.reading("gamma")) == pytest.approx(float(shown))
+    for layer, gamma in zip(layers, [-0.125, None], strict=False):
+        layer["gamma"] = gamma
+    page.route("**/models", lambda route: route.fulfill(json=answer))
+    for i, layer in enumerate(layers):
+        page.goto("about:blank")
+        studio.open(f"#layer={i}")
+        studio.until("document.getElementById('reading-fingerprint').textContent.length > 1")
+        row = page.locator("#reading-gamma-row")
+        expect(row).to_be_visible(visible=layer["gamma"] is not None)
+        if layer["gamma"] is not None:
+            assert float(studio.reading("gamma")) == pytest.approx(layer["gamma"], rel=0.01)
