@@ -1,7 +1,7 @@
 /** Keeps the address of the page that of the view, and leads back through the views before. */
 
 import { fragmentOf, readState } from './address.js';
-import { settled } from './elements.js';
+import { element, settled } from './elements.js';
 
 /**
  * @typedef {import('./address.js').State} State
@@ -22,6 +22,8 @@ export class AddressBar {
     this.stage = stage;
     this.tray = tray;
     this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
+    for (const kind of ['point', 'pins']) stage.addEventListener(kind, this.saveSoon);
+    element('walk-part', HTMLElement).addEventListener('input', this.saveSoon);
     addEventListener('popstate', () => goTo(readState(location.hash)));
   }
 

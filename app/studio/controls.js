@@ -14,18 +14,20 @@ import { ViewControls } from './view_controls.js';
  * @typedef {import('./service.js').Service} Service
  * @typedef {(changes: Partial<State>) => void} Change
  *
- * `now` draws another picture at once, `soon` when the reader has stopped; `view` shows the same
- * picture in another way, `difference` its difference; `end` changes where the walk goes; `hold`
- * shows the picture with γ as it is for a while.
- * @typedef {{now: Change, soon: Change, view: Change, difference: Change, end: Change,
- *   hold: (held: boolean) => void}} Changes
+ * `now` draws another picture at once, `soon` when the reader has stopped, and `model` with another
+ * model; `view` shows the same picture in another way, `difference` its difference; `end` changes
+ * where the walk goes; `hold` shows the picture with γ as it is for a while.
+ * @typedef {{now: Change, model: (name: string) => void, soon: Change, view: Change,
+ *   difference: Change, end: Change, hold: (held: boolean) => void}} Changes
  */
 
 export class Controls {
   /** @param {Service} service @param {Changes} changes */
-  constructor(service, { now, soon, view, difference, end, hold }) {
+  constructor(service, { now, model, soon, view, difference, end, hold }) {
     this.recipe = new RecipeControls(now, soon, end);
     this.view = new ViewControls(view);
+    const models = element('model', HTMLSelectElement);
+    models.addEventListener('change', () => model(models.value));
     this.dial = new Dial();
     this.dial.addEventListener('turn', () => soon({ scale: this.dial.scale }));
     this.dial.addEventListener('view', () => difference(this.dial.view));

@@ -45,7 +45,7 @@ export function readPoint(stage) {
   const numbers = at && stage.numbers(at);
   put('reach-name', turned ? 'Looked at from' : 'How far it looks');
   put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
-  const [reach, entropy, most] = numbers === null ? ['', '', ''] : inWords(numbers, resolution);
+  const [reach, entropy, most] = numbers === null ? ['', '', ''] : numbersInWords(numbers, resolution);
   put('point', at === null ? '' : at.join(', '));
   put('reach', reach && `${reach} on average`);
   put('entropy', entropy && `${entropy} bits`);
@@ -60,7 +60,7 @@ export function readPins(stage) {
   const head = make('tr', {}, ...titles.map((title) => make('th', { scope: 'col' }, title)));
   const rows = pins.all.map(({ x, y, slot }) => {
     const numbers = stage.numbers([x, y]);
-    const texts = numbers === null ? [] : inWords(numbers, resolution);
+    const texts = numbers === null ? [] : numbersInWords(numbers, resolution);
     const cells = texts.map((text) => make('td', {}, text));
     return make('tr', {}, make('th', { scope: 'row' }, `${slot + 1}`), ...cells);
   });
@@ -70,7 +70,7 @@ export function readPins(stage) {
 }
 
 /** Distance, entropy and largest weight. @param {Numbers} numbers @param {number} resolution */
-function inWords({ distance, entropyBits, mostBits, largest }, resolution) {
+export function numbersInWords({ distance, entropyBits, mostBits, largest }, resolution) {
   return [
     `${(distance * resolution).toFixed(1)} px`,
     `${entropyBits.toFixed(2)} of ${mostBits.toFixed(0)}`,

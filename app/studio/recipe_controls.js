@@ -1,4 +1,4 @@
-/** The controls of what is drawn: seed, truncation, model, and how far a walk goes. */
+/** The controls of what is drawn: seed, truncation, and how far a walk goes. */
 
 import { MAX_SEED } from './address.js';
 import { element } from './elements.js';
@@ -37,7 +37,6 @@ export class RecipeControls {
     const truncation = () => (input('truncated').checked ? number('truncation') : null);
     on('truncated', 'input', () => change({ truncation: truncation() }));
     on('truncation', 'input', () => changeSoon({ truncation: truncation() }));
-    on('model', 'change', () => change({ model: element('model', HTMLSelectElement).value }));
     on('to-seed', 'input', () => changeEnd({ toSeed: seedIn('to-seed') }));
     const moves = element('walk-moves', HTMLSelectElement);
     on('walk-moves', 'change', () => changeEnd({ moves: /** @type {Moves} */ (moves.value) }));

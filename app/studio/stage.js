@@ -2,17 +2,16 @@
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { peak } from './attention_maps.js';
-import { COLOURS, NAMES, Pins } from './pins.js';
+import { element } from './elements.js';
+import { NAMES, Pins } from './pins.js';
 import { listenToKeys, listenToPointer } from './pointing.js';
+import { fieldOf, spotsOf, viewOf } from './shown_maps.js';
 
 /**
  * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
- * @typedef {import('./attention_canvas.js').Layer} Layer
- * @typedef {import('./attention_canvas.js').Marker} Marker
- * @typedef {import('./address.js').Show} Show
  * @typedef {import('./pins.js').Pin} Pin
  * @typedef {import('./pointing.js').Point} Point
- * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
+ * @typedef {import('./shown_maps.js').Settings} Settings
  */
 
 const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
@@ -41,6 +40,7 @@ export class Stage extends EventTarget {
     this.byKeyboard = false;
     for (const canvas of [main, beside]) listenToPointer(this, canvas);
     listenToKeys(this, main);
+    element('pins-clear', HTMLElement).addEventListener('click', () => this.setPins([]));
     const observer = new ResizeObserver(() => this.resize());
     observer.observe(main);
     observer.observe(beside);
@@ -104,63 +104,23 @@ export class Stage extends EventTarget {
     }
   }
 
-  /** What is shown, on one canvas: a picture and a map side by side are laid over each other. */
+  /** What is shown, on one canvas. */
   get view() {
-    const { show, smooth } = this.settings;
-    /** @type {import('./attention_canvas.js').Mode} */
-    const mode = show === 'pair' ? 'overlay' : show;
-    return { mode, smooth, layers: this.layers(), markers: this.markers() };
-  }
-
-  /** The field of the point, or those of the pins. @returns {Layer[]} */
-  layers() {
-    const { maps } = this;
-    if (maps === null) return [];
-    if (this.at !== null) return [{ field: this.field(maps, this.at), colour: null }];
-    return this.pins.all.map(({ x, y, slot }) => ({
-      field: this.field(maps, [x, y]),
-      colour: COLOURS[slot],
-    }));
-  }
-
-  /** @param {AttentionMaps} maps @param {Point} point */
-  field(maps, point) {
-    const { shared, turned } = this.settings;
-    const [x, y] = [this.part(point[0]), this.part(point[1])];
-    if (turned) return maps.lookersAt(maps.keyAt(x, y), shared);
-    return maps.mapOf(maps.queryAt(x, y), shared);
-  }
-
-  /** @returns {Marker[]} */
-  markers() {
-    const marker = (/** @type {Point} */ point, /** @type {string} */ colour, label = '') => ({
-      x: this.part(point[0]), y: this.part(point[1]), colour, label, target: this.target(point),
-    });
-    const pins = this.pins.all.map(({ x, y, slot }) =>
-      marker([x, y], COLOURS[slot], `${slot + 1}`),
-    );
-    return this.at === null ? pins : [...pins, marker(this.at, '#ffffff')];
-  }
-
-  /** Where a pixel looks most; null when it is shown who looks at it. @param {Point} point */
-  target([x, y]) {
-    if (this.maps === null || this.settings.turned) return null;
-    return this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
+    return viewOf(this.maps, spotsOf(this), this.settings);
   }
 
   /** What is shown, in words. */
   describe() {
-    if (this.maps === null || this.at === null) return '';
-    const [x, y] = this.at;
-    const place = `Point ${x}, ${y}`;
-    const at = (/** @type {number} */ part) => this.pixel(part);
+    const { at: spot } = spotsOf(this);
+    if (this.maps === null || this.at === null || spot === null) return '';
+    const place = `Point ${this.at.join(', ')}`;
     if (this.settings.turned) {
-      const most = peak(this.field(this.maps, this.at));
-      return `${place}: looked at most from ${at(most.x)}, ${at(most.y)}.`;
+      const { x, y } = peak(fieldOf(this.maps, spot, this.settings));
+      return `${place}: looked at most from ${this.pixel(x)}, ${this.pixel(y)}.`;
     }
-    const most = this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
-    const share = (100 * most.weight).toFixed(1);
-    const target = `${at(most.x)}, ${at(most.y)}`;
+    const { x, y, weight } = this.maps.peakOf(this.maps.queryAt(spot.x, spot.y));
+    const share = (100 * weight).toFixed(1);
+    const target = `${this.pixel(x)}, ${this.pixel(y)}`;
     return `${place}: looks most at ${target}, with ${share} % of its attention.`;
   }
 

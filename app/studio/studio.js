@@ -4,17 +4,16 @@ import { firstState, partsOf, readState } from './address.js';
 import { AddressBar } from './address_bar.js';
 import { adviceOn } from './advice.js';
 import { say, show } from './announcer.js';
-import { showCaption } from './caption.js';
 import { Comparison } from './comparison.js';
 import { Controls } from './controls.js';
 import { Drawing, recipeOf } from './drawing.js';
-import { element, settled, throttled } from './elements.js';
+import { element } from './elements.js';
 import { askForKey } from './key_dialog.js';
 import { showModels } from './model_choice.js';
-import { showScale } from './legend.js';
+import { Narration } from './narration.js';
 import { Notices } from './notices.js';
-import { showPins } from './pin_list.js';
-import { readPicture, readPins, readPoint } from './readings.js';
+import { readPicture } from './readings.js';
+import { SecondPicture } from './second_picture.js';
 import { ServedModels } from './served_models.js';
 import { isAbort, Service } from './service.js';
 import { Stage } from './stage.js';
@@ -27,9 +26,6 @@ import { endOf } from './walk.js';
  * @typedef {import('./address.js').State} State
  * @typedef {import('./service.js').Picture} Picture
  */
-
-const SPEAK_MS = 500;
-const READ_MS = 120;
 
 class Studio {
   constructor() {
@@ -50,19 +46,23 @@ class Studio {
     this.address = new AddressBar(state, this.stage, this.tray, (view) => this.goTo(view));
     this.comparison = new Comparison(state, this.service, (shown) => {
       this.stage.setPicture(shown);
-      this.readPoint();
+      this.narration.read();
     });
+    this.narration = new Narration(state, this.stage, this.comparison);
+    this.second = new SecondPicture(state, this.service, this.models, this.stage);
     this.drawing = new Drawing(state, this.service, this.notices, {
       picture: (picture, bitmap, signal) => this.showPicture(picture, bitmap, signal),
       maps: (maps) => this.stage.setMaps(maps),
       drawn: (signal) => {
         this.refreshComparison(signal, true).catch(this.report);
+        void this.second.draw(this.recipe, this.className, signal);
         this.fillTray();
       },
       failed: (error) => this.report(error),
     });
     this.controls = new Controls(this.service, {
       now: (changes) => this.change(changes),
+      model: (name) => this.change(this.models.changesFor(name, state, this.drawing.picture)),
       soon: (changes) => this.changeSoon(changes),
       view: (changes) => this.changeView(changes),
       difference: (changes) => this.changeDifference(changes),
@@ -76,7 +76,6 @@ class Studio {
 
   start() {
     followTheme(element('theme', HTMLSelectElement));
-    this.listenToStage();
     this.listenToTaking();
     this.showView();
     void this.learn();
@@ -101,6 +100,7 @@ class Studio {
   async learn() {
     try {
       await this.models.learn();
+      this.state.model = this.models.after(this.drawing.picture, this.state.model);
       this.showModels();
       const scalable = await this.service.hasAttentionScale().catch(() => false);
       element('dial', HTMLElement).hidden = !scalable;
@@ -114,7 +114,8 @@ class Studio {
     this.comparison.setPicture(bitmap);
     this.stage.maps = null;
     const { classKey, seed, truncation } = partsOf(picture.id);
-    Object.assign(this.state, { image: picture.id, classKey, seed, truncation });
+    const model = this.models.after(picture, this.state.model);
+    Object.assign(this.state, { image: picture.id, classKey, seed, truncation, model });
     await this.refreshComparison(signal);
     readPicture(picture);
     await this.models.learnClasses(picture.model, signal);
@@ -152,13 +153,16 @@ class Studio {
 
   /** @param {Partial<State>} changes of how the same picture is shown */
   changeView(changes) {
-    const { layer } = this.state;
+    const { layer, second } = this.state;
     Object.assign(this.state, changes);
     this.stage.set(this.state);
     this.showSettings();
-    this.readPoint();
+    this.narration.read();
     this.address.saveSoon();
     if (this.state.layer !== layer) void this.drawing.draw();
+    else if (this.state.second !== second) {
+      void this.second.draw(this.recipe, this.className, this.drawing.signal);
+    }
   }
 
   /** @param {Partial<State>} changes of how its difference is shown */
@@ -207,7 +211,8 @@ class Studio {
 
   showModels() {
     const { models, modelName } = this;
-    showModels(models.all, models.of(this.drawing.picture), modelName, this.state.layer);
+    const { second, layer } = this.state;
+    showModels(models.all, models.of(this.drawing.picture), modelName, second, layer);
   }
 
   showEnd() {
@@ -220,35 +225,6 @@ class Studio {
     this.tray.fill(this.recipe, this.className, endOf(this.state));
   }
 
-  listenToStage() {
-    const { stage } = this;
-    // Faster than anybody reads, text would only delay the picture.
-    const read = throttled(READ_MS, () => this.readPoint());
-    const speakSoon = settled(SPEAK_MS, () => say(stage.describe()));
-    stage.addEventListener('point', () => {
-      read();
-      if (stage.byKeyboard) speakSoon();
-      this.address.saveSoon();
-    });
-    stage.addEventListener('pins', () => {
-      showPins(stage);
-      readPins(stage);
-      read();
-      this.address.saveSoon();
-    });
-    element('pins-clear', HTMLElement).addEventListener('click', () => stage.setPins([]));
-    element('walk-part', HTMLElement).addEventListener('input', this.address.saveSoon);
-  }
-
-  /** Shows the point's numbers, the scale of the map and a caption that says what is seen. */
-  readPoint() {
-    const { stage, state, comparison } = this;
-    readPoint(stage);
-    showScale(stage);
-    const numPins = stage.at === null ? stage.pins.all.length : 0;
-    showCaption({ ...state, numPins, held: comparison.held });
-  }
-
   listenToTaking() {
     listenToTaking({
       picture: () => this.drawing.picture,
@@ -256,7 +232,10 @@ class Studio {
         recipe: this.recipe, className: this.className || this.state.classKey,
         base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
       }),
-      drawing: () => this.comparison.shown && { picture: this.comparison.shown, view: this.stage.view },
+      drawing: () => {
+        const picture = this.comparison.shown;
+        return picture && { picture, view: this.stage.view };
+      },
       link: () => {
         this.address.save(false);
         return location.href;

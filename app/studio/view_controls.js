@@ -23,6 +23,8 @@ export class ViewControls {
     }
     const layer = element('layer', HTMLSelectElement);
     layer.addEventListener('change', () => change({ layer: Number(layer.value) }));
+    const second = element('second-model', HTMLSelectElement);
+    second.addEventListener('change', () => change({ second: second.value || null }));
   }
 
   /** @param {State} state */
