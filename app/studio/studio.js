@@ -13,6 +13,7 @@ import { showModels } from './model_choice.js';
 import { Narration } from './narration.js';
 import { Notices } from './notices.js';
 import { readPicture } from './readings.js';
+import { Recording } from './recording.js';
 import { SecondPicture } from './second_picture.js';
 import { ServedModels } from './served_models.js';
 import { isAbort, Service } from './service.js';
@@ -226,16 +227,18 @@ class Studio {
   }
 
   listenToTaking() {
+    const drawing = () => {
+      const picture = this.comparison.shown;
+      return picture && { picture, view: this.stage.view };
+    };
+    new Recording(this.stage, drawing, () => this.drawing.picture?.id ?? 'picture');
     listenToTaking({
       picture: () => this.drawing.picture,
       code: () => ({
         recipe: this.recipe, className: this.className || this.state.classKey,
         base: new URL('.', this.service.base).href, needsKey: this.service.hasKey,
       }),
-      drawing: () => {
-        const picture = this.comparison.shown;
-        return picture && { picture, view: this.stage.view };
-      },
+      drawing,
       link: () => {
         this.address.save(false);
         return location.href;

@@ -16,8 +16,8 @@ import { curl, openai, python } from './snippets.js';
 const LARGE_PX = 1024;
 const HEAD_BYTES = 65_536; // of a dropped file, in which its mark stands
 
-/** @param {Blob} blob @param {string} name */
-function download(blob, name) {
+/** Saves a file. @param {Blob} blob @param {string} name */
+export function download(blob, name) {
   const address = URL.createObjectURL(blob);
   const link = make('a', { href: address, download: name });
   link.click();
