@@ -4,9 +4,9 @@ import { fragmentOf, readState } from './address.js';
 import { element, settled } from './elements.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./stage.js').Stage} Stage
- * @typedef {import('./tray.js').Tray} Tray
+ * @import { State } from './address.js'
+ * @import { Stage } from './stage.js'
+ * @import { Tray } from './tray.js'
  */
 
 const ADDRESS_MS = 300; // browsers allow few changes of the address in a second

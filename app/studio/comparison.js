@@ -1,11 +1,10 @@
 /** A picture and the one with γ as it is: their difference, and the other one while it is held. */
 
 import { difference, meanChange } from './difference.js';
-import { element } from './elements.js';
+import { element, put } from './elements.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { Recipe, Service } from './service.js'
  * @typedef {import('./address.js').State} Settings
  */
 
@@ -47,7 +46,7 @@ export class Comparison {
     const { scale, show } = this.settings;
     const shown = this.shown;
     if (shown !== null) this.onShow(shown);
-    element('change', HTMLElement).textContent = this.note;
+    put('change', this.note);
     const other = scale !== 1 && this.plain !== null;
     element('hold', HTMLButtonElement).disabled = !other || show === 'heatmap';
   }

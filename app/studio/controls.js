@@ -3,15 +3,14 @@
 import { show } from './announcer.js';
 import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
-import { element, spoken } from './elements.js';
+import { element, put, spoken } from './elements.js';
 import { listenToHolding } from './holding.js';
 import { RecipeControls } from './recipe_controls.js';
 import { ViewControls } from './view_controls.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./service.js').Picture} Picture
- * @typedef {import('./service.js').Service} Service
+ * @import { State } from './address.js'
+ * @import { Picture, Service } from './service.js'
  * @typedef {(changes: Partial<State>) => void} Change
  *
  * `now` draws another picture at once, `soon` when the reader has stopped, and `model` with another
@@ -57,8 +56,8 @@ export class Controls {
     this.picker.model = this.endPicker.model = picture.model;
     this.picker.setName(className);
     document.title = `${name} · ${seed} — SAGAN studio`;
-    element('caption-class', HTMLElement).textContent = name;
-    element('caption-seed', HTMLElement).textContent = seed;
+    put('caption-class', name);
+    put('caption-seed', seed);
   }
 
   /** Where the walk goes. @param {number} seed @param {string} className */

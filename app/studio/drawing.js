@@ -5,11 +5,9 @@ import { settled } from './elements.js';
 import { isAbort, Problem } from './service.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./notices.js').Notices} Notices
- * @typedef {import('./service.js').Picture} Picture
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { State } from './address.js'
+ * @import { Notices } from './notices.js'
+ * @import { Picture, Recipe, Service } from './service.js'
  *
  * What is done with what arrives, in this order. `maps` is null where a picture has no attention.
  * @typedef {{picture: (picture: Picture, bitmap: ImageBitmap, signal: AbortSignal) => Promise<void>,

@@ -3,7 +3,7 @@
 import { element } from './elements.js';
 import { readModel } from './readings.js';
 
-/** @typedef {import('./service.js').Model} Model */
+/** @import { Model } from './service.js' */
 
 /**
  * @param {Model[]} all models that are served @param {Model | null} model of the picture
@@ -16,6 +16,7 @@ export function showModels(all, model, name, second, chosen) {
   offer('layer', layers.map(({ index, height, width }) =>
     [`${index}`, `${index}: ${height}×${width}`]), String(layer));
   element('layer-row', HTMLElement).hidden = layers.length < 2;
+  element('dial', HTMLElement).hidden = layers.length === 0;
   readModel(model, layer);
   offer('model', all.map((one) => [one.name, one.name]), name);
   element('model-row', HTMLElement).hidden = all.length < 2;

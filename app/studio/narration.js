@@ -8,9 +8,9 @@ import { showPins } from './pin_list.js';
 import { readPins, readPoint } from './readings.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./comparison.js').Comparison} Comparison
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { State } from './address.js'
+ * @import { Comparison } from './comparison.js'
+ * @import { Stage } from './stage.js'
  */
 
 const SPEAK_MS = 500;
@@ -41,6 +41,6 @@ export class Narration {
     readPoint(stage);
     showScale(stage);
     const numPins = stage.at === null ? stage.pins.all.length : 0;
-    showCaption({ ...state, numPins, held: comparison.held });
+    if (stage.hasPicture) showCaption({ ...state, numPins, held: comparison.held });
   }
 }

@@ -3,8 +3,7 @@
 import { make } from './elements.js';
 
 /**
- * @typedef {import('./service.js').Problem} Problem
- * @typedef {import('./service.js').Service} Service
+ * @import { Problem, Service } from './service.js'
  * @typedef {{label: string, act: () => void}} Remedy what the reader can do
  */
 
@@ -59,9 +58,9 @@ export class Notices {
     this.show('error', [text], remedies);
   }
 
-  /** @param {string} text */
-  tell(text) {
-    this.show('tell', [text], []);
+  /** @param {string} text @param {Remedy[]} [remedies] */
+  tell(text, remedies = []) {
+    this.show('tell', [text], remedies);
   }
 
   clear() {

@@ -4,7 +4,7 @@ import { element, make } from './elements.js';
 import { COLOURS } from './pins.js';
 
 /**
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { Stage } from './stage.js'
  * @typedef {{name: string, colour: string, label: string, selected: boolean,
  *   select: () => void, remove: () => void}} Item
  */

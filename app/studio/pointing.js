@@ -1,7 +1,7 @@
 /** What a pointer, a finger or the keyboard does on a picture: it points, and pins. */
 
 /**
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { Stage } from './stage.js'
  * @typedef {[number, number]} Point a pixel of the picture: column and row
  */
 

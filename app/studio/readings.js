@@ -1,40 +1,31 @@
 /** Numbers for the curious: where the picture comes from, and how its attention is spread. */
 
-import { element, make } from './elements.js';
+import { element, make, put } from './elements.js';
 
 /**
- * @typedef {import('./attention_maps.js').Numbers} Numbers
- * @typedef {import('./service.js').Model} Model
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { Numbers } from './attention_maps.js'
+ * @import { Model } from './service.js'
+ * @import { Stage } from './stage.js'
  */
 
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
-const ids = /** @type {const} */ ([
-  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most', 'reach-name', 'most-name',
-]);
-
-/** @typedef {(typeof ids)[number]} Reading */
-
-/** @param {Reading} name @param {string} text */
-function put(name, text) {
-  const place = element(`reading-${name}`, HTMLElement);
-  if (place.textContent !== text) place.textContent = text || '–';
-}
+/** @param {string} name of a reading @param {string} text */
+const read = (name, text) => put(`reading-${name}`, text || '–');
 
 /** @param {{id: string, timing: string}} picture */
 export function readPicture({ id, timing }) {
-  put('id', id);
+  read('id', id);
   const stages = Array.from(timing.matchAll(STAGES), ([, name, ms]) => `${name} ${Number(ms)} ms`);
   const cached = timing.includes('cache;desc=hit');
-  put('timing', cached ? "from the server's cache" : stages.join(', '));
+  read('timing', cached ? "from the server's cache" : stages.join(', '));
 }
 
 /** @param {Model | null} model @param {number} layer counted from 0 */
 export function readModel(model, layer) {
-  put('fingerprint', model?.fingerprint.slice(0, 12) ?? '');
-  put('renderer', model?.renderer ?? '');
+  read('fingerprint', model?.fingerprint.slice(0, 12) ?? '');
+  read('renderer', model?.renderer ?? '');
   const gamma = model?.attention_layers[layer]?.gamma ?? null; // a worker may not tell it
-  put('gamma', gamma === null ? '' : gamma.toPrecision(3));
+  read('gamma', gamma === null ? '' : gamma.toPrecision(3));
   element('reading-gamma-row', HTMLElement).hidden = gamma === null;
 }
 
@@ -43,13 +34,13 @@ export function readPoint(stage) {
   const { at, resolution } = stage;
   const { turned } = stage.settings;
   const numbers = at && stage.numbers(at);
-  put('reach-name', turned ? 'Looked at from' : 'How far it looks');
-  put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
+  read('reach-name', turned ? 'Looked at from' : 'How far it looks');
+  read('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
   const [reach, entropy, most] = numbers === null ? ['', '', ''] : numbersInWords(numbers, resolution);
-  put('point', at === null ? '' : at.join(', '));
-  put('reach', reach && `${reach} on average`);
-  put('entropy', entropy && `${entropy} bits`);
-  put('most', most);
+  read('point', at === null ? '' : at.join(', '));
+  read('reach', reach && `${reach} on average`);
+  read('entropy', entropy && `${entropy} bits`);
+  read('most', most);
 }
 
 /** The numbers of each pin, also when the pointer is elsewhere. @param {Stage} stage */

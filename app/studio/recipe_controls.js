@@ -4,8 +4,7 @@ import { MAX_SEED } from './address.js';
 import { element } from './elements.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./address.js').Moves} Moves
+ * @import { Moves, State } from './address.js'
  * @typedef {(changes: Partial<State>) => void} Change
  */
 

@@ -2,14 +2,13 @@
 
 import { animatedWebp } from './animated_webp.js';
 import { show } from './announcer.js';
-import { AttentionCanvas } from './attention_canvas.js';
+import { fileOf } from './attention_canvas.js';
 import { element } from './elements.js';
 import { download } from './taking.js';
 
 /**
- * @typedef {import('./attention_canvas.js').View} View
- * @typedef {import('./stage.js').Stage} Stage
- * @typedef {{picture: CanvasImageSource, view: View}} Drawn
+ * @import { Drawn } from './attention_canvas.js'
+ * @import { Stage } from './stage.js'
  * @typedef {{file: Promise<Blob>, ms: number}} Sight what is seen, and since when, in ms
  */
 
@@ -17,7 +16,7 @@ const FRAME_MS = 80;
 const LONGEST_MS = 10_000;
 const STILL_MS = 700; // for longer the recording shows no sight that does not change
 const SIDE_PX = 400;
-const QUALITY = 0.75;
+const STILL = { type: 'image/webp', quality: 0.75 };
 
 export class Recording {
   /**
@@ -28,8 +27,6 @@ export class Recording {
     this.stage = stage;
     this.drawing = drawing;
     this.name = name;
-    this.canvas = new OffscreenCanvas(SIDE_PX, SIDE_PX);
-    this.painter = new AttentionCanvas(this.canvas);
     this.button = element('record', HTMLButtonElement);
     /** @type {Sight[]} */
     this.sights = [];
@@ -53,7 +50,6 @@ export class Recording {
     this.moved = false;
     this.timer = setInterval(() => this.look(), FRAME_MS);
     this.button.textContent = 'Stop';
-    this.button.ariaPressed = 'true';
     show('Move over the picture. The path is recorded until you leave it, or for 10 seconds.');
   }
 
@@ -65,15 +61,8 @@ export class Recording {
     } else if (this.moved) {
       this.moved = false;
       const drawn = this.drawing();
-      if (drawn !== null) this.sights.push({ file: this.still(drawn), ms: now });
+      if (drawn !== null) this.sights.push({ file: fileOf(drawn, SIDE_PX, STILL), ms: now });
     }
-  }
-
-  /** A still of what is seen. @param {Drawn} drawn @returns {Promise<Blob>} */
-  still({ picture, view }) {
-    this.painter.picture = picture;
-    this.painter.draw(view);
-    return this.canvas.convertToBlob({ type: 'image/webp', quality: QUALITY });
   }
 
   /** Ends the recording, and saves it as a file. */
@@ -81,7 +70,6 @@ export class Recording {
     clearInterval(this.timer);
     this.timer = undefined;
     this.button.textContent = 'Record the pointer';
-    this.button.ariaPressed = 'false';
     const sights = this.sights;
     this.sights = [];
     if (!sights.length) show('Nothing was recorded: the point did not move.');
@@ -92,7 +80,7 @@ export class Recording {
   async save(sights) {
     this.button.disabled = true;
     try {
-      download(await fileOf(sights), `${this.name()}-path.webp`);
+      download(await animationOf(sights), `${this.name()}-path.webp`);
       show('Recording saved.');
     } catch (error) {
       show(error instanceof Error ? error.message : String(error));
@@ -103,14 +91,14 @@ export class Recording {
 }
 
 /** An animated WebP file. @param {Sight[]} sights @returns {Promise<Blob>} */
-async function fileOf(sights) {
+async function animationOf(sights) {
   const frames = [];
   for (const [i, { file, ms }] of sights.entries()) {
     const still = await file;
-    if (still.type !== 'image/webp') throw new Error('This browser cannot write WebP files.');
+    if (still.type !== STILL.type) throw new Error('This browser cannot write WebP files.');
     const until = sights[i + 1]?.ms ?? ms + STILL_MS;
     const bytes = new Uint8Array(await still.arrayBuffer());
     frames.push({ bytes, ms: Math.min(STILL_MS, until - ms) });
   }
-  return new Blob([animatedWebp(frames, SIDE_PX, SIDE_PX)], { type: 'image/webp' });
+  return new Blob([animatedWebp(frames, SIDE_PX, SIDE_PX)], { type: STILL.type });
 }

@@ -2,18 +2,17 @@
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { AttentionMaps } from './attention_maps.js';
-import { element, throttled } from './elements.js';
+import { element, put, throttled } from './elements.js';
 import { listenToPointer } from './pointing.js';
 import { numbersInWords } from './readings.js';
 import { isAbort, Problem } from './service.js';
 import { spotsOf, viewOf } from './shown_maps.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./served_models.js').ServedModels} ServedModels
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { State } from './address.js'
+ * @import { ServedModels } from './served_models.js'
+ * @import { Recipe, Service } from './service.js'
+ * @import { Stage } from './stage.js'
  */
 
 const READ_MS = 120; // faster than anybody reads, text would only delay the picture
@@ -39,10 +38,7 @@ export class SecondPicture {
     this.read = throttled(READ_MS, () => this.readPoint());
     listenToPointer(stage, canvas);
     for (const kind of ['point', 'pins']) stage.addEventListener(kind, () => this.redraw());
-    new ResizeObserver(() => {
-      if (canvas.clientWidth) this.canvas.resize(canvas.clientWidth * devicePixelRatio);
-      this.redraw();
-    }).observe(canvas);
+    this.canvas.fit(canvas, () => this.redraw());
   }
 
   /**
@@ -54,7 +50,7 @@ export class SecondPicture {
     this.place.hidden = second === null;
     if (second === null) return;
     this.place.dataset.state = 'drawing';
-    element('second-name', HTMLElement).textContent = second;
+    put('second-name', second);
     try {
       await this.load({ ...recipe, classKey: className, model: second }, signal);
       this.place.dataset.state = 'drawn';
@@ -62,7 +58,7 @@ export class SecondPicture {
       if (signal.aborted || isAbort(error)) return;
       this.setPicture(null);
       this.place.dataset.state = 'failed';
-      this.tell(error instanceof Error ? error.message : String(error));
+      put('second-numbers', error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -116,19 +112,13 @@ export class SecondPicture {
     if (this.place.hidden || this.picture === null) return;
     const { at } = spotsOf(this.stage);
     if (this.maps === null) {
-      this.tell('It has no attention to show.');
+      put('second-numbers', 'It has no attention to show.');
     } else if (at === null) {
-      this.tell('');
+      put('second-numbers', '');
     } else {
       const numbers = this.maps.numbersAt(at.x, at.y, this.stage.settings.turned);
       const [, entropy, most] = numbersInWords(numbers, this.picture.width);
-      this.tell(`Entropy ${entropy} bits, largest weight ${most}.`);
+      put('second-numbers', `Entropy ${entropy} bits, largest weight ${most}.`);
     }
-  }
-
-  /** @param {string} text */
-  tell(text) {
-    const place = element('second-numbers', HTMLElement);
-    if (place.textContent !== text) place.textContent = text;
   }
 }

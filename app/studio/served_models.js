@@ -1,12 +1,11 @@
 /** What the service offers: its models and the classes of each. */
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./service.js').ClassEntry} ClassEntry
- * @typedef {import('./service.js').Model} Model
- * @typedef {import('./service.js').Picture} Picture
- * @typedef {import('./service.js').Service} Service
+ * @import { State } from './address.js'
+ * @import { ClassEntry, Manner, Model, Picture, Service } from './service.js'
  */
+
+const PREFIX = 12; // digits of a fingerprint in an image id
 
 export class ServedModels {
   /** @param {Service} service */
@@ -17,13 +16,16 @@ export class ServedModels {
     this.default = ''; // the model that draws where a request names none
     /** @type {Map<string, ClassEntry[]>} the classes of each model */
     this.classes = new Map();
+    /** @type {Map<string, Model>} all that have been served, by the beginning of the fingerprint */
+    this.seen = new Map();
   }
 
-  /** Learns what models there are. */
-  async learn() {
-    const { default: first, models } = await this.service.models();
+  /** Learns what models there are. @param {Manner} [manner] */
+  async learn(manner) {
+    const { default: first, models } = await this.service.models(manner);
     this.default = first;
     this.all = models;
+    for (const model of models) this.seen.set(model.fingerprint.slice(0, PREFIX), model);
   }
 
   /** @param {string} model @param {AbortSignal} signal */
@@ -32,10 +34,18 @@ export class ServedModels {
     this.classes.set(model, await this.service.classes('', model, { signal }));
   }
 
-  /** The model that drew a picture. @param {Picture | null} picture */
+  /**
+   * The model that drew a picture, also one that is no longer served.
+   * @param {Picture | null} picture
+   */
   of(picture) {
-    const fingerprint = picture?.id.split('-')[0];
-    return this.all.find((one) => one.fingerprint.slice(0, 12) === fingerprint) ?? null;
+    return this.seen.get(picture?.id.split('-')[0] ?? '') ?? null;
+  }
+
+  /** What to call a checkpoint. @param {string} prefix of its fingerprint */
+  nameOfSnapshot(prefix) {
+    const images = this.seen.get(prefix)?.facts.images_seen;
+    return images === undefined ? prefix : `${images.toLocaleString('en')} images`;
   }
 
   /**

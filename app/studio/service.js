@@ -89,17 +89,6 @@ export class Service extends EventTarget {
     return (await (await this.send(`classes${query}`, {}, manner)).json()).classes;
   }
 
-  /**
-   * Whether pictures can be drawn with γ times a factor.
-   * @returns {Promise<boolean>}
-   */
-  async hasAttentionScale() {
-    const document = await (await this.send('openapi.json', {}, { quiet: true })).json();
-    /** @type {{name: string}[]} */
-    const known = document.paths['/generate']?.post?.parameters ?? [];
-    return known.some((one) => one.name === 'attention_scale');
-  }
-
   /** @param {Recipe} recipe @param {Manner} [manner] @returns {Promise<Picture>} */
   async generate(recipe, manner = {}) {
     const query = parameters({

@@ -3,11 +3,9 @@
 import { COLOURS } from './pins.js';
 
 /**
- * @typedef {import('./attention_canvas.js').Layer} Layer
- * @typedef {import('./attention_canvas.js').Marker} Marker
- * @typedef {import('./attention_canvas.js').View} View
- * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
- * @typedef {import('./address.js').Show} Show
+ * @import { Show } from './address.js'
+ * @import { Layer, Marker, View } from './attention_canvas.js'
+ * @import { AttentionMaps } from './attention_maps.js'
  * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
  *
  * A point as parts of the picture's sides; its colour is null for the one that is pointed at.

@@ -8,10 +8,10 @@ import { listenToKeys, listenToPointer } from './pointing.js';
 import { fieldOf, spotsOf, viewOf } from './shown_maps.js';
 
 /**
- * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
- * @typedef {import('./pins.js').Pin} Pin
- * @typedef {import('./pointing.js').Point} Point
- * @typedef {import('./shown_maps.js').Settings} Settings
+ * @import { AttentionMaps } from './attention_maps.js'
+ * @import { Pin } from './pins.js'
+ * @import { Point } from './pointing.js'
+ * @import { Settings } from './shown_maps.js'
  */
 
 const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
@@ -41,9 +41,8 @@ export class Stage extends EventTarget {
     for (const canvas of [main, beside]) listenToPointer(this, canvas);
     listenToKeys(this, main);
     element('pins-clear', HTMLElement).addEventListener('click', () => this.setPins([]));
-    const observer = new ResizeObserver(() => this.resize());
-    observer.observe(main);
-    observer.observe(beside);
+    this.canvases[0].fit(main, () => this.draw());
+    this.canvases[1].fit(beside, () => this.draw());
   }
 
   /** @param {ImageBitmap | ImageData | OffscreenCanvas} picture shown from now on */
@@ -102,6 +101,10 @@ export class Stage extends EventTarget {
       main.draw({ ...view, mode: 'picture' });
       beside.draw({ ...view, mode: 'heatmap' });
     }
+  }
+
+  get hasPicture() {
+    return this.canvases[0].picture !== null;
   }
 
   /** What is shown, on one canvas. */
@@ -212,19 +215,6 @@ export class Stage extends EventTarget {
   /** The part of the side at which a pixel has its centre. @param {number} pixel */
   part(pixel) {
     return (pixel + 0.5) / this.resolution;
-  }
-
-  resize() {
-    for (const { canvas } of this.canvases) {
-      const { clientWidth } = /** @type {HTMLCanvasElement} */ (canvas);
-      if (clientWidth) this.canvasOf(canvas).resize(clientWidth * devicePixelRatio);
-    }
-    this.draw();
-  }
-
-  /** @param {HTMLCanvasElement | OffscreenCanvas} canvas */
-  canvasOf(canvas) {
-    return canvas === this.main ? this.canvases[0] : this.canvases[1];
   }
 
   /** @param {'point' | 'pins'} kind */

@@ -17,6 +17,7 @@ import { Recording } from './recording.js';
 import { SecondPicture } from './second_picture.js';
 import { ServedModels } from './served_models.js';
 import { isAbort, Service } from './service.js';
+import { Snapshots } from './snapshots.js';
 import { Stage } from './stage.js';
 import { listenToFiles, listenToTaking } from './taking.js';
 import { followTheme } from './theme.js';
@@ -24,8 +25,8 @@ import { Tray } from './tray.js';
 import { endOf } from './walk.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./service.js').Picture} Picture
+ * @import { State } from './address.js'
+ * @import { Picture } from './service.js'
  */
 
 class Studio {
@@ -55,12 +56,17 @@ class Studio {
       picture: (picture, bitmap, signal) => this.showPicture(picture, bitmap, signal),
       maps: (maps) => this.stage.setMaps(maps),
       drawn: (signal) => {
+        void this.noteSnapshot();
         this.refreshComparison(signal, true).catch(this.report);
         void this.second.draw(this.recipe, this.className, signal);
         this.fillTray();
       },
       failed: (error) => this.report(error),
     });
+    this.snapshots = new Snapshots(
+      this.service, this.models, this.notices,
+      () => ({ picture: this.drawing.picture, recipe: this.recipe }), () => this.change({}),
+    );
     this.controls = new Controls(this.service, {
       now: (changes) => this.change(changes),
       model: (name) => this.change(this.models.changesFor(name, state, this.drawing.picture)),
@@ -97,17 +103,25 @@ class Studio {
     return this.drawing.picture?.model ?? this.state.model ?? '';
   }
 
-  /** Learns what models there are, and whether γ can be scaled; the picture does not wait. */
+  /** Learns what models there are; the picture does not wait. */
   async learn() {
     try {
       await this.models.learn();
       this.state.model = this.models.after(this.drawing.picture, this.state.model);
       this.showModels();
-      const scalable = await this.service.hasAttentionScale().catch(() => false);
-      element('dial', HTMLElement).hidden = !scalable;
     } catch (error) {
       this.report(error);
     }
+  }
+
+  /** Keeps the picture, which may be the first of a newer checkpoint. */
+  async noteSnapshot() {
+    const { models, drawing, snapshots } = this;
+    if (models.all.length && models.of(drawing.picture) === null) {
+      await snapshots.look();
+      this.showModels();
+    }
+    if (drawing.picture !== null) snapshots.keep(drawing.picture, this.recipe);
   }
 
   /** @param {Picture} picture @param {ImageBitmap} bitmap @param {AbortSignal} signal */

@@ -3,8 +3,7 @@
 import { element } from './elements.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./address.js').Show} Show
+ * @import { Show, State } from './address.js'
  */
 
 const SWITCHES = /** @type {const} */ (['turned', 'shared', 'smooth']);

@@ -5,8 +5,7 @@ import { element, settled } from './elements.js';
 import { isAbort } from './service.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { Recipe, Service } from './service.js'
  * @typedef {{classKey: string | null, seed: number | null}} End null: as at the start
  */
 
