@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 
 from model import Checkpoint, ClassInfo, Generator, GeneratorConfig
 from tests.app.studio.browser import CHROMIUM, StudioPage
+from tests.app.studio.test_page import AXE, AXE_FINDINGS
 from tests.integration.service import Service
 
 pytestmark = [
@@ -80,6 +81,19 @@ def test_the_models_change_places(studio: StudioPage) -> None:
     page.select_option("#second-model", "")
     expect(page.locator("#second")).to_be_hidden()
     studio.until("!location.hash.includes('second')")
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs axe-core, which the other test of it fetches")
+def test_two_pictures_keep_nobody_out(studio: StudioPage) -> None:
+    """Names, roles and contrast in light and dark; a phone is wide enough."""
+    page = studio.open("#class=dog&seed=3&model=small&second=large&pins=5.5_9.20").page
+    expect(page.locator("#second")).to_have_attribute("data-state", "drawn")
+    page.evaluate(AXE.read_text() + "; 0")  # the policy forbids a script element
+    for theme in ("light", "dark"):
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme }", theme)
+        assert page.evaluate(AXE_FINDINGS) == [], theme
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_a_class_that_the_other_model_lacks_is_said(studio: StudioPage) -> None:
