@@ -19,6 +19,11 @@ COMMANDS = {
         "List, retry or drop the jobs that workers gave up.",
     ),
     "verify": ("app.verify", "verify", "Ask a server whether files are the images they say."),
+    "doctor": (
+        "app.doctor.command",
+        "doctor",
+        "Look for what keeps the service from running here.",
+    ),
     "api-key": ("app.cli", "api_key", "Make an API key for a client of `serve` or `api`."),
     "prepare": ("training.cli.prepare", "prepare_command", "Prepare pictures for training."),
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),

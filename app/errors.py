@@ -92,6 +92,13 @@ class NotFoundError(AppError):
     title = "Not found"
 
 
+class ModelNotFoundError(NotFoundError):
+    """No model that is served has this name."""
+
+    slug = "model-not-found"
+    title = "There is no such model"
+
+
 class RetiredCheckpointError(AppError):
     """The image belongs to a checkpoint that is no longer served."""
 
@@ -171,6 +178,37 @@ class QueueFullError(AppError):
         )
         self.depth = depth
         self.limit = limit
+
+
+class TooManyJobsError(AppError):
+    """As many jobs of POST /generate wait or run as the service allows."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    slug = "too-many-jobs"
+    title = "Too many jobs are unfinished"
+
+
+class RequestInFlightError(AppError):
+    """A request with this Idempotency-Key is being handled at this moment."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "request-in-flight"
+    title = "A request with this Idempotency-Key is not answered yet"
+
+
+class ReusedKeyError(InvalidValueError):
+    """The Idempotency-Key belongs to another request."""
+
+    slug = "idempotency-key-reused"
+    title = "The Idempotency-Key belongs to another request"
+
+
+class JobEndedError(AppError):
+    """The job was cancelled or has failed, so it has no result."""
+
+    status = HTTPStatus.CONFLICT
+    slug = "job-ended"
+    title = "The job has no result"
 
 
 class RateLimitedError(AppError):

@@ -51,20 +51,15 @@ def marked_file(body: bytes, file_format: str, members: Members) -> bytes:
     `body` is a PNG, WebP or JPEG without a mark; `file_format` is png, webp or jpeg. Raises
     ValueError for another file, or one that already has XMP where the mark belongs.
     """
-    xmp = xmp_of(members)
+    xmp, text = xmp_and_json(members)
     if file_format == "png":
-        text = _chunk(b"tEXt", KEYWORD + b"\0" + _filled(1, members))
-        return _with_png_chunks(body, text + _chunk(b"iTXt", _PNG_XMP + xmp))
+        chunk = _chunk(b"tEXt", KEYWORD + b"\0" + text)
+        return _with_png_chunks(body, chunk + _chunk(b"iTXt", _PNG_XMP + xmp))
     if file_format == "jpeg":
         return _with_jpeg_segment(body, _JPEG_XMP + xmp)
     if file_format == "webp":
         return _with_webp_chunk(body, xmp)
     raise ValueError(f"a {file_format!r} file cannot be marked: png, webp and jpeg can")
-
-
-def xmp_of(members: Members) -> bytes:
-    """The XMP packet, in UTF-8; an attribute of `sagan:` for each member."""
-    return _filled(0, members)
 
 
 def image_id_in(body: bytes) -> str | None:
@@ -119,11 +114,11 @@ def mark_name(model: str, class_names: Iterable[str]) -> str:
     return f"mark{crc32(repr((example, *class_names)).encode(errors='replace')):08x}"
 
 
-def _filled(which: int, members: Members) -> bytes:
-    """One of the two `_templates` with the values of these members, in UTF-8."""
-    templates = _templates(tuple(members), str(members["model"]), str(members["class"]))
+def xmp_and_json(members: Members) -> tuple[bytes, bytes]:
+    """The members as an XMP packet, with an attribute of `sagan:` for each, and as JSON."""
+    xmp, text = _templates(tuple(members), str(members["model"]), str(members["class"]))
     values = tuple([value for name, value in members.items() if name not in NAMES])
-    return (templates[which] % values).encode()
+    return (xmp % values).encode(), (text % values).encode()
 
 
 @lru_cache(maxsize=4096)

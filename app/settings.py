@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -26,7 +27,11 @@ logger = logging.getLogger(__name__)
 # or `sagan-…`: SAGAN_PORT=tcp://10.0.0.1:80, SAGAN_SERVICE_HOST, SAGAN_REDIS_PORT_6379_TCP_ADDR, ….
 LINK = re.compile(r"\w*(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
-HIDDEN = ("redis_url", "api_keys")  # settings whose values no error message repeats
+HIDDEN = (
+    "redis_url",
+    "api_keys",
+    "webhook_secret",
+)  # no error message repeats these values
 
 
 class SettingsError(Exception):
@@ -69,6 +74,9 @@ class Settings(BaseSettings):
         None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
     )
     model: str = Field("", description="NAME=DIR, several separated by commas")
+    model_aliases: str = Field(
+        "", description="further names of models under /v1/: NAME=MODEL, several with commas"
+    )
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     precision: Literal["float32", "bf16", "auto"] = Field(
         "auto", description="auto: bf16 if the device has it and it is close enough to float32"
@@ -119,6 +127,21 @@ class Settings(BaseSettings):
     )
     max_queue_images: int = Field(512, ge=1, le=1_000_000)
     max_bulk_images: int = Field(4096, ge=1, le=1_000_000)
+    max_jobs: int = Field(100, ge=1, le=1000, description="jobs that have not ended")
+    job_max_bytes: int = Field(
+        128 * 1024 * 1024, ge=1_000_000, description="files of all jobs that Redis keeps"
+    )
+    job_ttl_s: float = Field(
+        86_400, ge=60, le=2_592_000, description="how long a job stays after its end"
+    )
+    webhook_hosts: str = Field(
+        "",
+        description="HOST or HOST:PORT that webhooks may call, http://HOST without TLS, separated "
+        "by commas; empty: no webhooks",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_ and 24 to 64 bytes in Base64, which sign the webhooks"
+    )
     max_batch_images: int = Field(16, ge=1, le=1024)
     max_wait_ms: float = Field(0.0, ge=0, le=1000)
     default_timeout_ms: int = Field(30_000, ge=1)
@@ -152,6 +175,12 @@ class Settings(BaseSettings):
             raise ValueError("two models have the same name: give each its own")
         return text
 
+    @field_validator("model_aliases")
+    @classmethod
+    def _are_aliases(cls, text: str) -> str:
+        parse_aliases(text)
+        return text
+
     @field_validator("api_keys")
     @classmethod
     def _are_hashes_of_keys(cls, text: SecretStr | None) -> SecretStr | None:
@@ -181,6 +210,18 @@ class Settings(BaseSettings):
                 )
         return text
 
+    @field_validator("webhook_secret")
+    @classmethod
+    def _signs_webhooks(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            try:
+                key = b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+            except ValueError:
+                key = b""
+            if not 24 <= len(key) <= 64:
+                raise ValueError("write whsec_ and 24 to 64 random bytes in Base64")
+        return secret
+
     @model_validator(mode="after")
     def _times_fit_together(self) -> Self:
         if self.default_timeout_ms > self.max_timeout_ms:
@@ -188,6 +229,8 @@ class Settings(BaseSettings):
                 f"SAGAN_DEFAULT_TIMEOUT_MS={self.default_timeout_ms} is more than "
                 f"SAGAN_MAX_TIMEOUT_MS={self.max_timeout_ms}: lower the one or raise the other"
             )
+        if bool(self.webhook_hosts) != (self.webhook_secret is not None):
+            raise ValueError("set both SAGAN_WEBHOOK_HOSTS and SAGAN_WEBHOOK_SECRET, or neither")
         if self.claim_idle_s < 3 * self.heartbeat_s:
             raise ValueError(
                 f"SAGAN_CLAIM_IDLE_S={self.claim_idle_s:g} is less than three heartbeats of "
@@ -199,6 +242,11 @@ class Settings(BaseSettings):
     def models(self) -> tuple[ModelSource, ...]:
         """The checkpoints to serve, at least one."""
         return parse_models(self.model)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The model of each alias."""
+        return parse_aliases(self.model_aliases)
 
     @property
     def rate(self) -> Rate | None:
@@ -218,6 +266,19 @@ def parse_models(text: str) -> tuple[ModelSource, ...]:
         else:
             raise ValueError(f"{part!r} is not NAME=DIR with a name of letters, digits, - and _")
     return tuple(sources) or (ModelSource(None, None),)
+
+
+def parse_aliases(text: str) -> dict[str, str]:
+    """`"dall-e-3=dogs, gpt-image-1=dogs"` -> {"dall-e-3": "dogs", "gpt-image-1": "dogs"}."""
+    aliases: dict[str, str] = {}
+    for part in listed(text):
+        alias, equals, model = (piece.strip() for piece in part.partition("="))
+        if not (alias and equals and model) or "=" in model:
+            raise ValueError(f"{part!r} is not NAME=MODEL")
+        if alias in aliases:
+            raise ValueError(f"{alias!r} is given twice: give each alias one model")
+        aliases[alias] = model
+    return aliases
 
 
 def parse_rate(text: str) -> Rate | None:

@@ -9,10 +9,12 @@ import json
 import logging
 import logging.config
 import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -20,6 +22,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Info,
     ProcessCollector,
     disable_created_metrics,
     values,
@@ -100,6 +103,8 @@ class JobMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory and CPU time
+        build = {"version": version("sagan-service"), "python": platform.python_version()}
+        Info("sagan_build", "Versions of this process", registry=self.registry).info(build)
         self._queue_seconds: dict[str, Histogram] = {}  # by priority: spares the look-up by label
         self.queue_seconds = self.seconds(
             "sagan_queue_seconds", "Time from a job's admission to its claim", ("priority",)
@@ -202,6 +207,26 @@ class ApiMetrics(JobMetrics):
         )
         self.model_info = self.gauge(
             "sagan_model_info", "Always 1", ("model", "fingerprint", "renderer")
+        )
+        self._add_orders()
+
+    def _add_orders(self) -> None:
+        self.jobs = self.gauge("sagan_jobs", "Unfinished jobs of POST /generate", ("state",))
+        self.jobs_ended = self.counter(
+            "sagan_jobs_ended_total", "Jobs of POST /generate that ended", ("state",)
+        )
+        self.job_images = self.counter(
+            "sagan_job_images_total", "Images drawn for jobs of POST /generate, each once"
+        )
+        self.job_images_again = self.counter(
+            "sagan_job_images_again_total",
+            "Images drawn again for a result, because their files had made room for others",
+        )
+        self.job_bytes = self.gauge(
+            "sagan_job_bytes", "Bytes of the files that Redis keeps for jobs", ()
+        )
+        self.webhooks = self.counter(
+            "sagan_webhooks_total", "Webhooks at the end of jobs, by outcome", ("outcome",)
         )
 
 

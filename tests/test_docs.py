@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from itertools import takewhile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import click
 import pytest
 
 import sagan
+from tests.integration.service import Service
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,6 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NETWORK = """import torch
 network = torch.nn.Sequential(torch.nn.AvgPool2d(224), torch.nn.Flatten())
 """
+SERVER = "http://127.0.0.1:8000"  # where a snippet expects the service
 SHORTER = {"20_000": "200"}
 
 
@@ -54,7 +57,12 @@ def test_a_snippet_runs_as_a_file(snippet: str, tmp_path: Path) -> None:
     file = tmp_path / "snippet.py"
     file.write_text((NETWORK if "network.eval()" in snippet else "") + snippet)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, file], cwd=tmp_path, env=environment, check=True, timeout=300)
+    with ExitStack() as exits:
+        if SERVER in snippet:
+            service = exits.enter_context(closing(Service(folder=tmp_path)))
+            file.write_text(snippet.replace(SERVER, service.url))
+        command = [sys.executable, str(file)]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import InvalidValueError
+from app.api.requests import HOST, ORIGIN, PREFIX, problem_prefix
 
-ORIGIN, PREFIX = "origin", "prefix"  # keys of a request's state
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){1,8}")
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
@@ -35,13 +32,18 @@ class Addresses:
         self.prefix = parts.path.rstrip("/")
         named = filter(None, (part.strip() for part in trusted_proxies.split(",")))
         self.proxies = tuple(ipaddress.ip_network(one) for one in named)
-        self._sets_any = bool(public_url or self.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if self._sets_any and scope["type"] == "http":
-            self._set(scope)
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        self._set(scope)
+        token = problem_prefix.set(scope["state"].get(PREFIX, ""))
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            problem_prefix.reset(token)
 
     def _set(self, scope: Scope) -> None:
         told: dict[bytes, list[str]] = {}
@@ -58,7 +60,7 @@ class Addresses:
         state = scope.setdefault("state", {})
         if self.origin is not None:
             state[ORIGIN] = self.origin
-        elif _HOST.fullmatch(host):
+        elif HOST.fullmatch(host):
             state[ORIGIN] = f"{scope['scheme']}://{host}"
         if prefix:
             state[PREFIX] = prefix
@@ -94,29 +96,6 @@ def address_of(text: str) -> IPAddress | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
-
-
-def prefix_of(request: Request) -> str:
-    """The prefix that public addresses have before this server's paths; usually ""."""
-    prefix: str = request.scope.get("state", {}).get(PREFIX, "")
-    return prefix
-
-
-def base_address(request: Request) -> str:
-    """The public address of this server, without a slash at its end.
-
-    Raises InvalidValueError if it depends on a Host header that has no host name.
-    """
-    origin: str | None = request.scope.get("state", {}).get(ORIGIN)
-    if origin is None:
-        host = request.headers.get("host", "")
-        if not _HOST.fullmatch(host):
-            raise InvalidValueError(
-                f"Host: {host[:80]!r} is not a host name, so no url can be made: send the name, "
-                "or set SAGAN_PUBLIC_URL at the server"
-            )
-        origin = f"{request.scope['scheme']}://{host}"
-    return origin + prefix_of(request)
 
 
 def with_prefix(scope: Scope) -> Scope:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api import links
 from app.api.addresses import address_of
 from app.api.middleware import header
 from app.api.problems import problem_response
@@ -26,14 +28,15 @@ CHALLENGE = 'Bearer realm="sagan"'  # RFC 6750, section 3
 OPEN_PATHS = frozenset(
     {"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/classes", "/favicon.ico"}
 )
-OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/", "/studio/")
+OPEN_FOLDERS = ("/classes/", "/docs/", "/static-offline-docs/", "/studio/", "/problems/")
 CREDENTIALS = (b"authorization", b"x-api-key")  # the headers that may have a key
+PREPAID = "prepaid"  # in the state of a request by a link: its image was counted before
 IPV6_CLIENT_BITS = 64  # the network of one household or host
 _Signature = tuple[int, int, int]
 
 
 def is_open(path: str) -> bool:
-    """Whether this path never needs a key: page, health, metrics, docs, classes."""
+    """Whether this path never needs a key: pages, health, metrics, docs, classes."""
     return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
 
 
@@ -58,7 +61,7 @@ class KeyRing:
                 self._signature, filed = _read(self._file)
             except (OSError, ValueError) as error:
                 raise SettingsError(f"SAGAN_API_KEYS_FILE: {_reason(error)}") from None
-        self._names = self._by_digest(filed)
+        self._know(filed)
 
     def name_of(self, key: str) -> str | None:
         """The name of the key's owner; None for an unknown key."""
@@ -68,6 +71,16 @@ class KeyRing:
         # not lead to its key of 256 random bits.
         return self._names.get(digest_of(key))
 
+    def name_of_link(self, scope: Scope) -> str | None:
+        """The name of the key that signed the link in this request; None without a valid one."""
+        if not scope["query_string"]:
+            return None
+        if time.monotonic() - self._looked_s >= RELOAD_S:
+            self._look_again()
+        path, query = scope["path"], scope["query_string"]
+        digest = links.digest_of_link(path, query, self._linked, time.time())
+        return None if digest is None else self._names[digest]
+
     def _look_again(self) -> None:
         """Reads the file again if it has changed; if it is invalid, the keys stay as they are."""
         self._looked_s = time.monotonic()
@@ -76,15 +89,16 @@ class KeyRing:
         try:
             if _signature(self._file) != self._signature:
                 self._signature, filed = _read(self._file)
-                self._names = self._by_digest(filed)
+                self._know(filed)
                 logger.info("read the changed file of API keys: %d keys", len(filed))
         except (OSError, ValueError) as error:
             logger.warning(
                 "cannot read the file of API keys, kept the old ones: %s", _reason(error)
             )
 
-    def _by_digest(self, filed: tuple[KnownKey, ...]) -> dict[bytes, str]:
-        return {known.digest: known.name for known in (*self._set, *filed)}
+    def _know(self, filed: tuple[KnownKey, ...]) -> None:
+        self._names = {known.digest: known.name for known in (*self._set, *filed)}
+        self._linked = {links.key_id(digest): digest for digest in self._names}
 
 
 class Authentication:
@@ -102,10 +116,12 @@ class Authentication:
         """Serves one request."""
         if scope["type"] == "http" and not is_open(scope["path"]):
             key = presented_key(scope)
-            name = self.keys.name_of(key) if key else None
+            name = self.keys.name_of(key) if key else self.keys.name_of_link(scope)
             if name is None:
-                await problem_response(_refusal(key))(scope, receive, send)
+                await problem_response(_refusal(key, scope))(scope, receive, send)
                 return
+            if not key:
+                scope.setdefault("state", {})[PREPAID] = True
             # In place: the router puts the route into this scope, where the metrics read it.
             scope.setdefault("state", {})["key_name"] = name
             send = partial(_send_private, send)
@@ -145,6 +161,14 @@ def presented_key(scope: Scope) -> str:
     return header(scope, b"x-api-key").strip()
 
 
+def linked_query(request: Request, path: str, query: Mapping[str, str]) -> str:
+    """The query of an address of `path`; if the client has sent its key, the address needs none."""
+    if getattr(request.state, "key_name", None) is None:
+        return urlencode(query)
+    digest = digest_of(presented_key(request.scope))
+    return links.signed_query(path, query, digest, time.time())
+
+
 def client_of(request: Request) -> str:
     """The client that limits apply to: the name of its key, else a digest of its address.
 
@@ -162,7 +186,16 @@ def client_of(request: Request) -> str:
     return f"address:{blake2b(host.encode(), digest_size=8).hexdigest()}"
 
 
-def _refusal(key: str) -> UnauthenticatedError:
+def _refusal(key: str, scope: Scope) -> UnauthenticatedError:
+    if (
+        not key
+        and scope["path"].startswith(links.FOLDER)
+        and b"signature=" in scope["query_string"]
+    ):
+        return UnauthenticatedError(
+            "the link has expired or was changed: send an API key instead",
+            headers={"WWW-Authenticate": CHALLENGE},
+        )
     if key:
         return UnauthenticatedError(
             "the API key is unknown",

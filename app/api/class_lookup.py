@@ -18,6 +18,7 @@ MIN_WORD_LENGTH = 4
 MAX_CANDIDATES = 6  # compared letter by letter
 MAX_COMPARED = 48  # compared by their pairs of letters
 MAX_LOOKS = 1500
+MAX_NAME_WORDS = 8  # of a name that is found in a sentence
 MAX_LOOKUPS = 16
 
 
@@ -48,6 +49,8 @@ class ClassLookup:
         self.classes = tuple(classes)
         self._names = ClassNames(self.classes)
         self._spellings = [tuple(_spellings(one)) for one in self.classes]
+        names = (name for one in self.classes for name in (one.name, *one.aliases))
+        self._max_words = min(MAX_NAME_WORDS, max((len(words(name)) for name in names), default=1))
         self._hints: dict[str, list[int]] = {}  # labels by what a misspelt name is compared with
         for label, one in enumerate(self.classes):
             for hint in dict.fromkeys((*self._spellings[label], *_words(one.name))):
@@ -89,6 +92,27 @@ class ClassLookup:
         )
         labels = dict.fromkeys(label for hint in likest for label in self._hints[hint])
         return list(dict.fromkeys(self.classes[label].name for label in labels))[:MAX_SUGGESTIONS]
+
+    def contained(self, found: Sequence[str]) -> list[int]:
+        """The labels of the classes whose name or alias is a run of the words in `found`.
+
+        At each word the longest name counts, and the search goes on after it. A name that several
+        classes have gives all of them. Labels are in the order of the words, each once.
+        """
+        labels: dict[int, None] = {}
+        at = 0
+        while at < len(found):
+            longest = min(self._max_words, len(found) - at)
+            for length in range(longest, 0, -1):
+                if named := self._names.named(" ".join(found[at : at + length])):
+                    labels |= dict.fromkeys(named)
+                    break
+            at += length if named else 1
+        return list(labels)
+
+    def unique_names(self, labels: Sequence[int]) -> list[str]:
+        """For each label a text that names only this class."""
+        return self._names.unique_names(labels)
 
     def search(self, text: str) -> list[int]:
         """The labels of classes with `text` in a name, alias or WordNet id; all for ""."""

@@ -14,7 +14,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from PIL import Image, __version__
 
 from app.api.schemas import Layout, WalkFormat
-from app.file_marks import mark_name, marked_file, sheet_members
+from app.file_marks import KEYWORD, mark_name, marked_file, sheet_members
 from app.queue.messages import MEDIA_TYPES, FileFormat
 
 GUTTER_PX = 2
@@ -130,6 +130,43 @@ def json_with(
     """
     encoded = b", ".join(json.dumps(image).encode() for image in images)
     return b'%s, "%s": [%s]}' % (json.dumps(members).encode()[:-1], name.encode(), encoded)
+
+
+class Recoded(NamedTuple):
+    """One lossless image as another file: enlarged, or with a quality of its own.
+
+    Each pixel becomes a square of `scale` by `scale` pixels (nearest neighbour), so that the image
+    can be read back from a lossless file, and nothing is added that the model did not draw.
+    `quality`, 0 to 100, is that of WebP and JPEG. The mark stays that of the image.
+    """
+
+    file_format: FileFormat
+    scale: int = 1
+    quality: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The part of the entity tag that says how the file differs from the image's own."""
+        return f"x{self.scale}"
+
+    @property
+    def media_type(self) -> str:
+        """The media type of the file."""
+        return MEDIA_TYPES[self.file_format]
+
+    def make(self, images: Sequence[NamedFile]) -> bytes:
+        """The file of the only image, which is a PNG."""
+        [image] = images
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(image.body)) as picture:
+            mark = picture.info.get(KEYWORD.decode())
+            width, height = picture.size
+            size_px = width * self.scale, height * self.scale
+            larger = picture.convert("RGB").resize(size_px, Image.Resampling.NEAREST)
+        quality = QUALITY if self.quality is None else max(1, self.quality)
+        larger.save(buffer, self.file_format.upper(), quality=quality, compress_level=PNG_LEVEL)
+        body = buffer.getvalue()
+        return marked_file(body, self.file_format, json.loads(mark)) if mark else body
 
 
 class Walk(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
@@ -11,9 +11,18 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from app.api.authentication import is_open
+from app.api.forms import FORM_TYPES
 from app.api.problems import MEDIA_TYPE, OPENAI_FOLDER, MethodNotAllowedError, OverloadedError
 from app.api.requests import RequestFields
-from app.api.schemas import AttentionOut, GeneratedOut, OpenAIError, Problem, VerifyOut
+from app.api.schemas import (
+    AttentionOut,
+    GeneratedOut,
+    JobIdsOut,
+    JobOut,
+    OpenAIError,
+    Problem,
+    VerifyOut,
+)
 from app.errors import AppError, PayloadTooLargeError, QueryTooLongError, UnauthenticatedError
 
 Responses = dict[int | str, dict[str, Any]]
@@ -39,6 +48,7 @@ IMAGE_HEADERS = {
     "Cache-Control": "immutable for an image id, no-cache for a class and seed, no-store without a "
     "seed",
     "Content-Location": "Path of the image",
+    "Content-Disposition": "Name for a saved file: class and seed",
     "Server-Timing": "Milliseconds in queue, batch, model and encode",
     "X-Attention-Shape": "H,W,h,w of format=bin: H·W float32 maxima, then H·W×h·w uint8, each map "
     "with its maximum at 255; little-endian",
@@ -86,14 +96,14 @@ def images(media_types: Iterable[str], document: type[BaseModel] | None = None) 
 NOT_MODIFIED: Responses = {304: {"description": "The client's copy is current (If-None-Match)"}}
 
 
-def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
+def query_parameters(model: type[RequestFields], required: Collection[str] = ()) -> dict[str, Any]:
     """The members of an operation that describe `model` as query parameters."""
     parameters = []
     for name, schema in _properties(model).items():
         described = {
             "name": name,
             "in": "query",
-            "required": False,
+            "required": name in required,
             "description": schema.pop("description", ""),
             "schema": schema,
         }
@@ -102,19 +112,19 @@ def query_parameters(model: type[RequestFields]) -> dict[str, Any]:
 
 
 def json_body(model: type[RequestFields], required: Sequence[str] = ()) -> dict[str, Any]:
-    """The members of an operation that describe `model` as a JSON body.
+    """The members of an operation that describe `model` as a JSON body, or as a form.
 
     The body is optional if no field is `required`.
     """
     schema = {
         "type": "object",
-        "additionalProperties": False,
+        "additionalProperties": model.passes_over_unknown,
         "properties": _properties(model),
         "examples": model.model_json_schema().get("examples", []),
     }
     if required:
         schema["required"] = list(required)
-    content = {"application/json": {"schema": schema}}
+    content = {media: {"schema": schema} for media in ("application/json", *FORM_TYPES)}
     return {"requestBody": {"required": bool(required), "content": content}}
 
 
@@ -153,7 +163,7 @@ def complete_openapi(app: FastAPI, *, max_timeout_ms: int, keys: bool) -> None:
 
 
 def _add_schemas(schemas: dict[str, Any]) -> None:
-    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut, VerifyOut):
+    for model in (Problem, OpenAIError, AttentionOut, GeneratedOut, VerifyOut, JobOut, JobIdsOut):
         schema = model.model_json_schema(ref_template=REFERENCE + "{model}")
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -21,6 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from app.api.addresses import Addresses
 from app.api.authentication import Authentication, KeyRing, has_keys
+from app.api.compression import Compression
 from app.api.connection_bound import ConnectionBound, connections_within_files
 from app.api.documentation import complete_openapi
 from app.api.endpoints import (
@@ -29,15 +30,16 @@ from app.api.endpoints import (
     generate,
     health,
     interpolate,
+    jobs,
     openai,
+    problem_pages,
     studio,
     verify,
 )
 from app.api.middleware import DirectRoutes, Requests, SizeLimits
 from app.api.problems import add_problem_handlers
-from app.api.protocol import BoundedProtocol
+from app.api.protocol import BoundedProtocol, UnsentBytes
 from app.api.services import Services, open_services
-from app.api.unsent import UnsentBytes
 from app.settings import (
     CONFIGURATION_EXIT,
     Settings,
@@ -50,7 +52,8 @@ from app.stopping import stop_signals
 from app.telemetry import ApiMetrics, Tracing, configure_logging, tracing_of
 
 EXPOSED_HEADERS = (  # that pages of other origins may read, beside those that all may read
-    "Content-Disposition", "Content-Location", "ETag", "RateLimit", "RateLimit-Policy",
+    "Content-Disposition", "Content-Location", "ETag", "Location", "Preference-Applied",
+    "RateLimit", "RateLimit-Policy",
     "Retry-After", "Server-Timing", "X-Attention-Shape", "X-Image-ID", "X-Model", "X-Request-ID",
     "X-Seed",
 )  # fmt: skip
@@ -103,7 +106,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.unsent = UnsentBytes(settings.max_unsent_bytes)
-    for module in (generate, interpolate, attention, verify, classes, health, openai, studio):
+    modules = (generate, jobs, interpolate, attention, verify, classes, health, openai)
+    for module in (*modules, studio, problem_pages):
         app.router.routes.extend(module.router.routes)  # flat, so that the router looks up once
     add_problem_handlers(app)
     add_layers(app, settings, metrics)
@@ -115,6 +119,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 
 def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     """Puts the middleware around the routes, the innermost first; raises SettingsError."""
+    app.add_middleware(Compression)  # of what the router serves; DirectRoutes does it itself
     app.add_middleware(DirectRoutes, routes=app.routes)
     app.add_middleware(SizeLimits, larger_bodies={verify.PATH: verify.MAX_FILE_BYTES})
     if has_keys(settings):
@@ -123,14 +128,15 @@ def add_layers(app: FastAPI, settings: Settings, metrics: ApiMetrics) -> None:
     app.add_middleware(
         Requests, metrics=metrics, unsent=app.state.unsent, access_log=settings.access_log
     )
-    app.add_middleware(
-        Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
-    )
+    if settings.public_url or settings.trusted_proxies:
+        app.add_middleware(
+            Addresses, public_url=settings.public_url, trusted_proxies=settings.trusted_proxies
+        )
     if origins := listed(settings.cors_origins):  # outermost: a page can read 503s as well
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["DELETE", "GET", "POST"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )

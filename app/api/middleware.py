@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.addresses import with_prefix
+from app.api.compression import Compression
 from app.api.problems import (
     OPENAI_FOLDER,
     OVERLOADED,
@@ -26,7 +27,7 @@ from app.api.problems import (
     openai_asked,
     problem_response,
 )
-from app.api.unsent import SMALL_BYTES, USUAL_BYTES, UnsentBytes
+from app.api.protocol import SMALL_BYTES, USUAL_BYTES, UnsentBytes
 from app.errors import AppError, NotReadyError, PayloadTooLargeError, QueryTooLongError
 from app.queue.messages import new_id
 from app.telemetry import ApiMetrics, request_id
@@ -37,7 +38,9 @@ MAX_LOGGED_PATH = 200
 MAX_BODY_BYTES = 64 * 1024
 MAX_QUERY_BYTES = 4096  # parsing more would block the event loop
 PROBES = ("/livez", "/readyz", "/metrics")
+IS_HEAD = "is_head"  # in a request's state: only the headers are sent
 GIVE_BACK = "give_back"  # in a request's state: gives its images back to the client's budget
+UNCOMPRESSED = ("image/png", "image/webp", "image/jpeg")  # the types of most responses
 UNMATCHED = "unmatched"  # the route label of unknown paths
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=@-]{1,128}", re.ASCII)
 
@@ -47,9 +50,9 @@ def usable_request_id(wanted: str) -> str:
     return wanted if _REQUEST_ID.fullmatch(wanted) else new_id()
 
 
-def header(scope: Scope, name: bytes) -> str:
+def header(head: Scope | Message, name: bytes) -> str:
     """The first header with this lower-case name; "" if there is none."""
-    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+    headers: Iterable[tuple[bytes, bytes]] = head["headers"]
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
@@ -91,10 +94,12 @@ class Requests:
         )
         if answer.headers_only:
             scope = {**scope, "method": "GET"}
+            scope.setdefault("state", {})[IS_HEAD] = True
         try:
             await self._serve(scope, receive, answer)
         finally:
-            answer.finish()
+            if answer.num_unsent():
+                self.unsent.discard(answer)  # the connection has all of the response
             found = scope.get("route")  # its path as the document has it, without converters
             route = getattr(found, "path_format", getattr(found, "path", UNMATCHED))
             seconds = time.perf_counter() - started_s
@@ -208,15 +213,11 @@ class ResponseSender:
         """Bytes of the response that have not reached the connection yet."""
         return self._held_bytes
 
-    def finish(self) -> None:
-        """Notes that the connection has all of the response."""
-        self.unsent.discard(self)
-
     def _hold(self, start: Message) -> None:
-        lengths = [value for name, value in start["headers"] if name == b"content-length"]
-        if self.headers_only or not lengths:
+        length = header(start, b"content-length")
+        if self.headers_only or not length:
             return
-        num_bytes = int(lengths[0])
+        num_bytes = int(length)
         self.refused = not (self.is_probe or self.unsent.has_room(num_bytes))
         if num_bytes > SMALL_BYTES and not self.refused:
             self._held_bytes = num_bytes
@@ -324,4 +325,7 @@ class DirectRoutes:
             response = await route.endpoint(request)
         except Exception as error:  # noqa: BLE001 - error_response raises unforeseen ones again
             response = await error_response(request, error)
-        await response(scope, receive, send)
+        if response.media_type in UNCOMPRESSED:  # the usual case
+            await response(scope, receive, send)
+        else:
+            await Compression(response)(scope, receive, send)

@@ -16,8 +16,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
-from app.api.addresses import prefix_of
+from app.api.requests import prefix_of, problem_prefix
 from app.api.services import Services, services_of
 from app.errors import (
     AppError,
@@ -88,7 +89,7 @@ def problem_response(error: AppError) -> Response:
 
 def _problem(error: AppError) -> dict[str, Extra]:
     return {
-        "type": f"/problems/{error.slug}",
+        "type": f"{problem_prefix.get()}/problems/{error.slug}",
         "title": error.title,
         "status": error.status.value,
         "detail": error.detail,
@@ -133,7 +134,7 @@ async def _on_http_exception(request: Request, raised: Exception) -> Response:
     error = cast(HTTPException, raised)
     path = request.url.path[:200]
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = _with_head((error.headers or {}).get("Allow", ""))
+        allowed = allowed_methods(request)
         detail = f"{path} allows {allowed}"
         response = problem_response(MethodNotAllowedError(detail))
         response.headers["Allow"] = allowed
@@ -156,9 +157,12 @@ async def _on_client_gone(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
-def _with_head(allowed: str) -> str:
-    """The allowed methods, with HEAD where GET is allowed."""
-    methods = {method.strip() for method in allowed.split(",") if method.strip()}
+def allowed_methods(request: Request) -> str:
+    """The methods of all routes at the path, with HEAD where GET is allowed."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 

@@ -1,4 +1,4 @@
-"""BoundedProtocol: uvicorn's HTTP/1.1 with limits on the head and on slow clients."""
+"""BoundedProtocol: uvicorn's HTTP/1.1 with limits on the head, on slow clients and unread bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fcntl import ioctl
 from socket import IPPROTO_TCP
 from struct import Struct
 from termios import TIOCOUTQ
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.config import Config
@@ -18,7 +18,6 @@ from uvicorn.server import ServerState
 
 from app.api.connection_bound import NUM_SURPLUS, ConnectionBound
 from app.api.problems import OVERLOADED, problem_response
-from app.api.unsent import UnsentBytes
 from app.errors import AppError, HeadTooLargeError, MalformedRequestError, RequestTimeoutError
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -28,7 +27,53 @@ UNREAD_TIMEOUT_S = 30.0  # how long a client may read nothing of its response
 # take megabytes. What it does not take stays in this process, where it is counted.
 MAX_KERNEL_BYTES = 128 * 1024
 TCP_NOTSENT_LOWAT = 25 if sys.platform == "linux" else 0x201  # socket has no name for it
+SMALL_BYTES = 16 * 1024  # of a response that is sent in any case: probes, problems, lists
+USUAL_BYTES = (
+    256 * 1024
+)  # of a response; with less room nothing is drawn, since it would be in vain
 NUMBER = Struct("i")  # the result of ioctl
+
+
+class Holder(Protocol):
+    """Holds bytes for a client: a connection, or a response on its way to one."""
+
+    def num_unsent(self) -> int:
+        """Bytes that it holds in this process's memory."""
+
+
+class UnsentBytes:
+    """Counts the bytes in this process that clients have not read yet, and bounds them.
+
+    A client that reads nothing keeps its response here for UNREAD_TIMEOUT_S; many such clients must
+    not use up the memory that responses to other clients need.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._holders: set[Holder] = set()
+        self._at_most = 0  # what was added since the last count; more than there is
+
+    def add(self, holder: Holder, num_bytes: int) -> None:
+        """Notes that `holder` has received this many bytes."""
+        self._holders.add(holder)
+        self._at_most += num_bytes
+
+    def discard(self, holder: Holder) -> None:
+        """Forgets a holder that has no more bytes."""
+        self._holders.discard(holder)
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether a response of this size may be sent; one up to SMALL_BYTES always may."""
+        if num_bytes <= SMALL_BYTES or self._at_most + num_bytes <= self.max_bytes:
+            return True
+        return self.count() + num_bytes <= self.max_bytes
+
+    def count(self) -> int:
+        """The bytes that wait now."""
+        held = {holder: holder.num_unsent() for holder in self._holders}
+        self._holders = {holder for holder, num_bytes in held.items() if num_bytes}
+        self._at_most = sum(held.values())
+        return self._at_most
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -90,7 +135,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Ends the head; one with an offer to change the protocol is parsed again instead."""
         if self.parser.get_method() == b"CONNECT":
             raise MalformedRequestError("CONNECT is for proxies: use GET or POST")
-        num_hosts = [name for name, _ in self.headers].count(b"host")
+        num_hosts = 0
+        for name, _ in self.headers:
+            num_hosts += name == b"host"
         if num_hosts > 1 or (not num_hosts and self.parser.get_http_version() != "1.0"):
             raise MalformedRequestError(
                 f"the request has {num_hosts} Host headers: send one (RFC 9112, section 3.2)"

@@ -16,13 +16,16 @@ from urllib.parse import quote
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
-from app.api.authentication import client_of
+from app.api.arrivals import Arrivals
+from app.api.authentication import PREPAID, client_of
 from app.api.combined_files import MAKER, NamedFile
+from app.api.compression import VARIES
+from app.api.file_names import combined_disposition, image_disposition
 from app.api.middleware import GIVE_BACK
 from app.api.problems import RETRY_LATER, set_retry_after
-from app.api.requests import accept_decides, client_has, while_connected
+from app.api.requests import accept_decides, client_has, prefix_of, while_connected
 from app.api.services import EncodedFile, Services
+from app.api.stage_times import server_timing, slowest
 from app.errors import (
     AmbiguousClassError,
     DeadlineExceededError,
@@ -49,6 +52,7 @@ from app.queue.messages import (
     ModelCard,
     Output,
     Priority,
+    Reply,
     Timings,
     new_id,
 )
@@ -127,17 +131,21 @@ async def render(
     timeout_ms: int,
     *,
     counted_by: str = "n",
+    arrivals: Arrivals | None = None,
 ) -> tuple[list[RenderedFile], Mapping[str, str]]:
     """The files of the jobs, within the client's limits, and headers about these limits.
 
-    `counted_by` is the field of the request that says how many images.
+    `counted_by` is the field of the request that says how many images. `arrivals` gets each file
+    as soon as it is there. The images of a link are counted where the link was made.
     """
     try:
-        if services.limits is None:
-            return await _render(request, services, card, jobs, timeout_ms), NO_HEADERS
+        if services.limits is None or PREPAID in request.scope["state"]:
+            return await _render(request, services, card, jobs, timeout_ms, arrivals), NO_HEADERS
         client, limits = client_of(request), services.limits
         async with limits.spent(client, len(jobs), timeout_ms, counted_by=counted_by) as spent:
-            files = await _render(request, services, card, jobs, timeout_ms)
+            if arrivals is not None:
+                arrivals.headers = spent.headers
+            files = await _render(request, services, card, jobs, timeout_ms, arrivals)
             setattr(request.state, GIVE_BACK, partial(limits.give_back, spent))
             return files, spent.headers
     except RETRY_LATER as error:
@@ -151,6 +159,7 @@ async def _render(
     card: ModelCard,
     jobs: Sequence[Job],
     timeout_ms: int,
+    arrivals: Arrivals | None,
 ) -> list[RenderedFile]:
     """From the cache, unless the client sent `Cache-Control: no-cache`; else from the queue.
 
@@ -162,7 +171,13 @@ async def _render(
     missing = [job for job, file in zip(jobs, kept, strict=True) if file is None]
     if len(missing) < len(jobs):
         services.metrics.cache_hits.inc(len(jobs) - len(missing))
-    made = await _render_through_queue(request, services, missing, timeout_ms) if missing else []
+        if arrivals is not None:
+            for job, file, etag in zip(jobs, kept, etags, strict=True):
+                if file is not None:
+                    arrivals.add(job, RenderedFile(file, etag, cached=True))
+    made = []
+    if missing:
+        made = await _render_through_queue(request, services, missing, timeout_ms, arrivals)
     services.metrics.images.labels(card.name).inc(len(jobs))
     new_files = iter(made)
     return [
@@ -172,19 +187,34 @@ async def _render(
 
 
 async def _render_through_queue(
-    request: Request, services: Services, jobs: Sequence[Job], timeout_ms: int
+    request: Request,
+    services: Services,
+    jobs: Sequence[Job],
+    timeout_ms: int,
+    arrivals: Arrivals | None,
 ) -> list[RenderedFile]:
+    told = None if arrivals is None else partial(_tell, arrivals, jobs)
     try:
-        replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms))
+        replies = await while_connected(request, services.jobs.submit_many(jobs, timeout_ms, told))
     except ClientDisconnect:
         services.metrics.cancelled.inc()
         raise
     made = []
     for job, reply in zip(jobs, replies, strict=True):
-        etag, file = entity_tag(job, reply.renderer), EncodedFile(reply.body, reply.media_type)
-        services.cache.put(etag, file)
-        made.append(RenderedFile(file, etag, reply.timings))
+        one = rendered_file(job, reply)
+        services.cache.put(one.etag, one.file)
+        made.append(one)
     return made
+
+
+def rendered_file(job: Job, reply: Reply) -> RenderedFile:
+    """The file in a worker's reply."""
+    file = EncodedFile(reply.body, reply.media_type)
+    return RenderedFile(file, entity_tag(job, reply.renderer), reply.timings)
+
+
+def _tell(arrivals: Arrivals, jobs: Sequence[Job], place: int, reply: Reply) -> None:
+    arrivals.add(jobs[place], rendered_file(jobs[place], reply))
 
 
 def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
@@ -242,14 +272,12 @@ def image_headers(
         headers["Vary"] = "Accept"
     if job.kind == "sample":
         headers["Content-Location"] = f"{prefix_of(request)}/images/{image_id}.{job.output}"
+        headers["Content-Disposition"] = image_disposition(card, job)
+    elif job.output == "png":
+        headers["Content-Disposition"] = image_disposition(card, job)
+    elif job.kind in ("attention", "attention-all"):
+        headers["Vary"] = f"{headers['Vary']}, {VARIES}" if "Vary" in headers else VARIES
     return headers
-
-
-def server_timing(timings: Timings, *, cached: bool, **more_s: float) -> str:
-    """The header Server-Timing: stages and `more_s` in milliseconds, 0 for a cached image."""
-    stages = timings.stages | more_s
-    entries = [f"{name};dur={1000 * seconds:.2f}" for name, seconds in stages.items()]
-    return ", ".join([*entries, "cache;desc=hit"] if cached else entries)
 
 
 class CombinedFile(Protocol):
@@ -277,11 +305,19 @@ async def respond_combined(
     timeout_ms: int,
     cache_control: str,
     counted_by: str = "n",
+    conditional: bool = False,
 ) -> Response:
     """The response to `jobs` as one file; raises what `respond` raises.
 
-    `counted_by` is the field of the request that says how many images.
+    `counted_by` is the field of the request that says how many images. If `conditional`,
+    If-None-Match can be answered with 304.
     """
+    held = ", ".join(request.headers.getlist("if-none-match")) if conditional else ""
+    if held:
+        etags = [entity_tag(job, card.renderer) for job in jobs]
+        if client_has(held, etag := combined_etag(jobs[0].image_id, combined, etags)):
+            headers = combined_headers(request, card, jobs, combined, etag, cache_control)
+            return Response(None, 304, headers)
     deadline_s = combining_deadline_s(timeout_ms)
     rendered, limit_headers = await render(
         request, services, card, jobs, timeout_ms, counted_by=counted_by
@@ -293,9 +329,7 @@ async def respond_combined(
     ]
     body = await combine(services, partial(combined.make, files), deadline_s, len(jobs))
     etag = combined_etag(jobs[0].image_id, combined, [file.etag for file in rendered])
-    headers = image_headers(request, card, jobs[0], etag, cache_control)
-    del headers["Content-Location"]
-    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
+    headers = combined_headers(request, card, jobs, combined, etag, cache_control)
     headers["Server-Timing"] = server_timing(
         slowest(file.timings for file in rendered),
         cached=all(file.cached for file in rendered),
@@ -305,6 +339,23 @@ async def respond_combined(
         name = f"{jobs[0].image_id}x{len(jobs)}.zip"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return Response(body, 200, headers | dict(limit_headers), combined.media_type)
+
+
+def combined_headers(
+    request: Request,
+    card: ModelCard,
+    jobs: Sequence[Job],
+    combined: CombinedFile,
+    etag: str,
+    cache_control: str,
+) -> dict[str, str]:
+    """The headers that the response with a combined file and its 304 have in common."""
+    headers = image_headers(request, card, jobs[0], etag, cache_control)
+    del headers["Content-Location"], headers["Content-Disposition"]
+    if named := combined_disposition(card, jobs, combined.kind, combined.media_type):
+        headers["Content-Disposition"] = named
+    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
+    return headers
 
 
 def combining_deadline_s(timeout_ms: int) -> float:
@@ -339,20 +390,13 @@ def combined_etag(image_id: str, combined: CombinedFile, etags: Iterable[str]) -
     return f'"{image_id}.{combined.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
 
 
-def slowest(timings: Iterable[Timings]) -> Timings:
-    """The longest time of any job in each stage."""
-    stages = [(one.queue_s, one.batch_s, one.model_s, one.encode_s) for one in timings]
-    return Timings(*map(max, zip(*stages, strict=True)))
-
-
 def image_jobs(
     services: Services,
     card: ModelCard,
-    class_key: str,
+    class_key: str | int,
     *,
     num_images: int,
     seed: int | None,
-    class_field: str = "class",
     truncation_thousandths: int | None = None,
     attention_scale_thousandths: int = WHOLE,
     output: Output = "png",
@@ -360,12 +404,11 @@ def image_jobs(
 ) -> list[Job]:
     """A job for each image of a class; image i has the first seed plus i.
 
-    `class_field` is the field of the request that names the class.
-    Raises UnknownClassError, InvalidValueError.
+    `class_key` names the class, or is its label. Raises UnknownClassError, InvalidValueError.
     """
     first = Job(
         fingerprint=card.fingerprint,
-        label=services.classes(card).label(class_key, class_field),
+        label=class_key if isinstance(class_key, int) else services.classes(card).label(class_key),
         seed=first_seed(seed, num_images),
         truncation_thousandths=truncation_thousandths,
         attention_scale_thousandths=attention_scale_thousandths,

@@ -1,4 +1,4 @@
-"""Reads requests: fields in the query and body, accepted media types, and a client that leaves."""
+"""Reads requests: fields, accepted media types, the start of links, and a client that leaves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import ClassVar, NoReturn, Self, TypeVar, cast
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
+from app.api.forms import FORM_TYPES, form_items
 from app.errors import (
     InvalidValueError,
     NotAcceptableError,
@@ -28,8 +30,14 @@ BODY_TIMEOUT_S = 10.0
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"(?=\.?[0-9])([0-9]{0,4})(?:\.([0-9]{0,3})0*)?", re.ASCII)
 MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
+# A client that names one of these is a browser: its list says what it can show, and not that a
+# person prefers WebP to a file without losses. So it gets the first image format that it accepts.
+BROWSERS_NAME = ("text/html", "image/avif", "image/svg+xml")
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
+ORIGIN, PREFIX = "origin", "prefix"  # keys of a request's state, which Addresses sets
+problem_prefix: ContextVar[str] = ContextVar("problem_prefix", default="")  # of this request
+HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 T = TypeVar("T")
 
 
@@ -39,6 +47,7 @@ class RequestFields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     repeatable: ClassVar[frozenset[str]] = frozenset()  # fields that may be given several times
     field_names: ClassVar[tuple[str, ...]] = ()
+    passes_over_unknown: ClassVar[bool] = False  # instead of refusing fields that it does not know
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -81,11 +90,15 @@ async def all_fields(request: Request, model: type[F]) -> F:
             headers={"Accept-Encoding": "identity"},
         )
     content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return fields.merged(checked(model, read_object(body)))
+    if media_type not in FORM_TYPES:
         raise UnsupportedMediaTypeError(
-            f"a body must be application/json, not {content_type[:SHOWN]!r}"
+            f"a body must be application/json or a form, not {content_type[:SHOWN]!r}"
         )
-    return fields.merged(checked(model, read_object(body)))
+    items = await form_items(content_type, body)
+    return fields.merged(validated(model, query_values(items, model)))
 
 
 def has_body(request: Request) -> bool:
@@ -115,6 +128,8 @@ def query_values(
                 former.append(value)
             continue
         if name not in model.field_names:
+            if model.passes_over_unknown:
+                continue
             _refuse_unknown(name, model.field_names)
         if name in values:
             raise InvalidValueError(f"{name} is given more than once", extra={"fields": [name]})
@@ -144,9 +159,10 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
 
     JSON's null is a field that is not given.
     """
-    for name in values:
-        if name not in model.field_names:
-            _refuse_unknown(name, model.field_names)
+    if not model.passes_over_unknown:
+        for name in values:
+            if name not in model.field_names:
+                _refuse_unknown(name, model.field_names)
     return validated(model, {name: value for name, value in values.items() if value is not None})
 
 
@@ -173,6 +189,15 @@ def whole_number(raw: object) -> int:
     if isinstance(raw, str) and _WHOLE.fullmatch(raw):
         return int(raw)
     raise ValueError("should be a whole number")
+
+
+def yes_or_no(raw: object) -> bool:
+    """A truth value from JSON, or `true` or `false` from a query string; raises ValueError."""
+    if isinstance(raw, bool):
+        return raw
+    if raw in ("true", "false"):
+        return raw == "true"
+    raise ValueError("should be true or false")
 
 
 def thousandths(raw: object, *, smallest: int, largest: int) -> int:
@@ -257,6 +282,10 @@ def accepted_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
 def _best_offer(accept: str, offers: tuple[str, ...]) -> str | None:
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     qualities = {offer: _quality(offer, ranges) for offer in offers}
+    if any(name in BROWSERS_NAME for name, _ in ranges):
+        images = [offer for offer in offers if offer.startswith("image/") and qualities[offer]]
+        shown = max((qualities[offer] for offer in images), default=0.0)
+        qualities |= dict.fromkeys(images, shown)
     best = max(offers, key=lambda offer: qualities[offer])
     return best if qualities[best] > 0 else None
 
@@ -279,10 +308,42 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
     return 0.0
 
 
+def accepts_coding(headers: Headers, coding: str) -> bool:
+    """Whether the client accepts a content coding (RFC 9110, section 12.5.3)."""
+    accept = ", ".join(headers.getlist("accept-encoding"))
+    if len(accept) > MAX_ACCEPT_LENGTH:
+        return False
+    ranges = dict(_media_range(part) for part in accept.split(",") if part.strip())
+    return ranges.get(coding, ranges.get("*", 0.0)) > 0
+
+
 def accept_decides(request: Request) -> bool:
     """Whether Accept decides the type of the response; false if the address names the type."""
     path: str = request.scope["path"]  # request.url would build and parse the whole address
     return "format" not in request.query_params and "." not in path.rpartition("/")[2]
+
+
+def prefix_of(request: Request) -> str:
+    """The prefix that public addresses have before this server's paths; usually ""."""
+    prefix: str = request.scope.get("state", {}).get(PREFIX, "")
+    return prefix
+
+
+def base_address(request: Request) -> str:
+    """The public address of this server, without a slash at its end.
+
+    Raises InvalidValueError if it depends on a Host header that has no host name.
+    """
+    origin: str | None = request.scope.get("state", {}).get(ORIGIN)
+    if origin is None:
+        host = request.headers.get("host", "")
+        if not HOST.fullmatch(host):
+            raise InvalidValueError(
+                f"Host: {host[:80]!r} is not a host name, so no url can be made: send the name, "
+                "or set SAGAN_PUBLIC_URL at the server"
+            )
+        origin = f"{request.scope['scheme']}://{host}"
+    return origin + prefix_of(request)
 
 
 def client_has(if_none_match: str, etag: str) -> bool:

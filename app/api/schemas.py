@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.api.requests import RequestFields, text_or_index, thousandths, whole_number
+from app.api.requests import (
+    RequestFields,
+    text_or_index,
+    thousandths,
+    whole_number,
+    yes_or_no,
+)
 from app.queue.messages import (
     IMAGE_ID_PATTERN,
     MAX_ATTENTION_SCALE_THOUSANDTHS,
@@ -63,6 +69,7 @@ ClassKey = Annotated[
         examples=["golden_retriever"],
     ),
 ]
+Flag = Annotated[bool, BeforeValidator(yes_or_no)]
 ModelName = Annotated[
     str, Field(min_length=1, max_length=200, description="Name of a model; none: the default")
 ]
@@ -77,7 +84,10 @@ FILE_FORMATS: dict[str, FileFormat] = {  # by the suffix of an address
 }
 ImageName = Annotated[str, Path(pattern=rf"^{IMAGE_ID_PATTERN}(\.({'|'.join(FILE_FORMATS)}))?$")]
 MAX_IMAGES = 64
+MAX_JOB_IMAGES = 100_000
 MAX_QUERIES = 8
+MAX_SCALE = 64
+MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
 Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
@@ -102,10 +112,45 @@ class GenerateFields(RequestFields):
     timeout_ms: TimeoutMs | None = None
 
 
+class OrderFields(RequestFields):
+    """Images of a class that are drawn as a job (`Prefer: respond-async`)."""
+
+    class_key: ClassKey | None = Field(None, alias="class")
+    seed: Seed | None = None
+    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
+    attention_scale_thousandths: ScaleThousandths = WHOLE
+    model: ModelName | None = None
+    n: Whole = Field(1, ge=1, le=MAX_JOB_IMAGES, description="Number of images")
+    format: FileFormat | None = Field(None, description="Format of the images; default: png")
+    layout: Literal["zip"] | None = Field(None, description="A job's result is a zip")
+    priority: Literal["bulk"] = Field("bulk", description="A job has no other priority")
+    webhook: str | None = Field(
+        None, min_length=1, max_length=500, description="URL that is called when the job has ended"
+    )
+
+
+class JobFields(RequestFields):
+    """Which ids of a job's images to list."""
+
+    page: Whole = Field(
+        1, ge=1, le=MAX_JOB_IMAGES, description="Page of 1,000 image ids, counted from 1"
+    )
+
+
 class ImageFields(RequestFields):
     """An image with an image id."""
 
+    format: FileFormat | None = Field(
+        None, description="Format of the image; overrides Accept, and may not contradict a suffix"
+    )
+    scale: Whole = Field(
+        1, ge=1, le=MAX_SCALE, description="Each pixel becomes a square of scale by scale pixels"
+    )
+    quality: Whole | None = Field(None, ge=0, le=100, description="Of webp and jpeg")
     timeout_ms: TimeoutMs | None = None
+    key: str | None = Field(None, max_length=16, description="Of a signed link")
+    expires: Whole | None = Field(None, ge=0, description="Of a signed link")
+    signature: str | None = Field(None, max_length=64, description="Of a signed link")
 
 
 class InterpolateFields(RequestFields):
@@ -255,6 +300,35 @@ class GeneratedOut(BaseModel):
     images: list[GeneratedImage]
 
 
+class JobOut(BaseModel):
+    """A job: images that are drawn while the client does not wait."""
+
+    id: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    model: str
+    class_name: str = Field(alias="class")
+    seed: int = Field(description="Of the first image; image i has seed + i")
+    num_images: int
+    num_drawn: int
+    position: int | None = Field(description="Unfinished jobs that come first")
+    seconds_left: float | None = Field(description="By the measured throughput; null: unknown")
+    result: str = Field(description="Path of the result")
+    events: str = Field(description="Path of the events")
+    detail: str | None = Field(None, description="Why the job has failed")
+    image_ids: list[str] | None = Field(None, description="The drawn images of the page")
+    next: str | None = Field(None, description="Path of the next page")
+
+
+class JobIdsOut(BaseModel):
+    """The ids of all images of a job."""
+
+    id: str
+    state: Literal["queued", "running", "done"]
+    model: str
+    class_name: str = Field(alias="class")
+    image_ids: list[str]
+
+
 class AttentionOut(BaseModel):
     """Attention maps as numbers: weights are Q×h×w, each h×w sums to 1."""
 
@@ -321,40 +395,73 @@ class Problem(BaseModel):
 
 
 class OpenAIFields(RequestFields):
-    """Images of a class, with the fields of OpenAI's API."""
+    """Images of a class, with the fields of OpenAI's API; others are passed over."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "golden retriever", "n": 2}]}
+        extra="ignore", json_schema_extra={"examples": [{"prompt": "golden retriever", "n": 2}]}
     )
+    passes_over_unknown: ClassVar[bool] = True
+
     prompt: str | None = Field(
-        None, min_length=1, max_length=200, description="A class: name, alias, WordNet id or index"
+        None,
+        min_length=1,
+        max_length=MAX_PROMPT_LENGTH,
+        description="A class: name, alias, WordNet id or index; or a sentence with the name or "
+        "alias of exactly one class",
     )
     model: ModelName | None = None
     n: Whole | None = Field(None, ge=1, le=MAX_IMAGES)
-    size: str | None = Field(None, max_length=20, description="auto, or the model's own")
+    size: str | None = Field(
+        None,
+        max_length=20,
+        description="auto, or WIDTHxHEIGHT: the model's own, or a whole multiple of it",
+    )
     response_format: Literal["b64_json", "url"] | None = Field(
-        None, description="Default: b64_json"
+        None, description="Default: b64_json; a stream has no other"
     )
     output_format: FileFormat | None = Field(None, description="Default: png")
+    output_compression: Whole | None = Field(
+        None, ge=0, le=100, description="Quality of webp and jpeg; png has no losses"
+    )
+    stream: Flag | None = Field(
+        None, description="Whether each image is sent as an event as soon as it is there"
+    )
+    partial_images: Whole | None = Field(
+        None, ge=0, le=3, description="Accepted; this generator has no images in between"
+    )
     seed: Seed | None = None
-    user: str | None = Field(None, max_length=512, description="Ignored")
-    quality: str | None = Field(None, max_length=20, description="Ignored")
-    style: str | None = Field(None, max_length=20, description="Ignored")
-    background: str | None = Field(None, max_length=20, description="Ignored")
-    moderation: str | None = Field(None, max_length=20, description="Ignored")
+    safety_identifier: Any = Field(None, description="Returned")
+    user: Any = Field(None, description="Returned as safety_identifier, if there is none")
+    quality: Any = Field(None, description="Ignored: there is one quality")
+    style: Any = Field(None, description="Ignored")
+    background: Any = Field(None, description="Ignored: images are opaque")
+    moderation: Any = Field(None, description="Ignored")
+
+
+class OpenAINoFields(RequestFields):
+    """No fields; unknown ones are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+    passes_over_unknown: ClassVar[bool] = True
 
 
 class OpenAIImage(BaseModel):
-    """An image, in one of two forms."""
+    """An image, in one of two forms, and the class that was drawn."""
 
     b64_json: str | None = None
     url: str | None = None
+    revised_prompt: str
 
 
 class OpenAIImages(BaseModel):
     """Images in their order."""
 
     created: int
+    size: str
+    output_format: FileFormat
+    quality: Literal["high"]
+    background: Literal["opaque"]
+    safety_identifier: str | None = None
     data: list[OpenAIImage]
 
 

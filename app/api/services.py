@@ -13,11 +13,14 @@ from typing import cast
 from starlette.requests import Request
 
 from app.api.class_lookup import ClassLookup, ClassLookups
+from app.api.webhooks import Webhooks
 from app.errors import InvalidValueError, NotFoundError
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
 from app.queue.connection import connect, connect_blocking
 from app.queue.messages import ModelCard
+from app.queue.order_driver import OrderDriver
+from app.queue.orders import OrderBook, open_orders
 from app.queue.rate_limit import ClientLimits, open_limits
 from app.queue.registry import ModelCards
 from app.settings import Settings, require_redis_url
@@ -75,9 +78,13 @@ class ImageCache:
             self.size_bytes -= dropped.size_bytes
 
 
-@dataclass(frozen=True)
+@dataclass
 class Services:
-    """The settings, registry, job client, queue and cache of one replica."""
+    """The settings, registry, job client, queue, orders and cache of one replica.
+
+    `order_limits` are the client's limits without the bound of images in flight, which a job would
+    exceed at once. `num_readers` results of jobs are being sent.
+    """
 
     settings: Settings
     metrics: ApiMetrics
@@ -85,7 +92,11 @@ class Services:
     jobs: JobClient
     queue: JobQueue
     combiners: ThreadPoolExecutor
+    orders: OrderBook
+    driver: OrderDriver
     limits: ClientLimits | None = None
+    order_limits: ClientLimits | None = None
+    num_readers: int = 0
     cache: ImageCache = field(default_factory=ImageCache)
     verifications: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(MAX_VERIFICATIONS)
@@ -152,16 +163,24 @@ async def open_services(
     replies = ReplyStream(blocking, ttl_s=settings.reply_ttl_s)
     jobs = JobClient(queue, replies, metrics, cards, tracing)
     limits = open_limits(client, settings)
+    order_limits = ClientLimits(client, settings.rate, None) if settings.rate else None
+    orders = open_orders(client, settings)
+    driver = OrderDriver(orders, jobs, metrics, timeout_ms=settings.max_timeout_ms)
+    webhooks = Webhooks(orders, settings, metrics)
     combiners = ThreadPoolExecutor(NUM_COMBINERS, "sheet")
     try:
         async with (
             cards.running(),
             jobs.running(),
+            driver.running(),
+            webhooks.running(),
         ):
-            yield Services(settings, metrics, cards, jobs, queue, combiners, limits)
+            shared = (settings, metrics, cards, jobs, queue, combiners, orders, driver)
+            yield Services(*shared, limits, order_limits)
     finally:
-        if limits is not None:
-            await limits.close()
+        for one in (limits, order_limits):
+            if one is not None:
+                await one.close()
         combiners.shutdown(wait=False, cancel_futures=True)
         await blocking.aclose()
         await client.aclose()

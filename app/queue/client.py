@@ -7,9 +7,10 @@ import heapq
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self, cast
 
 from redis.asyncio import Redis
@@ -56,6 +57,7 @@ GRACE_S = 0.5  # how much later than the deadline a worker's reply may arrive
 READ_WAIT_S = 1.0
 KEEP_EVERY_S = 0.25
 RETRY_S = 0.2
+Told = Callable[[int, Reply], None]
 CHUNK_JOBS = 64  # jobs admitted again in one round trip
 
 
@@ -101,11 +103,15 @@ class JobClient:
         """The reply to `job`; see `submit_many`."""
         return (await self.submit_many([job], timeout_ms))[0]
 
-    async def submit_many(self, jobs: Sequence[Job], timeout_ms: int) -> list[Reply]:
+    async def submit_many(
+        self, jobs: Sequence[Job], timeout_ms: int, told: Told | None = None
+    ) -> list[Reply]:
         """The replies to `jobs`, which are of one model: all of them are admitted or none.
 
-        `timeout_ms` includes the admission. Jobs are cancelled when the caller is cancelled, when
-        their time is up, when the admission got no reply, and when another of them failed.
+        `told` is called for each job that is done with its place in `jobs` and its reply, before
+        the others are. `timeout_ms` includes the admission. Jobs are cancelled when the caller is
+        cancelled, when their time is up, when the admission got no reply, and when another of them
+        failed.
 
         Raises QueueFullError; NotReadyError when the queue is full and no worker is alive;
         QueueUnavailableError when Redis does not reply in time; DeadlineExceededError when the jobs
@@ -120,6 +126,9 @@ class JobClient:
             raise QueueTooOldError(self.trouble.detail)
         deadline_s = time.monotonic() + timeout_ms / 1000
         entries = [self._enter(job, deadline_s) for job in jobs]
+        if told is not None:
+            for place, entry in enumerate(entries):
+                entry.reply.add_done_callback(partial(_tell, told, place))
         try:
             return await self._done(entries, timeout_ms)
         except BaseException as error:
@@ -252,6 +261,11 @@ class JobClient:
         num_lost = await self.queue.admit_again(in_time, reply_to=self.replies.key)
         self.metrics.readmitted.inc(num_lost)
         return num_lost
+
+
+def _tell(told: Told, place: int, reply: asyncio.Future[Reply]) -> None:
+    if not reply.cancelled() and reply.exception() is None:
+        told(place, reply.result())
 
 
 def _new_future() -> asyncio.Future[Reply]:

@@ -31,6 +31,18 @@ spent:CLIENT               sorted set: `NUM_IMAGES:LEASE` -> MS until which its 
                            back to the client's budget; about 1,000 at most
 void:NUM_IMAGES:LEASE      string: forbids a spending to which the API got no reply, in case Redis
                            receives it later; expires 2 minutes after it was written
+orders                     sorted set: id of an order that has not ended -> US of its admission, or
+                           of the time when it let others go first
+order:ID                   hash: an order (JSON) and its state; this key and the other ones of the
+                           order expire SAGAN_JOB_TTL_S after its admission, and again after its end
+order-drawn:ID             string: a bit for each chunk of the order that was drawn
+order-files:ID             hash: chunk -> the files of its images, one after the other
+order-read:ID              set: chunks whose files a client has received, so that they may go
+order-wanted:ID            sorted set: chunk that a reader waits for -> MS until which it waits
+orders-ended               sorted set: order id -> MS of its end; the newest 1,000
+orders-kept                hash: order id -> bytes of its files; a field is deleted with the files
+order-webhooks             sorted set: order id -> MS at which its webhook is sent
+order-key:CLIENT:DIGEST    string: a request and the order that it made, by its Idempotency-Key
 
 MS and US are milliseconds and microseconds by Redis's clock. Workers read the job streams as
 consumers of the group `workers`: an entry is pending for the worker that claimed it until one
@@ -50,6 +62,10 @@ DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"
 WORKERS = f"{KEY_PREFIX}:workers"
 CARDS = f"{KEY_PREFIX}:cards"
 CARDS_SEEN = f"{KEY_PREFIX}:cards-seen"
+ORDERS = f"{KEY_PREFIX}:orders"  # those that have not ended
+ORDERS_ENDED = f"{KEY_PREFIX}:orders-ended"
+ORDERS_KEPT = f"{KEY_PREFIX}:orders-kept"
+ORDER_WEBHOOKS = f"{KEY_PREFIX}:order-webhooks"
 GROUP = "workers"  # the consumer group of every job stream
 
 
@@ -105,3 +121,33 @@ def spent_key(client: str) -> str:
 def void_key(lease: str) -> str:
     """A key that exists if a spending is forbidden, should Redis receive it late."""
     return f"{KEY_PREFIX}:void:{lease}"
+
+
+def order_key(order_id: str) -> str:
+    """An order and its state."""
+    return f"{KEY_PREFIX}:order:{order_id}"
+
+
+def order_drawn_key(order_id: str) -> str:
+    """A bit for each chunk of an order that was drawn."""
+    return f"{KEY_PREFIX}:order-drawn:{order_id}"
+
+
+def order_files_key(order_id: str) -> str:
+    """The files of an order by chunk."""
+    return f"{KEY_PREFIX}:order-files:{order_id}"
+
+
+def order_read_key(order_id: str) -> str:
+    """The chunks of an order whose files a client has received."""
+    return f"{KEY_PREFIX}:order-read:{order_id}"
+
+
+def order_wanted_key(order_id: str) -> str:
+    """The chunks of an order that readers wait for."""
+    return f"{KEY_PREFIX}:order-wanted:{order_id}"
+
+
+def idempotency_key(client: str, digest: str) -> str:
+    """The order that a client's request with this Idempotency-Key (its digest) has made."""
+    return f"{KEY_PREFIX}:order-key:{client}:{digest}"

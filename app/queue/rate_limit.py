@@ -17,6 +17,8 @@ from app.errors import (
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
+    RequestInFlightError,
+    TooManyJobsError,
 )
 from app.queue.connection import Calls, Script, redis_errors_translated
 from app.queue.keys import budget_key, in_flight_key, spent_key, void_key
@@ -27,6 +29,8 @@ NOT_RUN = (  # then the images are given back; a request is cancelled when its r
     QueueFullError,
     NotReadyError,
     QueueUnavailableError,
+    TooManyJobsError,
+    RequestInFlightError,
     asyncio.CancelledError,
 )
 MAX_END_S = 0.05  # how long the end of a lease may delay the response

@@ -132,7 +132,8 @@ class WorkerLoop:
                 group.create_task(self.presence.beat_until_ended()),
                 group.create_task(self._reclaim_until_stopped()),
             ]
-            await self._render_until_drained(claiming)
+            # A task of its own: its many wake-ups would pass through all callers of `run`.
+            await asyncio.wait([group.create_task(self._render_until_drained(claiming))])
             self.presence.ended = True  # a cancel alone can get lost in Python 3.11's wait_for
             for task in background:
                 task.cancel()

@@ -12,6 +12,8 @@ from math import ceil
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
+from training.data.printed_colours import printed
+
 BACKGROUND = (255, 255, 255)  # shown through transparent pixels
 MAX_DECODED_BYTES = 400_000_000  # of a picture in Pillow's memory
 SAMPLES_LEFT = (
@@ -174,12 +176,14 @@ def _composited(image: Image.Image) -> Image.Image:
 
 
 def _managed(image: Image.Image, profile: object) -> Image.Image:
-    """Converts to sRGB by the picture's colour profile, or by Pillow's formula without one."""
+    """Converts to sRGB by the picture's colour profile; CMYK without one as a press prints it."""
     transform = _transform(profile, image.mode) if isinstance(profile, bytes) else None
     if transform is None and image.mode == "LAB":
         transform = _transform(b"", image.mode)
     converted = None if transform is None else ImageCms.applyTransform(image, transform)
-    return converted if converted is not None else image.convert("RGB")
+    if converted is None:
+        return printed(image) if image.mode == "CMYK" else image.convert("RGB")
+    return converted
 
 
 @lru_cache(maxsize=16)

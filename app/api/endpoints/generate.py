@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from fastapi import APIRouter
@@ -9,8 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.addresses import prefix_of
-from app.api.combined_files import BUNDLE_TYPES, Bundle
+from app.api.combined_files import BUNDLE_TYPES, Bundle, Recoded
 from app.api.documentation import (
     NOT_MODIFIED,
     images,
@@ -19,9 +19,12 @@ from app.api.documentation import (
     query_parameters,
 )
 from app.api.middleware import PlainRoute
+from app.api.ordering import ACCEPTED, ORDER_ERRORS, take_order, wants_job
 from app.api.rendering import (
     FIELDS_ERRORS,
+    IMMUTABLE,
     JOB_ERRORS,
+    MAX_PIXELS,
     NO_STORE,
     REVALIDATE,
     card_of_image,
@@ -31,7 +34,7 @@ from app.api.rendering import (
     respond,
     respond_combined,
 )
-from app.api.requests import all_fields, negotiated, query_fields
+from app.api.requests import all_fields, negotiated, prefix_of, query_fields
 from app.api.schemas import (
     FILE_FORMATS,
     GeneratedOut,
@@ -54,7 +57,9 @@ IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
     "/generate",
     summary="Generate images of a class",
     response_class=Response,
-    responses=images(ALL_TYPES, document=GeneratedOut) | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    responses=images(ALL_TYPES, document=GeneratedOut)
+    | ACCEPTED
+    | problems(*FIELDS_ERRORS, *JOB_ERRORS, *ORDER_ERRORS),
     openapi_extra=query_parameters(GenerateFields) | json_body(GenerateFields),
 )
 async def generate(request: Request) -> Response:
@@ -62,10 +67,45 @@ async def generate(request: Request) -> Response:
 
     Fields are query parameters or members of a JSON body. The same class, seed, truncation and
     attention scale give the same bytes, whatever else the server renders. Without a seed the server
-    picks a random one and returns it in `X-Seed`.
+    picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response is 202
+    with a job in `Location`, and `n` may be 100,000.
     """
-    services = services_of(request)
+    if wants_job(request):
+        return await take_order(request)
     fields = await all_fields(request, GenerateFields)
+    return await _drawn(request, fields)
+
+
+@router.get(
+    "/generate",
+    summary="Get images of a class with a seed",
+    response_class=Response,
+    responses=images(ALL_TYPES, document=GeneratedOut)
+    | NOT_MODIFIED
+    | problems(*FIELDS_ERRORS, *JOB_ERRORS),
+    openapi_extra=query_parameters(GenerateFields, required=("class", "seed")),
+)
+async def generated(request: Request) -> Response:
+    """Returns what POST /generate returns for the same query, which must have a seed.
+
+    With a seed the images are a value, so they may be cached, repeated and fetched in advance. If
+    `If-None-Match` has their ETag, the response is 304 and nothing is rendered.
+    """
+    fields = query_fields(request, GenerateFields)
+    if fields.seed is None:
+        raise InvalidValueError(
+            "seed is missing: GET has one result for each address, so it needs a seed; "
+            "POST /generate picks a random one",
+            extra={"fields": ["seed"]},
+        )
+    return await _drawn(request, fields, conditional=True)
+
+
+async def _drawn(
+    request: Request, fields: GenerateFields, *, conditional: bool = False
+) -> Response:
+    """The images of these fields; if `conditional`, If-None-Match can be answered with 304."""
+    services = services_of(request)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     key = required_class(fields.class_key)
@@ -89,6 +129,7 @@ async def generate(request: Request) -> Response:
             bundle,
             timeout_ms=timeout_ms,
             cache_control=cache_control,
+            conditional=conditional,
         )
     return await respond(
         request,
@@ -97,7 +138,7 @@ async def generate(request: Request) -> Response:
         jobs[0],
         timeout_ms=timeout_ms,
         cache_control=cache_control,
-        conditional=False,
+        conditional=conditional,
     )
 
 
@@ -120,17 +161,63 @@ async def image(request: Request, image_id: ImageName) -> Response:
     """Returns the image, which may be cached for ever.
 
     The id may end in `.png`, `.webp` or `.jpeg`. If `If-None-Match` has its ETag, the
-    response is 304 and no worker renders the image.
+    response is 304 and no worker renders the image. With `scale` or `quality` the file is made of
+    the lossless image.
     """
     services = services_of(request)
     fields = query_fields(request, ImageFields)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
     name, _, suffix = image_id.partition(".")
     named = parse_image_id(name if suffix in FILE_FORMATS else image_id)
-    output = FILE_FORMATS.get(suffix) or FORMATS[negotiated(request.headers, IMAGE_TYPES)]
+    output = FILE_FORMATS.get(suffix) or fields.format
+    output = output or FORMATS[negotiated(request.headers, IMAGE_TYPES)]
+    recoded = recoded_as(fields, output)
     card = card_of_image(services, named)
-    job = job_of_image(card, named, output)
-    return await respond(request, services, card, job, timeout_ms=timeout_ms)
+    job = job_of_image(card, named, output if recoded is None else "png")
+    if recoded is None:
+        return await respond(request, services, card, job, timeout_ms=timeout_ms)
+    refuse_too_large(card, recoded.scale)
+    return await respond_combined(
+        request,
+        services,
+        card,
+        [job],
+        recoded,
+        timeout_ms=timeout_ms,
+        cache_control=IMMUTABLE,
+        conditional=True,
+    )
+
+
+def recoded_as(fields: ImageFields, output: FileFormat) -> Recoded | None:
+    """How the file differs from the image's own; None if it does not.
+
+    Raises InvalidValueError for fields that contradict the address or have no effect.
+    """
+    if fields.format not in (None, output):
+        raise InvalidValueError(
+            f"format={fields.format} contradicts the suffix of the address: leave out one of them",
+            extra={"fields": ["format"]},
+        )
+    if fields.quality is not None and output == "png":
+        raise InvalidValueError(
+            "quality has no effect on PNG, which has no losses: leave it out, or ask for webp or "
+            "jpeg",
+            extra={"fields": ["quality"]},
+        )
+    if fields.scale == 1 and fields.quality is None:
+        return None
+    return Recoded(output, fields.scale, fields.quality)
+
+
+def refuse_too_large(card: ModelCard, scale: int) -> None:
+    """Raises InvalidValueError for an enlarged image of more than MAX_PIXELS."""
+    most = max(1, math.isqrt(MAX_PIXELS) // card.resolution)
+    if scale > most:
+        raise InvalidValueError(
+            f"scale={scale} is more than {most}, the most for images of {card.resolution} px",
+            extra={"fields": ["scale"]},
+        )
 
 
 def jobs_of(

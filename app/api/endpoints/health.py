@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import Responses, problems
 from app.api.problems import problem_response
+from app.api.requests import MAX_ACCEPT_LENGTH
 from app.api.schemas import HealthOut, ReadyOut
 from app.api.services import Services, services_of
 from app.errors import (
@@ -26,7 +29,8 @@ from app.queue.admission import QueueStats
 from app.queue.messages import PRIORITIES, ModelCard, Priority
 
 router = APIRouter(tags=["operation"])
-METRICS: Responses = {200: {"description": "Metrics", "content": {"text/plain": {}}}}
+FORMATS = ("text/plain", "application/openmetrics-text")
+METRICS: Responses = {200: {"description": "Metrics", "content": {one: {} for one in FORMATS}}}
 MODEL_PARAMETER = {
     "name": "model",
     "in": "query",
@@ -78,9 +82,18 @@ async def metrics(request: Request) -> Response:
     looks = await asyncio.gather(*(_look(services, card) for card in cards))
     set_gauges(services, cards, looks)
     services.metrics.dead_letters.set(await _num_dead_letters(services))
-    return Response(
-        generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+    await _set_job_gauges(services)
+    encode, media_type = metrics_format(", ".join(request.headers.getlist("accept")))
+    headers = {"Content-Type": media_type, "Vary": "Accept"}
+    return Response(encode(services.metrics.registry), headers=headers)
+
+
+def metrics_format(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """The encoder and media type that a scraper accepts: OpenMetrics, else Prometheus's text."""
+    try:
+        return choose_encoder(accept if len(accept) <= MAX_ACCEPT_LENGTH else "")
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
 
 
 def why_not_ready(services: Services, *, draining: bool) -> AppError | None:
@@ -149,6 +162,17 @@ async def _num_dead_letters(services: Services) -> float:
             return await services.queue.num_dead_letters()
     except (QueueUnavailableError, TimeoutError):
         return math.nan
+
+
+async def _set_job_gauges(services: Services) -> None:
+    """Jobs and their bytes; without Redis there are no gauges rather than old ones."""
+    services.metrics.jobs.clear()
+    services.metrics.job_bytes.set(math.nan)
+    with suppress(QueueUnavailableError, TimeoutError):
+        async with asyncio.timeout(STATS_TIMEOUT_S):
+            for state, num_jobs in (await services.orders.states()).items():
+                services.metrics.jobs.labels(state).set(num_jobs)
+            services.metrics.job_bytes.set(sum((await services.orders.kept()).values()))
 
 
 async def _look(services: Services, card: ModelCard) -> Look | None:

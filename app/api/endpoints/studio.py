@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import app
-from app.api.addresses import prefix_of
+from app.api.compression import VARIES
 from app.api.documentation import Responses, problems
 from app.api.middleware import PlainRoute
-from app.api.requests import accepted_media_type, client_has
+from app.api.requests import accepted_media_type, client_has, prefix_of
 from app.api.schemas import WelcomeOut
 from app.errors import NotAcceptableError, NotFoundError
 
@@ -140,7 +140,8 @@ def links(prefix: str) -> WelcomeOut:
 
 def file_response(request: Request, file: StudioFile, headers: dict[str, str]) -> Response:
     """The file, or 304 if the client has it already; browsers ask again before each use."""
-    headers = {"ETag": file.etag, "Cache-Control": "no-cache", **SAFETY, **headers}
+    varies = ", ".join(filter(None, (headers.get("Vary"), VARIES)))  # its files are compressed
+    headers = {"ETag": file.etag, "Cache-Control": "no-cache", **SAFETY, **headers, "Vary": varies}
     held = ", ".join(request.headers.getlist("if-none-match"))
     if held and client_has(held, file.etag):
         return Response(None, 304, headers)

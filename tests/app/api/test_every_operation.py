@@ -16,6 +16,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
+from app.api.forms import FORM_TYPES
 from app.api.main import create_app
 from app.api_keys import listed, new_key
 from app.settings import Settings, load_settings
@@ -36,11 +37,14 @@ class Narrowing:
     fields: Mapping[str, Mapping[str, Any]]
     required: Sequence[str] = ()
     in_body: bool = False
+    method: str = ""  # where the path has several
 
     def of(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The document with this operation alone; what is left must all be accepted."""
         narrowed: dict[str, Any] = copy.deepcopy(dict(document))
-        [(method, operation)] = narrowed["paths"][self.path].items()
+        operations = narrowed["paths"][self.path]
+        method = self.method or next(iter(operations))
+        operation = operations[method]
         kept = [one for one in operation.get("parameters", []) if one["name"] in self.fields]
         for parameter in kept:
             parameter["schema"] |= self.fields[parameter["name"]]
@@ -71,8 +75,9 @@ DRAWING: dict[str, dict[str, Any]] = {
     "timeout_ms": {},
 }
 NARROWINGS = (
-    Narrowing("/generate", DRAWING, required=["class"]),
-    Narrowing("/generate", DRAWING, required=["class"], in_body=True),
+    Narrowing("/generate", DRAWING, required=["class"], method="post"),
+    Narrowing("/generate", DRAWING, required=["class"], in_body=True, method="post"),
+    Narrowing("/generate", DRAWING, required=["class", "seed"], method="get"),
     Narrowing(
         "/interpolate",
         {
@@ -152,7 +157,8 @@ NARROWINGS = (
 
 
 QUICK = [one for one in NARROWINGS if one.path in ("/images/{image_id}", "/classes")]
-QUICK.append(Narrowing("/generate", {"class": CLASS, "n": {}, "format": {}}, required=["class"]))
+FEW: dict[str, dict[str, Any]] = {"class": CLASS, "n": {}, "format": {}}
+QUICK.append(Narrowing("/generate", FEW, required=["class"], method="post"))
 
 
 @asynccontextmanager
@@ -164,10 +170,15 @@ async def document_of(settings: Settings) -> AsyncIterator[tuple[str, dict[str, 
 
 
 def without_haste(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with no timeout so short that 504 is the right answer."""
+    """The document with no timeout so short that 504 is the right answer, and without forms.
+
+    A field of a form that is empty counts as not given, which no schema can say.
+    """
     patient = copy.deepcopy(document)
     for operations in patient["paths"].values():
         for operation in operations.values():
+            for form in FORM_TYPES:
+                operation.get("requestBody", {}).get("content", {}).pop(form, None)
             content = operation.get("requestBody", {}).get("content", {}).values()
             fields = {one["name"]: one["schema"] for one in operation.get("parameters", ())}
             for known in (fields, *(one["schema"].get("properties", {}) for one in content)):

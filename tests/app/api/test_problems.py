@@ -26,8 +26,9 @@ PREFIX = CARD.fingerprint[:12]
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/generate", "POST"),
-        ("HEAD", "/generate", "POST"),
+        ("GET", "/interpolate", "POST"),
+        ("HEAD", "/interpolate", "POST"),
+        ("PUT", "/generate", "GET, HEAD, POST"),
         ("POST", "/classes", "GET, HEAD"),
         ("DELETE", f"/images/{PREFIX}-0-0-n", "GET, HEAD"),
         ("OPTIONS", "/attention-map", "GET, HEAD"),

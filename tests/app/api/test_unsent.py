@@ -13,7 +13,7 @@ import pytest
 
 from app.api.connection_bound import NUM_SURPLUS
 from app.api.main import create_app
-from app.api.unsent import SMALL_BYTES, UnsentBytes
+from app.api.protocol import SMALL_BYTES, UnsentBytes
 from app.settings import Settings, load_settings
 from tests.app.api import fake_worker
 from tests.app.api.fake_worker import FakeWorker

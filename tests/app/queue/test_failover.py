@@ -14,9 +14,14 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from app.errors import DeadlineExceededError, QueueUnavailableError
 from app.queue.admission import JobQueue
 from app.queue.client import JobClient, ReplyStream
-from app.queue.connection import Calls, connect, connect_blocking, redis_errors_translated
+from app.queue.connection import (
+    Calls,
+    connect,
+    connect_blocking,
+    is_not_primary,
+    redis_errors_translated,
+)
 from app.queue.consumer import JobClaims
-from app.queue.failover import is_not_primary
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
 from app.telemetry import ApiMetrics

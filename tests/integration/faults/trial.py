@@ -48,6 +48,10 @@ class Trial:
         """In how many batches this seed was."""
         return sum(str(seed) in batch for batch in self._batches())
 
+    def num_passes(self) -> int:
+        """How many images were drawn, those that were drawn again included."""
+        return sum(map(len, self._batches()))
+
     def batch_sizes(self) -> set[int]:
         """Of all batches that were begun."""
         return set(map(len, self._batches()))

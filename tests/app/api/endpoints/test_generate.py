@@ -248,10 +248,14 @@ async def test_a_bad_body_is_refused(ready_api: httpx.AsyncClient, body: bytes, 
 
 
 async def test_a_body_of_another_type_is_not_read(ready_api: httpx.AsyncClient) -> None:
-    """415 for a form, and for a body without a type."""
-    form = await ready_api.post("/generate", data={"class": "0"})
+    """415 for plain text, for a body without a type, and for JSON that is called a form."""
+    text = {"Content-Type": "text/plain"}
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    plain = await ready_api.post("/generate", content=b"class=0", headers=text)
     untyped = await ready_api.post("/generate", content=b'{"class": 0}')
-    assert form.status_code == untyped.status_code == 415
+    misnamed = await ready_api.post("/generate", content=b'{"class": 0}', headers=form)
+    assert plain.status_code == untyped.status_code == misnamed.status_code == 415
+    assert "Content-Type: application/json" in misnamed.json()["detail"]
 
 
 @pytest.mark.parametrize(

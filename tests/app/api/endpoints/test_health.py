@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
+from prometheus_client.parser import text_string_to_metric_families as text_families
 
 from app.api.endpoints.health import Look, set_gauges
 from app.errors import QueueTooOldError
@@ -136,3 +142,32 @@ async def test_queues_of_one_name_add_up_and_the_oldest_job_is_the_oldest_of_all
     assert f"sagan_queue_limit_images{line} {2 * services.queue.max_images}.0" in text
     assert f"sagan_queue_pending_images{line} 2.0" in text
     assert f"sagan_queue_oldest_age_seconds{line} 8.0" in text
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "openmetrics-text"),
+        ("application/openmetrics-text", "openmetrics-text"),
+        ("text/plain;version=0.0.4", "text/plain"),
+        ("*/*", "text/plain"),
+        ("application/openmetrics-text;version=x", "text/plain"),
+        ("application/openmetrics-text;version=1.x;escaping=y", "text/plain"),
+        ("application/openmetrics-text;version=9.9.9;escaping=y", "openmetrics-text"),
+        ("application/openmetrics-text;version=1.0.0" + "," * 2000, "text/plain"),
+    ],
+)
+async def test_a_scraper_gets_the_format_that_it_accepts(
+    ready_api: httpx.AsyncClient, accept: str, media_type: str
+) -> None:
+    """Both can be read, and say which version of this project runs."""
+    await ready_api.post("/generate?class=0")
+    page = await ready_api.get("/metrics", headers={"Accept": accept})
+    assert media_type in page.headers["content-type"]
+    assert "Accept" in page.headers["vary"]
+    is_open = media_type == "openmetrics-text"
+    assert page.text.endswith("# EOF\n") == is_open
+    parse = openmetrics_families if is_open else text_families
+    samples = {one.name: one for family in parse(page.text) for one in family.samples}
+    assert samples["sagan_images_total"].value == 1
+    assert samples["sagan_build_info"].labels["version"] == version("sagan-service")

@@ -75,9 +75,13 @@ async def test_pictures_are_put_together_beside_the_event_loop(
         ({}, "prompt", "invalid_value"),
         ({"prompt": "golden retreiver"}, "prompt", "unknown_class"),
         ({"prompt": "tabby", "n": 65}, "n", "invalid_value"),
-        ({"prompt": "tabby", "size": "1024x1024"}, "size", "invalid_value"),
-        ({"prompt": "tabby", "model": "dall-e-3"}, "model", "invalid_value"),
-        ({"prompt": "tabby", "sead": 1}, "sead", "invalid_value"),
+        ({"prompt": "a tabby on a labrador retriever"}, "prompt", "ambiguous_class"),
+        ({"prompt": "a picture of nothing"}, "prompt", "unknown_class"),
+        ({"prompt": "tabby", "size": "1024x1536"}, "size", "invalid_value"),
+        ({"prompt": "tabby", "size": "200x200"}, "size", "invalid_value"),
+        ({"prompt": "tabby", "size": "4096x4096", "n": 2}, "size", "invalid_value"),
+        ({"prompt": "tabby", "output_compression": 101}, "output_compression", "invalid_value"),
+        ({"prompt": "tabby", "stream": "perhaps"}, "stream", "invalid_value"),
     ],
 )
 async def test_a_bad_value_is_400_in_their_shape(

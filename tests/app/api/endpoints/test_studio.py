@@ -36,7 +36,7 @@ async def test_a_browser_gets_the_page(api: httpx.AsyncClient, accept: str) -> N
     response = await api.get("/", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["vary"] == "Accept"
+    assert response.headers["vary"] == "Accept, Accept-Encoding"
     assert response.headers["cache-control"] == "no-cache"
     policy = response.headers["content-security-policy"]
     assert "default-src 'none'" in policy
