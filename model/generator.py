@@ -89,6 +89,11 @@ class Generator(nn.Module):
         assert isinstance(attention, SelfAttention)  # noqa: S101 - ModuleDict forgets the type
         return attention.weights(x, positions)
 
+    def attention_gammas(self) -> tuple[float, ...]:
+        """γ of each attention layer, first to last."""
+        layers = (self.attention[str(at)] for at in self.config.attention_layers)
+        return tuple(layer.get_parameter("gamma").item() for layer in layers)
+
     def check(self, z: Tensor, labels: Tensor) -> None:
         """Raises ValueError, naming both shapes, if latents or classes do not fit."""
         if z.dim() != 2 or z.shape[1] != self.config.z_dim:

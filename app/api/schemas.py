@@ -248,11 +248,14 @@ class ClassesOut(BaseModel):
 
 
 class AttentionLayerOut(BaseModel):
-    """An attention layer: its index and the grid of its maps."""
+    """An attention layer: its index, the grid of its maps, and its learned γ."""
 
     index: int
     height: int
     width: int
+    gamma: float | None = Field(
+        description="The factor of the layer's output; null if the worker does not tell it"
+    )
 
 
 class ModelOut(BaseModel):

@@ -223,7 +223,8 @@ class ModelClass:
 class ModelCard:
     """What the API knows about a model; its workers publish it with their heartbeats.
 
-    `attention_grids` has (h, w) for each attention layer, first to last.
+    `attention_grids` has (h, w) for each attention layer, first to last, and `attention_gammas`
+    has γ of each; None on the card of a worker of an older version.
     """
 
     name: str
@@ -235,11 +236,13 @@ class ModelCard:
     z_dim: int
     licence: str | None = None
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    attention_gammas: tuple[float, ...] | None = None
     version: Literal[1] = FORMAT_VERSION
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
-        return _CARD.dump_json(self, exclude={"version"})
+        unknown = {"attention_gammas"} if self.attention_gammas is None else set()
+        return _CARD.dump_json(self, exclude={"version", *unknown})
 
 
 _CARD = TypeAdapter(ModelCard)

@@ -7,10 +7,10 @@
  *
  * `image` names the picture for ever; class and seed stand for it until it has been drawn. A pin's
  * place in `pins` is its place in the palette; null is a place that is free. `seeds` is how many
- * seeds the wall has, `frame` the frame of the walk.
+ * seeds the wall has, `frame` the frame of the walk, `second` a model whose picture is beside it.
  * @typedef {{image: string | null, classKey: string, seed: number, truncation: number | null,
- *   scale: number, model: string | null, show: Show, layer: number, shared: boolean,
- *   turned: boolean, smooth: boolean, difference: boolean, gain: number,
+ *   scale: number, model: string | null, second: string | null, show: Show, layer: number,
+ *   shared: boolean, turned: boolean, smooth: boolean, difference: boolean, gain: number,
  *   at: [number, number] | null, pins: ([number, number] | null)[], tray: Tray, seeds: number,
  *   toClass: string | null, toSeed: number | null, moves: Moves, frame: number}} State
  */
@@ -48,7 +48,7 @@ export function imageIdIn(text) {
 /** @returns {State} the view of a reader who has no link */
 export function firstState() {
   return {
-    image: null, classKey: '0', seed: 7, truncation: null, scale: 1, model: null,
+    image: null, classKey: '0', seed: 7, truncation: null, scale: 1, model: null, second: null,
     show: 'overlay', layer: -1, shared: false, turned: false, smooth: true,
     difference: false, gain: 4, at: null, pins: [],
     tray: 'seeds', seeds: 16, toClass: null, toSeed: null, moves: 'both', frame: 0,
@@ -74,6 +74,7 @@ export function readState(fragment) {
     state.scale = within(text('scale'), 0, MAX_SCALE) ?? 1;
     state.model = text('model');
   }
+  state.second = text('second');
   state.show = SHOWS.find((one) => one === text('show')) ?? state.show;
   state.tray = TRAYS.find((one) => one === text('tray')) ?? state.tray;
   state.layer = within(text('layer'), -1, 99) ?? -1;
@@ -110,6 +111,7 @@ export function fragmentOf(state) {
     put('scale', state.scale === 1 ? null : state.scale);
     put('model', state.model);
   }
+  put('second', state.second);
   putNew('show');
   put('layer', state.layer === -1 ? null : state.layer);
   put('scale-of', state.shared && 'layer');

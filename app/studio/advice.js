@@ -4,7 +4,7 @@ import { spoken } from './elements.js';
 import { Problem } from './service.js';
 
 /**
- * @typedef {import('./notices.js').Remedy} Remedy
+ * @import { Remedy } from './notices.js'
  * @typedef {{again: () => void, restart: () => void, today: () => void,
  *   ofClass: (name: string) => void}} Ways `today`: draws with the checkpoint that is served now
  */

@@ -7,7 +7,7 @@ import { contours } from './contours.js';
 import { SCALE } from './colour_scale.js';
 
 /**
- * @typedef {import('./attention_maps.js').Field} Field
+ * @import { Field } from './attention_maps.js'
  * @typedef {'picture' | 'overlay' | 'heatmap' | 'contour'} Mode
  *
  * A point of the picture, as parts of its sides, and where it looks most.
@@ -18,6 +18,7 @@ import { SCALE } from './colour_scale.js';
  * @typedef {{field: Field, colour: string | null}} Layer
  *
  * @typedef {{mode: Mode, smooth: boolean, layers: Layer[], markers: Marker[]}} View
+ * @typedef {{picture: CanvasImageSource, view: View}} Drawn
  */
 
 const SHADE = 0.62; // how dark the overlay makes what nobody looks at
@@ -41,12 +42,16 @@ export class AttentionCanvas {
     this.grid = new Grid();
   }
 
-  /** Gives the canvas as many pixels as the screen has for it. @param {number} sidePx */
-  resize(sidePx) {
-    const side = Math.max(1, Math.min(MAX_SIDE_PX, Math.round(sidePx)));
-    if (this.canvas.width === side && this.canvas.height === side) return;
-    this.canvas.width = side;
-    this.canvas.height = side;
+  /**
+   * Gives the canvas as many pixels as the screen has for it, whenever that changes.
+   * @param {HTMLCanvasElement} canvas @param {() => void} redraw
+   */
+  fit(canvas, redraw) {
+    new ResizeObserver(() => {
+      const side = Math.min(MAX_SIDE_PX, Math.round(canvas.clientWidth * devicePixelRatio));
+      if (side > 0 && canvas.width !== side) canvas.width = canvas.height = side;
+      redraw();
+    }).observe(canvas);
   }
 
   /** @param {View} view */
@@ -181,6 +186,19 @@ export class AttentionCanvas {
     context.lineWidth = width;
     context.stroke();
   }
+}
+
+/**
+ * What is drawn on a canvas of this many pixels, as a file.
+ * @param {Drawn} drawn @param {number} sidePx @param {ImageEncodeOptions} options
+ * @returns {Promise<Blob>}
+ */
+export function fileOf({ picture, view }, sidePx, options) {
+  const canvas = new OffscreenCanvas(sidePx, sidePx);
+  const drawing = new AttentionCanvas(canvas);
+  drawing.picture = picture;
+  drawing.draw(view);
+  return canvas.convertToBlob(options);
 }
 
 /** A small canvas with a pixel for each cell of a field, to be drawn enlarged. */

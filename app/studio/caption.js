@@ -1,11 +1,11 @@
 /** What is on the screen, in words. */
 
-import { element } from './elements.js';
+import { put } from './elements.js';
 
 /**
  * `numPins` are the pins whose maps are shown at once; 0 if it is the map of one point. `held`: the
  * reader holds the picture with γ as it is.
- * @typedef {import('./address.js').Show} Show
+ * @import { Show } from './address.js'
  * @typedef {{show: Show, turned: boolean, scale: number, difference: boolean, gain: number,
  *   numPins: number, held: boolean}} Shown
  */
@@ -20,9 +20,7 @@ const SUBJECTS = {
 
 /** @param {Shown} shown */
 export function showCaption(shown) {
-  const place = element('hint', HTMLElement);
-  const text = [pictureIn(shown), attentionIn(shown)].filter(Boolean).join(' ');
-  if (place.textContent !== text) place.textContent = text;
+  put('hint', [pictureIn(shown), attentionIn(shown)].filter(Boolean).join(' '));
 }
 
 /** @param {Shown} shown */

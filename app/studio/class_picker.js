@@ -4,8 +4,7 @@ import { make, settled, spoken } from './elements.js';
 import { Thumbnails } from './picture_list.js';
 
 /**
- * @typedef {import('./service.js').ClassEntry} ClassEntry
- * @typedef {import('./service.js').Service} Service
+ * @import { ClassEntry, Service } from './service.js'
  */
 
 const MOST_SHOWN = 60;
@@ -34,6 +33,8 @@ export class ClassPicker {
     this.controller = new AbortController();
     /** @type {{text: string, listed: Promise<void>} | null} */
     this.searching = null;
+    Object.assign(input, { autocomplete: 'off', spellcheck: false, ariaAutoComplete: 'list' });
+    input.ariaExpanded = 'false';
     this.listen();
   }
 

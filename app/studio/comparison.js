@@ -1,17 +1,22 @@
 /** A picture and the one with γ as it is: their difference, and the other one while it is held. */
 
 import { difference, meanChange } from './difference.js';
+import { element, put } from './elements.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
- * @typedef {{scale: number, difference: boolean, gain: number}} Settings
+ * @import { Recipe, Service } from './service.js'
+ * @typedef {import('./address.js').State} Settings
  */
 
 export class Comparison {
-  /** @param {Service} service */
-  constructor(service) {
+  /**
+   * @param {Settings} settings @param {Service} service
+   * @param {(picture: ImageBitmap | OffscreenCanvas) => void} onShow
+   */
+  constructor(settings, service, onShow) {
+    this.settings = settings;
     this.service = service;
+    this.onShow = onShow;
     /** @type {ImageBitmap | null} the picture that the reader has asked for */
     this.picture = null;
     /** @type {ImageBitmap | null} the same with γ as it is */
@@ -24,6 +29,33 @@ export class Comparison {
   setPicture(picture) {
     if (this.picture !== this.plain) this.picture?.close();
     this.picture = picture;
+  }
+
+  /**
+   * Shows the picture, or how it differs from that with γ as it is.
+   * @param {Recipe} recipe of the picture @param {AbortSignal} signal
+   * @param {boolean} [load] the latter, even if it is not shown yet
+   */
+  async refresh(recipe, signal, load = false) {
+    const { scale, difference: wanted } = this.settings;
+    if (load || scale === 1 || wanted) await this.load(recipe, signal);
+    this.show();
+  }
+
+  show() {
+    const { scale, show } = this.settings;
+    const shown = this.shown;
+    if (shown !== null) this.onShow(shown);
+    put('change', this.note);
+    const other = scale !== 1 && this.plain !== null;
+    element('hold', HTMLButtonElement).disabled = !other || show === 'heatmap';
+  }
+
+  /** Shows the picture with γ as it is for as long as the reader holds it. @param {boolean} held */
+  hold(held) {
+    if (this.held === held) return;
+    this.held = held;
+    this.show();
   }
 
   /**
@@ -52,17 +84,19 @@ export class Comparison {
 
   /**
    * What is to be shown: the picture, its difference, or the other picture.
-   * @param {Settings} settings @returns {ImageBitmap | OffscreenCanvas | null}
+   * @returns {ImageBitmap | OffscreenCanvas | null}
    */
-  shown({ scale, difference: wanted, gain }) {
+  get shown() {
     const { picture, plain, held } = this;
+    const { scale, difference: wanted, gain } = this.settings;
     if (picture === null || plain === null || plain === picture || scale === 1) return picture;
     if (held) return plain;
     return wanted ? difference(picture, plain, gain) : picture;
   }
 
-  /** How much γ changes the picture, in words. @param {Settings} settings */
-  note({ scale, difference: wanted }) {
+  /** How much γ changes the picture, in words. */
+  get note() {
+    const { scale, difference: wanted } = this.settings;
     if (scale === 1) return wanted ? 'There is nothing to compare: turn Attention away from 1.' : '';
     if (this.picture === null || this.plain === null) return '';
     const levels = meanChange(this.picture, this.plain).toFixed(1);

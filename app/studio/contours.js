@@ -1,5 +1,7 @@
 /** Contour lines of a field by marching squares. */
 
+/** @import { Field } from './attention_maps.js' */
+
 /**
  * The corner values of a square say which of its sides a line crosses: 0 top, 1 right, 2 bottom,
  * 3 left. The two ambiguous squares get two lines.
@@ -12,7 +14,7 @@ const CROSSED = [
 
 /**
  * The lines at which a field has the value `level`, as parts of the picture's sides.
- * @param {import('./attention_maps.js').Field} field @param {number} level between 0 and 1
+ * @param {Field} field @param {number} level between 0 and 1
  * @returns {[number, number, number, number][]} x and y of both ends of each piece
  */
 export function contours({ values, rows, columns }, level) {

@@ -10,6 +10,12 @@ export function element(id, kind) {
   return found;
 }
 
+/** Shows a text, if it is a new one. @param {string} id of an element @param {string} text */
+export function put(id, text) {
+  const place = element(id, HTMLElement);
+  if (place.textContent !== text) place.textContent = text;
+}
+
 /**
  * A new element with properties and children.
  * @template {keyof HTMLElementTagNameMap} K @param {K} tag

@@ -1,11 +1,11 @@
 /** The scale of the maps that are shown, and what it hides. */
 
-import { element } from './elements.js';
+import { element, put } from './elements.js';
 
 /**
- * @typedef {import('./address.js').Show} Show
- * @typedef {import('./attention_maps.js').Numbers} Numbers
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { Show } from './address.js'
+ * @import { Numbers } from './attention_maps.js'
+ * @import { Stage } from './stage.js'
  * @typedef {{show: Show, shared: boolean, turned: boolean}} Settings
  */
 
@@ -16,12 +16,6 @@ const LINES = [0.25, 0.5, 0.75]; // of `attention_canvas.js`
 export function showScale(stage) {
   const maps = stage.shown.flatMap((point) => stage.numbers(point) ?? []);
   showLegend(stage.settings, maps, stage.maps?.largest ?? 0);
-}
-
-/** @param {string} id @param {string} text */
-function put(id, text) {
-  const place = element(id, HTMLElement);
-  if (place.textContent !== text) place.textContent = text;
 }
 
 /**

@@ -1,32 +1,39 @@
-/** The choice of a model, where several are served, and of one of its attention layers. */
+/** The choice of a model and of one to compare with, where several are served, and of a layer. */
 
 import { element } from './elements.js';
 import { readModel } from './readings.js';
 
-/** @typedef {import('./service.js').Model} Model */
+/** @import { Model } from './service.js' */
 
 /**
  * @param {Model[]} all models that are served @param {Model | null} model of the picture
- * @param {string} name of the chosen model @param {number} chosen layer, -1 for the last
+ * @param {string} name of the chosen model @param {string | null} second that it is compared with
+ * @param {number} chosen layer, -1 for the last
  */
-export function showModels(all, model, name, chosen) {
+export function showModels(all, model, name, second, chosen) {
   const layers = model?.attention_layers ?? [];
-  const place = element('layer', HTMLSelectElement);
-  if (place.options.length !== layers.length) {
-    place.replaceChildren(
-      ...layers.map(({ index, height, width }) =>
-        new Option(`${index}: ${height}×${width}`, `${index}`),
-      ),
-    );
-  }
   const layer = chosen < 0 ? layers.length - 1 : chosen;
-  place.value = String(layer);
+  offer('layer', layers.map(({ index, height, width }) =>
+    [`${index}`, `${index}: ${height}×${width}`]), String(layer));
   element('layer-row', HTMLElement).hidden = layers.length < 2;
+  element('dial', HTMLElement).hidden = layers.length === 0;
   readModel(model, layer);
-  const models = element('model', HTMLSelectElement);
-  if (models.options.length !== all.length) {
-    models.replaceChildren(...all.map((one) => new Option(one.name, one.name)));
-  }
-  models.value = name;
+  offer('model', all.map((one) => [one.name, one.name]), name);
   element('model-row', HTMLElement).hidden = all.length < 2;
+  const others = all.filter((one) => one.name !== name).map((one) => [one.name, one.name]);
+  offer('second-model', [['', 'No other model'], ...others], second ?? '');
+  element('second-row', HTMLElement).hidden = all.length < 2 && second === null;
+}
+
+/**
+ * @param {string} id of a choice @param {string[][]} options value and text of each
+ * @param {string} value that is chosen
+ */
+function offer(id, options, value) {
+  const place = element(id, HTMLSelectElement);
+  const before = [...place.options].map((one) => [one.value, one.text]);
+  if (JSON.stringify(before) !== JSON.stringify(options)) {
+    place.replaceChildren(...options.map(([key, text]) => new Option(text, key)));
+  }
+  place.value = value;
 }

@@ -3,7 +3,7 @@
 import { make } from './elements.js';
 
 /**
- * @typedef {import('./service.js').Problem} Problem
+ * @import { Problem, Service } from './service.js'
  * @typedef {{label: string, act: () => void}} Remedy what the reader can do
  */
 
@@ -20,13 +20,18 @@ const MEANINGS = {
 const TICK_MS = 250;
 
 export class Notices {
-  /** @param {HTMLElement} place a live region @param {() => void} retryNow */
-  constructor(place, retryNow) {
+  /** @param {HTMLElement} place a live region @param {Service} service whose waits are told */
+  constructor(place, service) {
     this.place = place;
-    this.retryNow = retryNow;
+    this.retryNow = () => service.retryNow();
     this.until = 0;
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.timer = undefined;
+    service.addEventListener('waiting', (event) => {
+      const { problem, seconds } = /** @type {CustomEvent} */ (event).detail;
+      this.waiting(problem, seconds);
+    });
+    service.addEventListener('recovered', () => this.clear());
   }
 
   /**
@@ -53,9 +58,9 @@ export class Notices {
     this.show('error', [text], remedies);
   }
 
-  /** @param {string} text */
-  tell(text) {
-    this.show('tell', [text], []);
+  /** @param {string} text @param {Remedy[]} [remedies] */
+  tell(text, remedies = []) {
+    this.show('tell', [text], remedies);
   }
 
   clear() {

@@ -7,8 +7,7 @@ import { make } from './elements.js';
 import { isAbort } from './service.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { Recipe, Service } from './service.js'
  * @typedef {{recipe: Recipe, label: string, caption: string}} Item
  */
 

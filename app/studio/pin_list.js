@@ -1,17 +1,29 @@
 /** The pins as a list beside the picture. */
 
-import { make } from './elements.js';
+import { element, make } from './elements.js';
+import { COLOURS } from './pins.js';
 
 /**
+ * @import { Stage } from './stage.js'
  * @typedef {{name: string, colour: string, label: string, selected: boolean,
  *   select: () => void, remove: () => void}} Item
  */
+
+/** Lists the pins of a stage. @param {Stage} stage */
+export function showPins(stage) {
+  const pins = stage.pinNames.map(({ pin, name }) => ({
+    name, colour: COLOURS[pin.slot], label: String(pin.slot + 1), selected: pin === stage.selected,
+    select: () => stage.selectPin(pin), remove: () => stage.removePin(pin),
+  }));
+  listPins(element('pin-list', HTMLElement), pins);
+  element('pins', HTMLElement).hidden = pins.length === 0;
+}
 
 /**
  * Shows two buttons for each pin: one selects it, so that its map is seen alone, one removes it.
  * @param {HTMLElement} place @param {Item[]} pins
  */
-export function listPins(place, pins) {
+function listPins(place, pins) {
   const focused = [...place.querySelectorAll('button')].findIndex(
     (button) => button === document.activeElement,
   );

@@ -49,10 +49,6 @@ export class Pins {
     this.all = this.all.filter((one) => one !== pin);
   }
 
-  clear() {
-    this.all = [];
-  }
-
   /**
    * The pixels of the pins, each at its place in the palette; null where the colour is free.
    * @returns {([number, number] | null)[]}

@@ -1,41 +1,32 @@
 /** Numbers for the curious: where the picture comes from, and how its attention is spread. */
 
-import { element, make } from './elements.js';
+import { element, make, put } from './elements.js';
 
 /**
- * @typedef {import('./attention_maps.js').Numbers} Numbers
- * @typedef {import('./service.js').Model} Model
- * @typedef {import('./stage.js').Stage} Stage
+ * @import { Numbers } from './attention_maps.js'
+ * @import { Model } from './service.js'
+ * @import { Stage } from './stage.js'
  */
 
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
-const ids = /** @type {const} */ ([
-  'id', 'fingerprint', 'renderer', 'gamma', 'timing', 'point', 'entropy', 'reach', 'most', 'reach-name', 'most-name',
-]);
-
-/** @typedef {(typeof ids)[number]} Reading */
-
-/** @param {Reading} name @param {string} text */
-function put(name, text) {
-  const place = element(`reading-${name}`, HTMLElement);
-  if (place.textContent !== text) place.textContent = text || '–';
-}
+/** @param {string} name of a reading @param {string} text */
+const read = (name, text) => put(`reading-${name}`, text || '–');
 
 /** @param {{id: string, timing: string}} picture */
 export function readPicture({ id, timing }) {
-  put('id', id);
+  read('id', id);
   const stages = Array.from(timing.matchAll(STAGES), ([, name, ms]) => `${name} ${Number(ms)} ms`);
   const cached = timing.includes('cache;desc=hit');
-  put('timing', cached ? "from the server's cache" : stages.join(', '));
+  read('timing', cached ? "from the server's cache" : stages.join(', '));
 }
 
 /** @param {Model | null} model @param {number} layer counted from 0 */
 export function readModel(model, layer) {
-  put('fingerprint', model?.fingerprint.slice(0, 12) ?? '');
-  put('renderer', model?.renderer ?? '');
-  const gamma = model?.attention_layers[layer]?.gamma;
-  put('gamma', gamma === undefined ? '' : gamma.toPrecision(3));
-  element('reading-gamma-row', HTMLElement).hidden = gamma === undefined;
+  read('fingerprint', model?.fingerprint.slice(0, 12) ?? '');
+  read('renderer', model?.renderer ?? '');
+  const gamma = model?.attention_layers[layer]?.gamma ?? null; // a worker may not tell it
+  read('gamma', gamma === null ? '' : gamma.toPrecision(3));
+  element('reading-gamma-row', HTMLElement).hidden = gamma === null;
 }
 
 /** The numbers of the map of the point, in the direction that is shown. @param {Stage} stage */
@@ -43,13 +34,13 @@ export function readPoint(stage) {
   const { at, resolution } = stage;
   const { turned } = stage.settings;
   const numbers = at && stage.numbers(at);
-  put('reach-name', turned ? 'Looked at from' : 'How far it looks');
-  put('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
-  const [reach, entropy, most] = numbers === null ? ['', '', ''] : inWords(numbers, resolution);
-  put('point', at === null ? '' : at.join(', '));
-  put('reach', reach && `${reach} on average`);
-  put('entropy', entropy && `${entropy} bits`);
-  put('most', most);
+  read('reach-name', turned ? 'Looked at from' : 'How far it looks');
+  read('most-name', turned ? 'Largest weight it gets' : 'Largest weight');
+  const [reach, entropy, most] = numbers === null ? ['', '', ''] : numbersInWords(numbers, resolution);
+  read('point', at === null ? '' : at.join(', '));
+  read('reach', reach && `${reach} on average`);
+  read('entropy', entropy && `${entropy} bits`);
+  read('most', most);
 }
 
 /** The numbers of each pin, also when the pointer is elsewhere. @param {Stage} stage */
@@ -60,7 +51,7 @@ export function readPins(stage) {
   const head = make('tr', {}, ...titles.map((title) => make('th', { scope: 'col' }, title)));
   const rows = pins.all.map(({ x, y, slot }) => {
     const numbers = stage.numbers([x, y]);
-    const texts = numbers === null ? [] : inWords(numbers, resolution);
+    const texts = numbers === null ? [] : numbersInWords(numbers, resolution);
     const cells = texts.map((text) => make('td', {}, text));
     return make('tr', {}, make('th', { scope: 'row' }, `${slot + 1}`), ...cells);
   });
@@ -70,7 +61,7 @@ export function readPins(stage) {
 }
 
 /** Distance, entropy and largest weight. @param {Numbers} numbers @param {number} resolution */
-function inWords({ distance, entropyBits, mostBits, largest }, resolution) {
+export function numbersInWords({ distance, entropyBits, mostBits, largest }, resolution) {
   return [
     `${(distance * resolution).toFixed(1)} px`,
     `${entropyBits.toFixed(2)} of ${mostBits.toFixed(0)}`,

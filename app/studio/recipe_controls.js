@@ -1,11 +1,10 @@
-/** The controls of what is drawn: seed, truncation, model, and how far a walk goes. */
+/** The controls of what is drawn: seed, truncation, and how far a walk goes. */
 
 import { MAX_SEED } from './address.js';
 import { element } from './elements.js';
 
 /**
- * @typedef {import('./address.js').State} State
- * @typedef {import('./address.js').Moves} Moves
+ * @import { Moves, State } from './address.js'
  * @typedef {(changes: Partial<State>) => void} Change
  */
 
@@ -37,7 +36,6 @@ export class RecipeControls {
     const truncation = () => (input('truncated').checked ? number('truncation') : null);
     on('truncated', 'input', () => change({ truncation: truncation() }));
     on('truncation', 'input', () => changeSoon({ truncation: truncation() }));
-    on('model', 'change', () => change({ model: element('model', HTMLSelectElement).value }));
     on('to-seed', 'input', () => changeEnd({ toSeed: seedIn('to-seed') }));
     const moves = element('walk-moves', HTMLSelectElement);
     on('walk-moves', 'change', () => changeEnd({ moves: /** @type {Moves} */ (moves.value) }));

@@ -12,7 +12,7 @@ import { storage } from './storage.js';
  *
  * @typedef {{id: string, model: string, seed: number, blob: Blob, timing: string}} Picture
  * @typedef {{index: number, name: string, wnid: string | null, aliases: string[]}} ClassEntry
- * @typedef {{index: number, height: number, width: number, gamma?: number}} AttentionLayer
+ * @typedef {{index: number, height: number, width: number, gamma: number | null}} AttentionLayer
  * @typedef {{name: string, fingerprint: string, resolution: number, num_classes: number,
  *   attention_layers: AttentionLayer[], renderer: string, workers_ready: number,
  *   facts: Record<string, string | number | boolean>}} Model
@@ -87,17 +87,6 @@ export class Service extends EventTarget {
   async classes(text, model, manner) {
     const query = parameters({ q: text || null, model });
     return (await (await this.send(`classes${query}`, {}, manner)).json()).classes;
-  }
-
-  /**
-   * Whether pictures can be drawn with γ times a factor.
-   * @returns {Promise<boolean>}
-   */
-  async hasAttentionScale() {
-    const document = await (await this.send('openapi.json', {}, { quiet: true })).json();
-    /** @type {{name: string}[]} */
-    const known = document.paths['/generate']?.post?.parameters ?? [];
-    return known.some((one) => one.name === 'attention_scale');
   }
 
   /** @param {Recipe} recipe @param {Manner} [manner] @returns {Promise<Picture>} */

@@ -1,7 +1,7 @@
 /** The request for a picture as code: curl, Python, and OpenAI's client. */
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
+ * @import { Recipe } from './service.js'
  * @typedef {{recipe: Recipe, className: string, base: string, needsKey: boolean}} Shown `base`: the
  *   address of the service, with a slash at its end
  */

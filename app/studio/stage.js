@@ -1,26 +1,20 @@
-/** The large picture: what the pointer, a finger or the arrow keys point at, and the pins. */
+/** The large picture: the point that its map is of, and the pins. */
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { peak } from './attention_maps.js';
-import { COLOURS, NAMES, Pins } from './pins.js';
+import { element } from './elements.js';
+import { NAMES, Pins } from './pins.js';
+import { listenToKeys, listenToPointer } from './pointing.js';
+import { fieldOf, spotsOf, viewOf } from './shown_maps.js';
 
 /**
- * @typedef {import('./attention_maps.js').AttentionMaps} AttentionMaps
- * @typedef {import('./attention_canvas.js').Layer} Layer
- * @typedef {import('./attention_canvas.js').Marker} Marker
- * @typedef {import('./address.js').Show} Show
- * @typedef {import('./pins.js').Pin} Pin
- * @typedef {[number, number]} Point a pixel of the picture: column and row
- * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
+ * @import { AttentionMaps } from './attention_maps.js'
+ * @import { Pin } from './pins.js'
+ * @import { Point } from './pointing.js'
+ * @import { Settings } from './shown_maps.js'
  */
 
-const TAP_PX = 8; // a finger that moved less has tapped
 const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
-const LARGE_STEP = 4;
-/** @type {Record<string, Point>} */
-const ARROWS = {
-  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-};
 
 /** Fires `point` when another pixel is pointed at, and `pins` when these change. */
 export class Stage extends EventTarget {
@@ -44,11 +38,11 @@ export class Stage extends EventTarget {
     this.resolution = 1;
     this.scheduled = 0;
     this.byKeyboard = false;
-    for (const canvas of [main, beside]) this.listen(canvas);
-    main.addEventListener('keydown', (event) => this.onKey(event));
-    const observer = new ResizeObserver(() => this.resize());
-    observer.observe(main);
-    observer.observe(beside);
+    for (const canvas of [main, beside]) listenToPointer(this, canvas);
+    listenToKeys(this, main);
+    element('pins-clear', HTMLElement).addEventListener('click', () => this.setPins([]));
+    this.canvases[0].fit(main, () => this.draw());
+    this.canvases[1].fit(beside, () => this.draw());
   }
 
   /** @param {ImageBitmap | ImageData | OffscreenCanvas} picture shown from now on */
@@ -99,63 +93,37 @@ export class Stage extends EventTarget {
   }
 
   draw() {
-    const { show, smooth } = this.settings;
-    const [layers, markers] = [this.layers(), this.markers()];
+    const { view } = this;
     const [main, beside] = this.canvases;
-    const view = { smooth, layers, markers };
-    main.draw({ mode: show === 'pair' ? 'picture' : show, ...view });
-    if (show === 'pair') beside.draw({ mode: 'heatmap', ...view });
+    if (this.settings.show !== 'pair') {
+      main.draw(view);
+    } else {
+      main.draw({ ...view, mode: 'picture' });
+      beside.draw({ ...view, mode: 'heatmap' });
+    }
   }
 
-  /** The field of the point, or those of the pins. @returns {Layer[]} */
-  layers() {
-    const { maps } = this;
-    if (maps === null) return [];
-    if (this.at !== null) return [{ field: this.field(maps, this.at), colour: null }];
-    return this.pins.all.map(({ x, y, slot }) => ({
-      field: this.field(maps, [x, y]),
-      colour: COLOURS[slot],
-    }));
+  get hasPicture() {
+    return this.canvases[0].picture !== null;
   }
 
-  /** @param {AttentionMaps} maps @param {Point} point */
-  field(maps, point) {
-    const { shared, turned } = this.settings;
-    const [x, y] = [this.part(point[0]), this.part(point[1])];
-    if (turned) return maps.lookersAt(maps.keyAt(x, y), shared);
-    return maps.mapOf(maps.queryAt(x, y), shared);
-  }
-
-  /** @returns {Marker[]} */
-  markers() {
-    const marker = (/** @type {Point} */ point, /** @type {string} */ colour, label = '') => ({
-      x: this.part(point[0]), y: this.part(point[1]), colour, label, target: this.target(point),
-    });
-    const pins = this.pins.all.map(({ x, y, slot }) =>
-      marker([x, y], COLOURS[slot], `${slot + 1}`),
-    );
-    return this.at === null ? pins : [...pins, marker(this.at, '#ffffff')];
-  }
-
-  /** Where a pixel looks most; null when it is shown who looks at it. @param {Point} point */
-  target([x, y]) {
-    if (this.maps === null || this.settings.turned) return null;
-    return this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
+  /** What is shown, on one canvas. */
+  get view() {
+    return viewOf(this.maps, spotsOf(this), this.settings);
   }
 
   /** What is shown, in words. */
   describe() {
-    if (this.maps === null || this.at === null) return '';
-    const [x, y] = this.at;
-    const place = `Point ${x}, ${y}`;
-    const at = (/** @type {number} */ part) => this.pixel(part);
+    const { at: spot } = spotsOf(this);
+    if (this.maps === null || this.at === null || spot === null) return '';
+    const place = `Point ${this.at.join(', ')}`;
     if (this.settings.turned) {
-      const most = peak(this.field(this.maps, this.at));
-      return `${place}: looked at most from ${at(most.x)}, ${at(most.y)}.`;
+      const { x, y } = peak(fieldOf(this.maps, spot, this.settings));
+      return `${place}: looked at most from ${this.pixel(x)}, ${this.pixel(y)}.`;
     }
-    const most = this.maps.peakOf(this.maps.queryAt(this.part(x), this.part(y)));
-    const share = (100 * most.weight).toFixed(1);
-    const target = `${at(most.x)}, ${at(most.y)}`;
+    const { x, y, weight } = this.maps.peakOf(this.maps.queryAt(spot.x, spot.y));
+    const share = (100 * weight).toFixed(1);
+    const target = `${this.pixel(x)}, ${this.pixel(y)}`;
     return `${place}: looks most at ${target}, with ${share} % of its attention.`;
   }
 
@@ -182,6 +150,13 @@ export class Stage extends EventTarget {
   selectPin(pin) {
     this.selected = this.selected === pin ? null : pin;
     this.pointAt(this.resting);
+    this.tell('pins');
+  }
+
+  /** Shows the maps of all pins at once. */
+  pointAtAllPins() {
+    this.selected = null;
+    if (this.pins.all.length) this.pointAt(null);
     this.tell('pins');
   }
 
@@ -227,63 +202,6 @@ export class Stage extends EventTarget {
     return this.pins.all.map((pin) => ({ pin, name: `${NAMES[pin.slot]}: ${pin.x}, ${pin.y}` }));
   }
 
-  /** @param {HTMLCanvasElement} canvas */
-  listen(canvas) {
-    /** @type {PointerEvent | null} */
-    let pressed = null;
-    canvas.addEventListener('pointermove', (event) => {
-      this.byKeyboard = false;
-      this.pointAt(this.pixelUnder(event));
-    });
-    canvas.addEventListener('pointerdown', (event) => {
-      pressed = event;
-      if (event.pointerType !== 'mouse') canvas.setPointerCapture(event.pointerId);
-      this.pointAt(this.pixelUnder(event));
-    });
-    canvas.addEventListener('pointerup', (event) => {
-      const moved = pressed && Math.hypot(event.x - pressed.x, event.y - pressed.y);
-      if (moved !== null && moved < TAP_PX && event.button === 0) {
-        this.togglePin(this.pixelUnder(event));
-      }
-      pressed = null;
-    });
-    canvas.addEventListener('pointercancel', () => (pressed = null));
-    canvas.addEventListener('pointerleave', ({ pointerType }) => {
-      // A finger leaves when it is lifted, and what it pointed at is still to be seen.
-      if (pointerType === 'mouse' && this.pins.all.length) this.pointAt(this.resting);
-    });
-  }
-
-  /** @param {KeyboardEvent} event */
-  onKey(event) {
-    const middle = Math.floor(this.resolution / 2);
-    const [x, y] = this.at ?? [middle, middle];
-    if (event.key in ARROWS) {
-      const cell = this.maps === null ? 1 : Math.max(1, this.resolution / this.maps.columns);
-      const step = cell * (event.shiftKey ? LARGE_STEP : 1);
-      const [dx, dy] = ARROWS[event.key];
-      this.byKeyboard = true;
-      this.pointAt([this.inside(x + dx * step), this.inside(y + dy * step)]);
-    } else if (event.key === 'Enter' || event.key === ' ') {
-      this.togglePin([x, y]);
-    } else if (event.key === 'Escape') {
-      this.selected = null;
-      if (this.pins.all.length) this.pointAt(null); // all pins at once
-      this.tell('pins');
-    } else {
-      return;
-    }
-    event.preventDefault();
-  }
-
-  /** @param {PointerEvent} event @returns {Point} */
-  pixelUnder(event) {
-    const canvas = /** @type {HTMLCanvasElement} */ (event.currentTarget);
-    const box = canvas.getBoundingClientRect();
-    const [x, y] = [(event.clientX - box.x) / box.width, (event.clientY - box.y) / box.height];
-    return [this.pixel(x), this.pixel(y)];
-  }
-
   /** The pixel at a part of the side. @param {number} part */
   pixel(part) {
     return this.inside(Math.floor(part * this.resolution));
@@ -297,19 +215,6 @@ export class Stage extends EventTarget {
   /** The part of the side at which a pixel has its centre. @param {number} pixel */
   part(pixel) {
     return (pixel + 0.5) / this.resolution;
-  }
-
-  resize() {
-    for (const { canvas } of this.canvases) {
-      const { clientWidth } = /** @type {HTMLCanvasElement} */ (canvas);
-      if (clientWidth) this.canvasOf(canvas).resize(clientWidth * devicePixelRatio);
-    }
-    this.draw();
-  }
-
-  /** @param {HTMLCanvasElement | OffscreenCanvas} canvas */
-  canvasOf(canvas) {
-    return canvas === this.main ? this.canvases[0] : this.canvases[1];
   }
 
   /** @param {'point' | 'pins'} kind */

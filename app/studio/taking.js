@@ -1,39 +1,30 @@
 /** Takes a picture along: as a file, as a link, as code; and opens a file that was taken along. */
 
 import { imageIdIn } from './address.js';
-import { AttentionCanvas } from './attention_canvas.js';
+import { fileOf } from './attention_canvas.js';
 import { element, make } from './elements.js';
 import { curl, openai, python } from './snippets.js';
 
 /**
+ * @import { Drawn } from './attention_canvas.js'
+ * @import { Picture } from './service.js'
+ * @import { Shown } from './snippets.js'
+ *
  * What there is to take along, and where to say that it was taken.
- * @typedef {{picture: () => import('./service.js').Picture | null,
- *   code: () => import('./snippets.js').Shown, link: () => string, say: (text: string) => void,
- *   drawing: () => {picture: CanvasImageSource, view: import('./attention_canvas.js').View} | null
- * }} Source
+ * @typedef {{picture: () => Picture | null,
+ *   code: () => Shown, link: () => string, say: (text: string) => void,
+ *   drawing: () => Drawn | null}} Source
  */
 
 const LARGE_PX = 1024;
 const HEAD_BYTES = 65_536; // of a dropped file, in which its mark stands
 
-/** @param {Blob} blob @param {string} name */
-function download(blob, name) {
+/** Saves a file. @param {Blob} blob @param {string} name */
+export function download(blob, name) {
   const address = URL.createObjectURL(blob);
   const link = make('a', { href: address, download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
-}
-
-/**
- * What a canvas shows, as a PNG of 1,024 pixels.
- * @param {CanvasImageSource} picture @param {import('./attention_canvas.js').View} view
- */
-async function enlarged(picture, view) {
-  const canvas = new OffscreenCanvas(LARGE_PX, LARGE_PX);
-  const drawing = new AttentionCanvas(canvas);
-  drawing.picture = picture;
-  drawing.draw(view);
-  return canvas.convertToBlob({ type: 'image/png' });
 }
 
 /**
@@ -81,7 +72,7 @@ export function listenToTaking({ picture, code, drawing, link, say }) {
   on('take-view', async () => {
     const [shown, drawn] = [picture(), drawing()];
     if (shown === null || drawn === null) return;
-    download(await enlarged(drawn.picture, drawn.view), `${shown.id}-attention.png`);
+    download(await fileOf(drawn, LARGE_PX, { type: 'image/png' }), `${shown.id}-attention.png`);
   });
 }
 

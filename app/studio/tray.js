@@ -5,10 +5,9 @@ import { PictureList } from './picture_list.js';
 import { Walk } from './walk.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { Recipe, Service } from './service.js'
+ * @import { End } from './walk.js'
  * @typedef {import('./address.js').Tray} Name
- * @typedef {import('./walk.js').End} End
  */
 
 const TRUNCATIONS = [0.3, 0.5, 0.7, 1, 1.3, 1.6, 2, null];

@@ -1,11 +1,11 @@
 /** A walk from the picture that is shown to another: the frames between, and a slider. */
 
+import { MAX_SEED } from './address.js';
 import { element, settled } from './elements.js';
 import { isAbort } from './service.js';
 
 /**
- * @typedef {import('./service.js').Recipe} Recipe
- * @typedef {import('./service.js').Service} Service
+ * @import { Recipe, Service } from './service.js'
  * @typedef {{classKey: string | null, seed: number | null}} End null: as at the start
  */
 
@@ -13,6 +13,18 @@ const FRAMES = 24;
 const GUTTER_PX = 2; // between the frames of a strip
 const FRAME_MS = 90;
 const SETTLE_MS = 250;
+
+/**
+ * Where the walk of a state goes: to the next seed, unless the reader has chosen.
+ * @param {import('./address.js').State} state @returns {End}
+ */
+export function endOf({ toClass, toSeed, seed, moves }) {
+  const next = toSeed ?? (seed === MAX_SEED ? 0 : seed + 1);
+  return {
+    classKey: moves === 'latent' ? null : toClass,
+    seed: moves === 'class' && toClass !== null ? null : next,
+  };
+}
 
 export class Walk {
   /** @param {Service} service @param {(text: string) => void} say tells of errors */

@@ -18,6 +18,7 @@ from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import ModelSource, Settings
 
 if TYPE_CHECKING:
+    from model import Checkpoint
     from model.sampling.sampler import Sampler, WholeAttention
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
@@ -194,23 +195,34 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
     checkpoint = load_checkpoint(source.location, discriminator=False)
     sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
     sampler.warm_up()
-    config, facts = checkpoint.config, _scalars(checkpoint.facts)
     name = source.name or Path(source.location or DEFAULT_NAME).name
     renderer = f"{sampler.renderer}-{pictures.encoder()}"
     if settings.mark:
         renderer += f"-{mark_name(name, [c.name for c in checkpoint.classes])}"
-    card = ModelCard(
+    card = card_of(checkpoint, name, renderer)
+    return SamplerRenderer(sampler, card, marked=settings.mark)
+
+
+def card_of(checkpoint: Checkpoint, name: str, renderer: str) -> ModelCard:
+    """The card of a checkpoint under the names that it and its renderer are served by."""
+    config, facts = checkpoint.config, _scalars(checkpoint.facts)
+    return ModelCard(
         name=name,
         fingerprint=checkpoint.fingerprint,
         resolution=config.resolution,
         classes=tuple(ModelClass(c.name, c.wnid, tuple(c.aliases)) for c in checkpoint.classes),
         attention_grids=tuple(config.key_grid(i) for i in range(len(config.attention_layers))),
+        attention_gammas=_finite(checkpoint.generator.attention_gammas()),
         renderer=renderer,
         z_dim=config.z_dim,
         licence=str(facts["licence"]) if "licence" in facts else None,
         facts=facts,
     )
-    return SamplerRenderer(sampler, card, marked=settings.mark)
+
+
+def _finite(numbers: tuple[float, ...]) -> tuple[float, ...] | None:
+    """The numbers, if JSON can carry all of them."""
+    return numbers if all(math.isfinite(number) for number in numbers) else None
 
 
 def _scalars(facts: Mapping[str, object]) -> dict[str, str | int | float | bool]:

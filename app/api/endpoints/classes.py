@@ -89,9 +89,12 @@ def _class(card: ModelCard, label: int) -> ClassOut:
 
 
 def _model(services: Services, card: ModelCard) -> ModelOut:
+    gammas = card.attention_gammas or (None,) * len(card.attention_grids)
     layers = [
-        AttentionLayerOut(index=index, height=height, width=width)
-        for index, (height, width) in enumerate(card.attention_grids)
+        AttentionLayerOut(index=index, height=height, width=width, gamma=gamma)
+        for index, ((height, width), gamma) in enumerate(
+            zip(card.attention_grids, gammas, strict=True)
+        )
     ]
     return ModelOut(
         name=card.name,

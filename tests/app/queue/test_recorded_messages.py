@@ -38,6 +38,7 @@ CARD = (
     '"wnid":"n1","aliases":["tom"]}],"attention_grids":[[8,8]],"renderer":"cpu","z_dim":128,'
     '"licence":null,"facts":{"images":3}}'
 )
+CARD_WITH_GAMMA = CARD.replace('"facts"', '"attention_gammas":[-0.25],"facts"')
 STATUS = f'{{"fingerprints":["{FINGERPRINT}"],"device":"cpu","pid":1,"images_per_s":2.5}}'
 SCALED_JOB = (
     f'{{"fingerprint":"{FINGERPRINT}","label":1,"seed":7,"attention_scale_thousandths":500,'
@@ -66,8 +67,16 @@ MESSAGES = [
         decode_card,
     ),
     (STATUS, WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5), decode_status),
+    (
+        CARD_WITH_GAMMA,
+        ModelCard(
+            "m", FINGERPRINT, 64, (ModelClass("cat", "n1", ("tom",)),), ((8, 8),), "cpu", 128,
+            facts={"images": 3}, attention_gammas=(-0.25,),
+        ),
+        decode_card,
+    ),
 ]  # fmt: skip
-KINDS = ["job", "reply", "card", "status"]
+KINDS = ["job", "reply", "card", "status", "card-with-gamma"]
 # Once written, and not any more.
 FORMER_STATUS = (
     f'{{"fingerprints": ["{FINGERPRINT}"], "device": "cpu", "pid": 1, "num_images": 3, '

@@ -14,7 +14,8 @@ CONTROLS = {
     "#turned": "", "#shared": "", "#smooth": "", "#truncated": "", "#difference": "",
     "#seed": "3", "#truncation": "0.5", "#scale": "0.5", "#gain": "9",
 }  # fmt: skip
-OF_THE_READER = {"theme", "key", "copy-text", "model", "layer"}  # the last two: a choice of one
+OF_THE_READER = {"theme", "key", "copy-text"}
+OF_ONE = {"model", "second-model", "layer"}  # choices that one model does not offer
 NAMED = "(all) => all.map(({ id, type }) => type === 'radio' ? 'show' : id)"
 SET = "(all) => all.map((one) => one.type === 'checkbox' ? one.checked : one.value)"
 
@@ -29,7 +30,7 @@ def test_a_link_has_the_setting_of_each_control(studio: StudioPage, browser: Bro
     page = studio.open("#class=zebra&seed=7&tray=walk&to-class=5&pins=5.5_20.20_40.40").page
     page.click("#pin-list [aria-label^='Remove pin orange']")
     controls = page.locator("input, select, textarea")
-    named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - {"show", "class", "to-class"}
+    named = {*controls.evaluate_all(NAMED)} - OF_THE_READER - OF_ONE - {"show", "class", "to-class"}
     assert named == {name.removeprefix("#") for name in CONTROLS}
     expect(page.locator("#walk-part")).to_be_enabled()
     for name, value in CONTROLS.items():
@@ -82,3 +83,23 @@ def test_a_picture_that_arrives_does_not_undo_a_change(
     held[0].fulfill(response=response)
     studio.until_id(part)
     assert page.locator(f"#{control}").input_value() == value
+
+
+def test_the_numbers_have_gamma_of_the_layer_that_is_shown(studio: StudioPage) -> None:
+    """As /models has it; a worker of an older version does not tell it."""
+    page = studio.open().page
+    answer = page.request.get(f"{studio.url}/models").json()
+    layers = answer["models"][0]["attention_layers"]
+    shown = f"{layers[-1]['gamma']:.3g}"
+    assert float(studio.reading("gamma")) == pytest.approx(float(shown))
+    for layer, gamma in zip(layers, [-0.125, None], strict=False):
+        layer["gamma"] = gamma
+    page.route("**/models", lambda route: route.fulfill(json=answer))
+    for i, layer in enumerate(layers):
+        page.goto("about:blank")
+        studio.open(f"#layer={i}")
+        studio.until("document.getElementById('reading-fingerprint').textContent.length > 1")
+        row = page.locator("#reading-gamma-row")
+        expect(row).to_be_visible(visible=layer["gamma"] is not None)
+        if layer["gamma"] is not None:
+            assert float(studio.reading("gamma")) == pytest.approx(layer["gamma"], rel=0.01)

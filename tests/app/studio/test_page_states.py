@@ -159,6 +159,9 @@ def test_wrong_classes_and_lost_pictures_have_a_way_out(studio: StudioPage) -> N
     studio.url, page = service.url, studio.page
     try:
         page.goto(f"{service.url}/#class=zebre&seed=3")
+        expect(page.locator("#notice")).to_contain_text("zebre")
+        expect(page.locator("#caption-class")).to_have_text("No picture yet")
+        expect(page.locator("#hint")).to_have_text("")  # no light shows anything
         page.click("#notice button:has-text('zebra')")
         studio.drawn()
         expect(page.locator("#caption-class")).to_have_text("zebra")

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 from app.file_marks import image_id_in
-from app.queue.messages import Job, ModelClass, Output
+from app.queue.messages import Job, ModelClass, Output, decode_card
 from app.settings import ModelSource, load_settings
 from app.worker.renderer import (
     Pixels,
     SamplerRenderer,
     Weights,
+    card_of,
     load_renderer,
     refuse_doubles,
 )
@@ -195,6 +196,23 @@ def test_the_renderers_name_tells_whether_files_are_marked(
     assert cats.startswith(f"{unmarked}-mark")
     assert dogs.startswith(f"{unmarked}-mark")
     assert cats != dogs
+
+
+@pytest.mark.parametrize(("gammas", "told"), [((-0.5, 0.25),) * 2, ((0.25, float("nan")), None)])
+def test_the_card_tells_gamma_of_each_layer(
+    gammas: tuple[float, float], told: tuple[float, float] | None
+) -> None:
+    """First to last; one that JSON cannot carry would cost the model its card."""
+    generator = Generator(
+        GeneratorConfig(
+            resolution=32, base_channels=8, num_classes=2, z_dim=8, attention_at=(8, 16)
+        )
+    )
+    for at, gamma in zip((8, 16), gammas, strict=True):
+        torch.nn.init.constant_(generator.attention[str(at)].get_parameter("gamma"), gamma)
+    card = card_of(Checkpoint(generator), "small", "cpu")
+    assert card.attention_gammas == told
+    assert decode_card(card.encode()) == card
 
 
 def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:

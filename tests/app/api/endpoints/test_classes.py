@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import httpx
 import pytest
 
-from tests.app.api.fake_worker import CARD
+from tests.app.api.fake_worker import CARD, HEARTBEAT_S, FakeWorker
 
 
 async def test_all_classes_are_listed(ready_api: httpx.AsyncClient) -> None:
@@ -59,7 +62,21 @@ async def test_models_are_described(ready_api: httpx.AsyncClient) -> None:
     assert model["fingerprint"] == CARD.fingerprint
     assert model["num_classes"] == 4
     assert model["workers_ready"] == 1
-    assert model["attention_layers"][1] == {"index": 1, "height": 32, "width": 32}
+    second = {"index": 1, "height": 32, "width": 32, "gamma": None}  # the card does not tell it
+    assert model["attention_layers"][1] == second
+
+
+async def test_a_model_tells_the_gamma_of_each_attention_layer(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """First to last, as the worker's card has them."""
+    worker.card = replace(CARD, attention_gammas=(-0.5, 0.25))
+    for _ in range(50):
+        (model,) = (await ready_api.get("/models")).json()["models"]
+        if model["attention_layers"][0]["gamma"] is not None:
+            break
+        await asyncio.sleep(HEARTBEAT_S)
+    assert [layer["gamma"] for layer in model["attention_layers"]] == [-0.5, 0.25]
 
 
 @pytest.mark.parametrize("path", ["/classes", "/classes/0", "/models"])

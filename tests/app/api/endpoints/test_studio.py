@@ -15,6 +15,7 @@ from tests.app.api.started_app import started
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 PROGRAMS = ("", "*/*", "application/json", "image/png", "text/html;q=0.5, application/json")
 MAX_BYTES = 180_000
+MAX_LINES = 300  # of a module, so that each holds one thing
 
 
 @pytest.mark.parametrize("accept", PROGRAMS)
@@ -87,6 +88,7 @@ def test_every_file_is_named_loads_from_here_and_all_are_small() -> None:
     assert sum(len(file.body) for file in studio_files().values()) <= MAX_BYTES
     for name, file in studio_files().items():
         text = file.body.decode().replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert not name.endswith(".js") or len(text.splitlines()) <= MAX_LINES, name
         assert not re.search(r"https?://|[\"'(]//", text), name
         for imported in re.findall(r"\bfrom '([^']+)'", text):
             assert imported.removeprefix("./") in studio_files(), f"{name} imports {imported}"

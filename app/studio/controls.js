@@ -1,0 +1,68 @@
+/** All controls of the page, and what each change of one does. */
+
+import { show } from './announcer.js';
+import { ClassPicker } from './class_picker.js';
+import { Dial } from './dial.js';
+import { element, put, spoken } from './elements.js';
+import { listenToHolding } from './holding.js';
+import { RecipeControls } from './recipe_controls.js';
+import { ViewControls } from './view_controls.js';
+
+/**
+ * @import { State } from './address.js'
+ * @import { Picture, Service } from './service.js'
+ * @typedef {(changes: Partial<State>) => void} Change
+ *
+ * `now` draws another picture at once, `soon` when the reader has stopped, and `model` with another
+ * model; `view` shows the same picture in another way, `difference` its difference; `end` changes
+ * where the walk goes; `hold` shows the picture with γ as it is for a while.
+ * @typedef {{now: Change, model: (name: string) => void, soon: Change, view: Change,
+ *   difference: Change, end: Change, hold: (held: boolean) => void}} Changes
+ */
+
+export class Controls {
+  /** @param {Service} service @param {Changes} changes */
+  constructor(service, { now, model, soon, view, difference, end, hold }) {
+    this.recipe = new RecipeControls(now, soon, end);
+    this.view = new ViewControls(view);
+    const models = element('model', HTMLSelectElement);
+    models.addEventListener('change', () => model(models.value));
+    this.dial = new Dial();
+    this.dial.addEventListener('turn', () => soon({ scale: this.dial.scale }));
+    this.dial.addEventListener('view', () => difference(this.dial.view));
+    const picture = element('picture', HTMLElement);
+    listenToHolding(element('hold', HTMLButtonElement), picture, hold);
+    element('skip', HTMLElement).addEventListener('click', () => picture.focus());
+    const picker = (/** @type {string} */ id, /** @type {(classKey: string) => void} */ choose) =>
+      new ClassPicker(
+        element(id, HTMLInputElement), element(`${id}-list`, HTMLElement), service,
+        ({ index }) => choose(String(index)), show,
+      );
+    this.picker = picker('class', (classKey) => now({ classKey }));
+    this.endPicker = picker('to-class', (toClass) => end({ toClass }));
+  }
+
+  /** @param {State} state */
+  show(state) {
+    this.recipe.show(state);
+    this.dial.show(state);
+    this.view.show(state);
+  }
+
+  /** Names the picture everywhere. @param {Picture} picture @param {string} className */
+  showNames(picture, className) {
+    if (!className) return;
+    const [name, seed] = [spoken(className), `seed ${picture.seed}`];
+    this.picker.model = this.endPicker.model = picture.model;
+    this.picker.setName(className);
+    document.title = `${name} · ${seed} — SAGAN studio`;
+    put('caption-class', name);
+    put('caption-seed', seed);
+  }
+
+  /** Where the walk goes. @param {number} seed @param {string} className */
+  showEnd(seed, className) {
+    this.recipe.showEnd(seed);
+    if (className) this.endPicker.setName(className);
+  }
+}

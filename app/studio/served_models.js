@@ -1,0 +1,81 @@
+/** What the service offers: its models and the classes of each. */
+
+/**
+ * @import { State } from './address.js'
+ * @import { ClassEntry, Manner, Model, Picture, Service } from './service.js'
+ */
+
+const PREFIX = 12; // digits of a fingerprint in an image id
+
+export class ServedModels {
+  /** @param {Service} service */
+  constructor(service) {
+    this.service = service;
+    /** @type {Model[]} */
+    this.all = [];
+    this.default = ''; // the model that draws where a request names none
+    /** @type {Map<string, ClassEntry[]>} the classes of each model */
+    this.classes = new Map();
+    /** @type {Map<string, Model>} all that have been served, by the beginning of the fingerprint */
+    this.seen = new Map();
+  }
+
+  /** Learns what models there are. @param {Manner} [manner] */
+  async learn(manner) {
+    const { default: first, models } = await this.service.models(manner);
+    this.default = first;
+    this.all = models;
+    for (const model of models) this.seen.set(model.fingerprint.slice(0, PREFIX), model);
+  }
+
+  /** @param {string} model @param {AbortSignal} signal */
+  async learnClasses(model, signal) {
+    if (this.classes.has(model)) return;
+    this.classes.set(model, await this.service.classes('', model, { signal }));
+  }
+
+  /**
+   * The model that drew a picture, also one that is no longer served.
+   * @param {Picture | null} picture
+   */
+  of(picture) {
+    return this.seen.get(picture?.id.split('-')[0] ?? '') ?? null;
+  }
+
+  /** What to call a checkpoint. @param {string} prefix of its fingerprint */
+  nameOfSnapshot(prefix) {
+    const images = this.seen.get(prefix)?.facts.images_seen;
+    return images === undefined ? prefix : `${images.toLocaleString('en')} images`;
+  }
+
+  /**
+   * The model that draws the next pictures after this one; null where requests need not name it.
+   * @param {Picture | null} picture @param {string | null} chosen
+   */
+  after(picture, chosen) {
+    const name = picture?.model ?? chosen;
+    return this.default && name !== this.default ? name : chosen;
+  }
+
+  /** @param {string} model @param {string | null} key the number or the name of a class */
+  nameOf(model, key) {
+    const known = this.classes.get(model) ?? [];
+    return known.find((one) => String(one.index) === key || one.name === key)?.name ?? '';
+  }
+
+  /**
+   * What changes when another model draws: classes keep their names, which have other numbers
+   * there, and if the picture was compared with that model, the two change places.
+   * @param {string} model @param {State} state @param {Picture | null} picture
+   * @returns {Partial<State>}
+   */
+  changesFor(model, state, picture) {
+    const before = picture?.model ?? state.model ?? '';
+    return {
+      model,
+      classKey: this.nameOf(before, state.classKey) || state.classKey,
+      toClass: this.nameOf(before, state.toClass) || state.toClass,
+      second: state.second === model ? before || null : state.second,
+    };
+  }
+}
