@@ -342,8 +342,11 @@ def test_the_legend_tells_even_maps_from_sharp_ones(studio: StudioPage) -> None:
 
 @pytest.mark.slow
 def test_the_picture_is_compared_with_that_of_the_whole_attention(studio: StudioPage) -> None:
-    """While the button or the key is held; the mean change is a number, the factor is shown."""
-    page = studio.open("#class=zebra&seed=3&show=picture&difference=1&gain=8").page
+    """While the button or the key is held; the mean change is a number, the factor is shown.
+
+    Turned, because an arrow would end elsewhere: attention changes what later layers look at.
+    """
+    page = studio.open("#class=zebra&seed=3&show=picture&turned=1&difference=1&gain=8").page
     expect(page.locator("#gain-value")).to_have_text("× 8")
     expect(page.locator("#change")).to_contain_text("nothing to compare")
     expect(page.locator("#hold")).to_be_disabled()
