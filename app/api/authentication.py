@@ -162,7 +162,7 @@ def presented_key(scope: Scope) -> str:
 
 
 def linked_query(request: Request, path: str, query: Mapping[str, str]) -> str:
-    """The query of an address of `path`; if the client has sent its key, the address needs none."""
+    """The query of an address of `path`; it is signed if the client has sent its key."""
     if getattr(request.state, "key_name", None) is None:
         return urlencode(query)
     digest = digest_of(presented_key(request.scope))

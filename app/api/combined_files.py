@@ -42,8 +42,8 @@ class NamedFile:
 class Bundle(NamedTuple):
     """Several images of a class as a grid, a zip or a JSON document, and the format of the images.
 
-    `model` and `class_name` are members of the JSON document and of the mark of a grid, which has
-    one if it is `marked`; `prefix` begins the paths in the document.
+    `model` and `class_name` are members of the JSON document and, if it is `marked`, of a grid's
+    mark; `prefix` begins the paths in the document.
     """
 
     layout: Layout

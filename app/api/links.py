@@ -17,7 +17,7 @@ def signed_query(path: str, query: Mapping[str, str], digest: bytes, now_s: floa
     """The query of a link to `path` with these parameters, valid for TTL_S.
 
     It is signed (HMAC, RFC 2104, with SHA-256) with `digest`, the SHA-256 of the client's key: all
-    replicas know it, and a link ends with the key that made it.
+    replicas know it, and a link lives only as long as that key.
     """
     whole = {**query, KEY: key_id(digest), EXPIRES: str(int(now_s) + TTL_S)}
     return urlencode({**whole, SIGNATURE: _signature(path, whole.items(), digest)})

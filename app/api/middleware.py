@@ -60,7 +60,7 @@ def header(head: Scope | Message, name: bytes) -> str:
 
 
 class Requests:
-    """The outermost middleware: sets the request id, measures the time, answers crashes with 500.
+    """Sets the request id, measures the time, answers crashes with 500.
 
     A HEAD request is answered like a GET without the body. When there are too many connections, or
     too many bytes that clients have not read, requests get 503, except those of the probes.
@@ -297,7 +297,7 @@ class PlainRoute(APIRoute):
 
 
 class DirectRoutes:
-    """The innermost middleware: calls each PlainRoute of a fixed path itself.
+    """Calls each PlainRoute of a fixed path itself.
 
     The layers that FastAPI puts around its router are for handlers with dependencies; without them
     the API needs a fifth less CPU for a small image (docs/performance.md). All other requests go on

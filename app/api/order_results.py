@@ -85,8 +85,8 @@ class UnsentFile:
 class Entries(list[ZipInfo]):
     """The entries of a ZipFile in 24 bytes each; ZipFile's own list needs 400.
 
-    ZipFile appends to it and reads it at the end. `name_of(i)` is the name of the i-th entry, and
-    what the entries do not differ in is that of the first.
+    ZipFile appends to it and reads it at the end. `name_of(i)` is the name of the i-th entry; all
+    else is as in the first.
     """
 
     def __init__(self, name_of: Callable[[int], str]) -> None:

@@ -136,7 +136,7 @@ async def render(
     """The files of the jobs, within the client's limits, and headers about these limits.
 
     `counted_by` is the field of the request that says how many images. `arrivals` gets each file
-    as soon as it is there. The images of a link are counted where the link was made.
+    as soon as it is there. Images of a signed link were counted when the link was made.
     """
     try:
         if services.limits is None or PREPAID in request.scope["state"]:

@@ -155,7 +155,7 @@ def read_object(body: bytes) -> dict[str, object]:
 
 
 def checked(model: type[F], values: Mapping[str, object]) -> F:
-    """The fields with these values; raises InvalidValueError that names all invalid ones.
+    """The fields with these values; raises InvalidValueError that names up to MAX_MESSAGES.
 
     JSON's null is a field that is not given.
     """
@@ -169,7 +169,7 @@ def checked(model: type[F], values: Mapping[str, object]) -> F:
 def validated(model: type[F], values: Mapping[str, object]) -> F:
     """The fields with these values, whose names are known to be fields of `model`.
 
-    Raises InvalidValueError that names all invalid ones.
+    Raises InvalidValueError that names up to MAX_MESSAGES of the invalid ones.
     """
     try:
         return model.model_validate(values)

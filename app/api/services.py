@@ -83,7 +83,7 @@ class Services:
     """The settings, registry, job client, queue, orders and cache of one replica.
 
     `order_limits` are the client's limits without the bound of images in flight, which a job would
-    exceed at once. `num_readers` results of jobs are being sent.
+    exceed at once. `num_readers` counts results of jobs that are being sent.
     """
 
     settings: Settings

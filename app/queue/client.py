@@ -108,10 +108,9 @@ class JobClient:
     ) -> list[Reply]:
         """The replies to `jobs`, which are of one model: all of them are admitted or none.
 
-        `told` is called for each job that is done with its place in `jobs` and its reply, before
-        the others are. `timeout_ms` includes the admission. Jobs are cancelled when the caller is
-        cancelled, when their time is up, when the admission got no reply, and when another of them
-        failed.
+        As soon as a job is done, `told` gets its place in `jobs` and its reply. `timeout_ms`
+        includes the admission. Jobs are cancelled when the caller is cancelled, when their time is
+        up, when the admission got no reply, and when another of them failed.
 
         Raises QueueFullError; NotReadyError when the queue is full and no worker is alive;
         QueueUnavailableError when Redis does not reply in time; DeadlineExceededError when the jobs

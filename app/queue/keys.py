@@ -33,8 +33,8 @@ void:NUM_IMAGES:LEASE      string: forbids a spending to which the API got no re
                            receives it later; expires 2 minutes after it was written
 orders                     sorted set: id of an order that has not ended -> US of its admission, or
                            of the time when it let others go first
-order:ID                   hash: an order (JSON) and its state; this key and the other ones of the
-                           order expire SAGAN_JOB_TTL_S after its admission, and again after its end
+order:ID                   hash: an order (JSON) and its state; all keys of the order
+                           expire SAGAN_JOB_TTL_S after its admission or, if it has ended, its end
 order-drawn:ID             string: a bit for each chunk of the order that was drawn
 order-files:ID             hash: chunk -> the files of its images, one after the other
 order-read:ID              set: chunks whose files a client has received, so that they may go

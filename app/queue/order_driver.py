@@ -133,7 +133,7 @@ class DrivenOrder:
 
     @property
     def stalled(self) -> bool:
-        """Whether all that it has drawn ahead waits for a reader."""
+        """Whether every chunk that it has drawn waits for room."""
         return bool(self._stalled) and not self._drawing
 
     @property

@@ -5,17 +5,16 @@ seeds follow from the first one, and so do the image ids. The images are drawn i
 through the queue, as bulk jobs.
 
 Who draws it: the replica that holds its lease (OrderDriver). A lease lasts LEASE_MS by Redis's
-clock and is renewed twice a second. If its replica dies, another one takes the order over when the
-lease has ended; it draws the chunks that have no bit in `order-drawn`. A chunk is stored by one
-script that also sets its bit, so it counts once, whoever drew it. Every replica takes the oldest
-orders first.
+clock and is renewed several times a second. If its replica dies, another one takes the order over
+when the lease has ended; it draws the chunks that have no bit in `order-drawn`. A chunk is stored
+by one script that also sets its bit, so it counts once, whoever drew it. Every replica takes the
+oldest orders first.
 
 Where the files are: in Redis, until the order expires, so that a result is read as often as one
 likes and is drawn once. They are bounded by SAGAN_JOB_MAX_BYTES for all orders together. When that
 room is used up, files that a client has received are dropped. If there are none, the order waits
-for a reader: it then draws what the reader waits for, no more than one chunk ahead of the bound for
-each reader. A dropped file that is read again is drawn again, and has the same bytes, because an
-image id determines them.
+for a reader: it then draws up to four chunks for each reader, whatever the bound. A dropped file
+that is read again is drawn again, and has the same bytes, because an image id determines them.
 
 What is bounded: SAGAN_MAX_JOBS orders that have not ended (further ones get 429), MAX_ENDED ended
 ones, their age (SAGAN_JOB_TTL_S after the admission, and again after the end), their files, and the
@@ -232,7 +231,7 @@ class OrderBook:
         return made
 
     async def release(self, held: Reservation) -> None:
-        """Gives the key of a request that made no order free."""
+        """Frees the key of a request that made no order."""
         with redis_errors_translated():
             await self._release(keys=[held.key], args=[held.pending])
 
@@ -307,7 +306,7 @@ class OrderBook:
     async def store(
         self, order: Order, chunk: int, files: bytes, *, images_per_s: float, beyond: bool = False
     ) -> Stored:
-        """Keeps the files of a chunk, which counts as drawn from then on, in one step.
+        """Keeps the files of a chunk and counts it as drawn, in one step.
 
         `beyond`: even if all files together then exceed the bound, because a reader waits for it.
         """
@@ -390,7 +389,7 @@ class OrderBook:
             await pipe.execute()
 
     async def make_room(self, num_bytes: int) -> bool:
-        """Drops files that were received until `num_bytes` are free; whether any was dropped."""
+        """Drops received files until `num_bytes` are free; whether any was dropped."""
         freed = 0
         for order_id in await self.kept():
             _, _, files, kept, read, _ = _keys(order_id)

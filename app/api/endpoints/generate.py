@@ -88,7 +88,7 @@ async def generate(request: Request) -> Response:
 async def get_generated(request: Request) -> Response:
     """Returns what POST /generate returns for the same query, which must have a seed.
 
-    With a seed the images are a value, so they may be cached, repeated and fetched in advance. If
+    A seed determines the images, so they may be cached, repeated and fetched in advance. If
     `If-None-Match` has their ETag, the response is 304 and nothing is rendered.
     """
     fields = query_fields(request, GenerateFields)

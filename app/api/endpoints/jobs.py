@@ -102,7 +102,7 @@ async def cancel(request: Request, job_id: JobId) -> Response:
 async def result(request: Request, job_id: JobId) -> Response:
     """Returns a zip with a file for each image, or with `Accept: application/json` the image ids.
 
-    The images are drawn once, however often the result is read.
+    Images that Redis still keeps are not drawn again.
     """
     query_fields(request, NoFields)
     services = services_of(request)

@@ -66,7 +66,7 @@ class Wanted(NamedTuple):
 
     @property
     def drawn_format(self) -> FileFormat:
-        """The format in which a worker draws: lossless if the file is made of it here."""
+        """The format in which a worker draws: lossless if another file is made from it here."""
         return "png" if self.is_recoded else self.recoded.file_format
 
     @property
@@ -253,7 +253,7 @@ def completed(wanted: Wanted, job: Job, file: RenderedFile) -> dict[str, object]
 def addressed(
     request: Request, base: str, jobs: Sequence[Job], wanted: Wanted
 ) -> Iterator[dict[str, str]]:
-    """Each image as a URL; `base` is the address of this server. With keys it needs none."""
+    """Each image as a URL that needs no key; `base` is the address of this server."""
     recoded, query = wanted.recoded, {}
     if recoded.scale > 1:
         query["scale"] = str(recoded.scale)

@@ -58,7 +58,7 @@ FORM = "multipart/"  # a form around the file would have to be taken off first
     openapi_extra=query_parameters(VerifyFields) | file_body(FILE_TYPES),
 )
 async def verify(request: Request) -> Response:
-    """Draws the image that the file's mark names again, and compares the two.
+    """Redraws the image that the file's mark names, and compares the two.
 
     The body is the file. `image` names the image if the file has no mark. A file that was packed
     again without loss is the same; for a copy with losses the response says how far it is off.
