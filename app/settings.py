@@ -64,7 +64,11 @@ class Settings(BaseSettings):
     """All settings. Each is `SAGAN_<FIELD>` in the environment; some are flags (app/cli.py)."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        protected_namespaces=("settings_",),  # older pydantic reserves "model_" too
     )
 
     unknown_settings: Literal["refuse", "warn"] = Field(
