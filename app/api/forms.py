@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from urllib.parse import parse_qsl
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -52,7 +53,10 @@ async def _multipart_items(content_type: str, body: bytes) -> list[tuple[str, st
     try:
         parser = MultiPartParser(headers, whole(), max_files=0, max_fields=MAX_FIELDS)
         form = await parser.parse()
-    except MultiPartException as error:
-        reason = "it may have no files" if "files" in error.message else error.message
+    except (
+        MultiPartException,
+        FormParserError,
+    ) as error:  # an older starlette passes it on
+        reason = "it may have no files" if "files" in str(error) else str(error)
         raise InvalidValueError(f"the form is not valid: {reason}") from None
     return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
