@@ -91,17 +91,22 @@ MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
 Coordinates = Annotated[tuple[Whole, ...], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
-class GenerateFields(RequestFields):
-    """One image of a class, or several."""
+class _DrawnFields(RequestFields):
+    """What determines the first image of a request, and the model that draws it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"class": "golden_retriever", "seed": 7}]}
-    )
     class_key: ClassKey | None = Field(None, alias="class")
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
     attention_scale_thousandths: ScaleThousandths = WHOLE
     model: ModelName | None = None
+
+
+class GenerateFields(_DrawnFields):
+    """One image of a class, or several."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"class": "golden_retriever", "seed": 7}]}
+    )
     n: Whole = Field(1, ge=1, le=MAX_IMAGES, description="Number of images; image i has seed + i")
     format: FileFormat | None = Field(None, description="Format of the images; overrides Accept")
     layout: Layout | None = Field(
@@ -112,14 +117,9 @@ class GenerateFields(RequestFields):
     timeout_ms: TimeoutMs | None = None
 
 
-class OrderFields(RequestFields):
+class OrderFields(_DrawnFields):
     """Images of a class that are drawn as a job (`Prefer: respond-async`)."""
 
-    class_key: ClassKey | None = Field(None, alias="class")
-    seed: Seed | None = None
-    truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
-    attention_scale_thousandths: ScaleThousandths = WHOLE
-    model: ModelName | None = None
     n: Whole = Field(1, ge=1, le=MAX_JOB_IMAGES, description="Number of images")
     format: FileFormat | None = Field(None, description="Format of the images; default: png")
     layout: Literal["zip"] | None = Field(None, description="A job's result is a zip")
