@@ -98,7 +98,7 @@ class Requests:
         try:
             await self._serve(scope, receive, answer)
         finally:
-            if answer.num_unsent():
+            if answer.held_bytes:
                 self.unsent.discard(answer)  # the connection has all of the response
             found = scope.get("route")  # its path as the document has it, without converters
             route = getattr(found, "path_format", getattr(found, "path", UNMATCHED))
@@ -190,7 +190,7 @@ class ResponseSender:
         self.send = send
         self.unsent = unsent
         self.refused = False
-        self._held_bytes = 0
+        self.held_bytes = 0
         self.header = (b"x-request-id", current_id.encode())
         self.headers_only = headers_only
         self.is_probe = is_probe
@@ -211,7 +211,7 @@ class ResponseSender:
 
     def num_unsent(self) -> int:
         """Bytes of the response that have not reached the connection yet."""
-        return self._held_bytes
+        return self.held_bytes
 
     def _hold(self, start: Message) -> None:
         length = header(start, b"content-length")
@@ -220,7 +220,7 @@ class ResponseSender:
         num_bytes = int(length)
         self.refused = not (self.is_probe or self.unsent.has_room(num_bytes))
         if num_bytes > SMALL_BYTES and not self.refused:
-            self._held_bytes = num_bytes
+            self.held_bytes = num_bytes
             self.unsent.add(self, num_bytes)
 
 

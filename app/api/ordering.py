@@ -36,7 +36,6 @@ from app.telemetry import request_id
 
 PAGE_IMAGES = 1000  # ids in one page
 MAX_KEY_LENGTH = 255
-_PREFERENCE = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
 _KEY = re.compile(r'"?([\x21\x23-\x7e]{1,255})"?')  # the draft's quoted string, or without quotes
 ORDER_ERRORS = (NotFoundError, RequestInFlightError, ReusedKeyError, TooManyJobsError)
 JOB_HEADERS = {"Location": "Path of the job", "Preference-Applied": "respond-async"}
@@ -50,12 +49,6 @@ ACCEPTED: Responses = {
     }
 }
 APPLIED = {"Preference-Applied": "respond-async", "Vary": "Prefer", "Cache-Control": "no-store"}
-
-
-def wants_job(request: Request) -> bool:
-    """Whether the client prefers a job to a response with the images."""
-    preferences = request.headers.getlist("prefer")
-    return bool(preferences) and _PREFERENCE.search(", ".join(preferences)) is not None
 
 
 async def take_order(request: Request) -> Response:
@@ -88,7 +81,7 @@ def order_of(request: Request, services: Services, fields: OrderFields) -> Order
     """What the fields order; raises UnknownClassError, InvalidValueError, NotReadyError."""
     key = required_class(fields.class_key)
     card = services.model(fields.model)
-    label = services.classes(card).label(key, "class")
+    label = services.label(card, key)
     refuse_scale_without_attention(card, fields.attention_scale_thousandths)
     if fields.webhook is not None:
         check_webhook(services.settings, fields.webhook)

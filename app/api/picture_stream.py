@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.arrivals import Arrivals
+from app.api.image_headers import NO_STORE
 from app.api.problems import openai_document
 from app.api.rendering import (
-    NO_STORE,
     RenderedFile,
     combine,
     combining_deadline_s,

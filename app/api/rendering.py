@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from hashlib import blake2b
-from typing import Protocol, TypeVar
-from urllib.parse import quote
+from functools import partial
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.api.arrivals import Arrivals
 from app.api.authentication import PREPAID, client_of
-from app.api.combined_files import MAKER, NamedFile
-from app.api.compression import VARIES
-from app.api.file_names import combined_disposition, image_disposition
+from app.api.combined_files import NamedFile
+from app.api.image_headers import (
+    IMMUTABLE,
+    CombinedFile,
+    attention_shape,
+    combined_etag,
+    combined_headers,
+    entity_tag,
+    image_headers,
+    server_timing,
+    slowest,
+)
 from app.api.middleware import GIVE_BACK
 from app.api.problems import RETRY_LATER, set_retry_after
-from app.api.requests import accept_decides, client_has, prefix_of, while_connected
+from app.api.requests import client_has, while_connected
 from app.api.services import EncodedFile, Services
-from app.api.stage_times import server_timing, slowest
 from app.errors import (
     AmbiguousClassError,
     DeadlineExceededError,
@@ -59,14 +64,7 @@ from app.queue.messages import (
 from app.telemetry import request_id
 
 T = TypeVar("T")
-IMMUTABLE = "public, max-age=31536000, immutable"  # for an image id
-# A class and seed do not name a checkpoint, so their image changes with the served model.
-REVALIDATE = "public, no-cache"  # may be stored, but its ETag must be checked before each use
-NO_STORE = "no-store"  # for a random seed
-MAXIMUM_BYTES = 4  # of a float32
 NO_HEADERS: Mapping[str, str] = {}
-PLAIN = "!#$&'()*+,/:;=?@[]^`{|} "  # characters that are not quoted in a header
-FRAME_ARITHMETIC = "mix2"  # changes when frames change while the renderer, and images, do not
 MAX_PIXELS = 2**24  # of all images of one request
 FIELDS_ERRORS = (  # of the fields of a request for images
     InvalidValueError,
@@ -223,14 +221,6 @@ def _tell(arrivals: Arrivals, jobs: Sequence[Job], place: int, reply: Reply) -> 
     arrivals.add(jobs[place], rendered_file(jobs[place], reply))
 
 
-def attention_shape(card: ModelCard, job: Job, body: bytes) -> str:
-    """`H,W,h,w` of all maps: (h, w) is on the card, and the size of `body` gives (H, W)."""
-    height, width = card.attention_grids[job.layer]
-    num_queries = len(body) // (MAXIMUM_BYTES + height * width)
-    scale = math.isqrt(num_queries // (height * width))
-    return f"{scale * height},{scale * width},{height},{width}"
-
-
 def job_of_image(card: ModelCard, image: ImageId, output: FileFormat) -> Job:
     """The job that draws the image with this id, as a file of the format `output`."""
     return Job(
@@ -242,63 +232,6 @@ def job_of_image(card: ModelCard, image: ImageId, output: FileFormat) -> Job:
         output=output,
         request_id=request_id.get(),
     )
-
-
-@lru_cache(maxsize=256)
-def _quoted(text: str, safe: str = ":+,;=@/") -> str:
-    return quote(text, safe)
-
-
-def entity_tag(job: Job, renderer: str) -> str:
-    """A strong entity tag: image id, renderer, and a digest of an attention map's fields."""
-    tag = f"{job.image_id}.{_quoted(renderer)}"
-    if job.kind == "sample":
-        return f'"{tag}"' if job.output == "png" else f'"{tag}.{job.output}"'
-    shown = (job.view, job.size_px) if job.output == "png" else ()
-    if job.kind == "frame":
-        way = f"{job.to_label}-{job.to_seed}-{job.part_thousandths}"
-        return f'"{tag}.{way}-{FRAME_ARITHMETIC}"'
-    shows = repr((job.output, job.queries, job.layer, *shown)).encode()
-    return f'"{tag}.{blake2b(shows, digest_size=8).hexdigest()}"'
-
-
-def image_headers(
-    request: Request, card: ModelCard, job: Job, etag: str, cache_control: str
-) -> dict[str, str]:
-    """The headers that an image's response and its 304 have in common."""
-    image_id = etag[1 : etag.index(".")]  # with which every entity tag begins
-    headers = {
-        "X-Image-ID": image_id,
-        "X-Seed": str(job.seed),
-        "X-Model": _quoted(card.name, PLAIN),
-        "ETag": etag,
-        "Cache-Control": cache_control,
-    }
-    if accept_decides(request):
-        headers["Vary"] = "Accept"
-    if job.kind == "sample":
-        headers["Content-Location"] = f"{prefix_of(request)}/images/{image_id}.{job.output}"
-        headers["Content-Disposition"] = image_disposition(card, job)
-    elif job.output == "png":
-        headers["Content-Disposition"] = image_disposition(card, job)
-    elif job.kind in ("attention", "attention-all"):
-        headers["Vary"] = f"{headers['Vary']}, {VARIES}" if "Vary" in headers else VARIES
-    return headers
-
-
-class CombinedFile(Protocol):
-    """Several images packed into one response: grid, zip, JSON or animation."""
-
-    @property
-    def kind(self) -> str:
-        """The part of the entity tag that says how the images are combined."""
-
-    @property
-    def media_type(self) -> str:
-        """The media type of the file."""
-
-    def make(self, images: Sequence[NamedFile]) -> bytes:
-        """The file."""
 
 
 async def respond_combined(
@@ -347,23 +280,6 @@ async def respond_combined(
     return Response(body, 200, headers | dict(limit_headers), combined.media_type)
 
 
-def combined_headers(
-    request: Request,
-    card: ModelCard,
-    jobs: Sequence[Job],
-    combined: CombinedFile,
-    etag: str,
-    cache_control: str,
-) -> dict[str, str]:
-    """The headers that the response with a combined file and its 304 have in common."""
-    headers = image_headers(request, card, jobs[0], etag, cache_control)
-    del headers["Content-Location"], headers["Content-Disposition"]
-    if named := combined_disposition(card, jobs, combined.kind, combined.media_type):
-        headers["Content-Disposition"] = named
-    headers["X-Image-ID"] = ", ".join(job.image_id for job in jobs if job.kind == "sample")
-    return headers
-
-
 def combining_deadline_s(timeout_ms: int) -> float:
     """When the images of a request that begins now must be combined, by the loop's clock.
 
@@ -390,12 +306,6 @@ async def combine(
         ) from None
 
 
-def combined_etag(image_id: str, combined: CombinedFile, etags: Iterable[str]) -> str:
-    """A strong entity tag of a file that combines these images."""
-    made_of = repr((combined, MAKER, *etags)).encode()
-    return f'"{image_id}.{combined.kind}.{blake2b(made_of, digest_size=8).hexdigest()}"'
-
-
 def image_jobs(
     services: Services,
     card: ModelCard,
@@ -414,7 +324,7 @@ def image_jobs(
     """
     first = Job(
         fingerprint=card.fingerprint,
-        label=class_key if isinstance(class_key, int) else services.classes(card).label(class_key),
+        label=class_key if isinstance(class_key, int) else services.label(card, class_key),
         seed=first_seed(seed, num_images),
         truncation_thousandths=truncation_thousandths,
         attention_scale_thousandths=attention_scale_thousandths,
@@ -422,7 +332,8 @@ def image_jobs(
         priority=priority,
         request_id=request_id.get(),
     )
-    refuse_scale_without_attention(card, attention_scale_thousandths)
+    if attention_scale_thousandths != WHOLE:
+        refuse_scale_without_attention(card, attention_scale_thousandths)
     if num_images == 1:
         return [first]
     refuse_too_many(services, card, num_images, priority)

@@ -1,4 +1,4 @@
-"""Reads requests: fields, accepted media types, the start of links, and a client that leaves."""
+"""Reads requests: fields, preferences, the start of links, and a client that leaves."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ MAX_ACCEPT_LENGTH = 1024  # several times what browsers send
 # A client that names one of these is a browser: its list says what it can show, and not that a
 # person prefers WebP to a file without losses. So it gets the first image format that it accepts.
 BROWSERS_NAME = ("text/html", "image/avif", "image/svg+xml")
+_RESPOND_ASYNC = re.compile(r"(?:^|,)\s*respond-async\s*(?=$|[,;])", re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?("[^"]*")')
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 ORIGIN, PREFIX = "origin", "prefix"  # keys of a request's state, which Addresses sets
@@ -306,6 +307,12 @@ def _quality(offer: str, ranges: list[tuple[str, float]]) -> float:
         if found:
             return max(found)
     return 0.0
+
+
+def prefers_job(request: Request) -> bool:
+    """Whether the client prefers a job to a response with the images (RFC 7240)."""
+    preferences = request.headers.getlist("prefer")
+    return bool(preferences) and _RESPOND_ASYNC.search(", ".join(preferences)) is not None
 
 
 def accepts_coding(headers: Headers, coding: str) -> bool:

@@ -41,11 +41,6 @@ class EncodedFile:
     body: bytes
     media_type: str
 
-    @property
-    def size_bytes(self) -> int:
-        """Its size in the cache."""
-        return len(self.body) + OVERHEAD_BYTES
-
 
 class ImageCache:
     """Encoded files by entity tag, at most `max_bytes`; the least recently used are dropped."""
@@ -67,15 +62,16 @@ class ImageCache:
 
     def put(self, etag: str, file: EncodedFile) -> None:
         """Stores a file, unless it is larger than the cache, and drops others to make room."""
-        if file.size_bytes > self.max_bytes:
+        size_bytes = len(file.body) + OVERHEAD_BYTES
+        if size_bytes > self.max_bytes:
             return
         if (former := self._files.pop(etag, None)) is not None:
-            self.size_bytes -= former.size_bytes
+            self.size_bytes -= len(former.body) + OVERHEAD_BYTES
         self._files[etag] = file
-        self.size_bytes += file.size_bytes
+        self.size_bytes += size_bytes
         while self.size_bytes > self.max_bytes:
             _, dropped = self._files.popitem(last=False)
-            self.size_bytes -= dropped.size_bytes
+            self.size_bytes -= len(dropped.body) + OVERHEAD_BYTES
 
 
 @dataclass
@@ -109,6 +105,10 @@ class Services:
         Raises InvalidValueError, NotReadyError, RetiredCheckpointError.
         """
         try:
+            return self.cards.named(name)  # the usual case
+        except NotFoundError:
+            pass
+        try:
             return self.card_named(name)
         except NotFoundError as error:
             names = [card.name for card in self.cards.current()]
@@ -129,6 +129,15 @@ class Services:
                     if compatible(card.name) == compatible(name):
                         return card
             raise
+
+    def label(self, card: ModelCard, key: str, field: str = "class") -> int:
+        """The label of a class by name, WordNet id, alias or index.
+
+        `field` is the field of the request that has `key`. Raises UnknownClassError,
+        AmbiguousClassError.
+        """
+        label = card.labels.get(key)  # the usual case: exactly a name
+        return self.classes(card).label(key, field) if label is None else label
 
     def classes(self, card: ModelCard) -> ClassLookup:
         """The classes of a model."""

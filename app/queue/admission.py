@@ -203,10 +203,11 @@ class JobQueue:
 
 
 def _stream_of(jobs: Sequence[Job]) -> str:
-    streams = {stream_key(job.fingerprint, job.priority) for job in jobs}
-    if len(streams) != 1:
-        raise ValueError(f"the jobs of one admission belong to {len(streams)} streams, not to one")
-    return streams.pop()
+    fingerprint, priority = jobs[0].fingerprint, jobs[0].priority
+    for job in jobs:
+        if (job.fingerprint, job.priority) != (fingerprint, priority):
+            raise ValueError("the jobs of one admission belong to several streams, not to one")
+    return stream_key(fingerprint, priority)
 
 
 class Cancellations:

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self, cast
 
@@ -124,12 +124,12 @@ class JobClient:
         if isinstance(self.trouble, QueueTooOldError):  # this replica does not read replies
             raise QueueTooOldError(self.trouble.detail)
         deadline_s = time.monotonic() + timeout_ms / 1000
-        entries = [self._enter(job, deadline_s) for job in jobs]
+        entries = self._enter(jobs, deadline_s)
         if told is not None:
             for place, entry in enumerate(entries):
                 entry.reply.add_done_callback(partial(_tell, told, place))
         try:
-            return await self._done(entries, timeout_ms)
+            return await self._done(jobs, entries, timeout_ms)
         except BaseException as error:
             if not is_refusal(error):
                 unanswered = self._cancel_unanswered(entries)
@@ -140,12 +140,14 @@ class JobClient:
             for entry in entries:
                 self._leave(entry)
 
-    async def _done(self, entries: Sequence[InFlight], timeout_ms: int) -> list[Reply]:
+    async def _done(
+        self, jobs: Sequence[Job], entries: Sequence[InFlight], timeout_ms: int
+    ) -> list[Reply]:
         """Admits the jobs and waits until all are finished or one has failed."""
         admitted = False
         try:
             async with asyncio.timeout(timeout_ms / 1000 + GRACE_S):
-                await self._admit(entries)
+                await self._admit(jobs, entries[0])
                 admitted = True
                 if len(entries) == 1:  # the usual case; gather would cost a callback and a hop
                     return [await entries[0].reply]
@@ -155,10 +157,12 @@ class JobClient:
                 raise QueueUnavailableError("the queue does not answer in time") from None
             raise DeadlineExceededError(f"not done within {timeout_ms} ms") from None
 
-    def _enter(self, job: Job, deadline_s: float) -> InFlight:
-        entry = InFlight(job, deadline_s)
-        self.in_flight[job.job_id] = entry
-        return entry
+    def _enter(self, jobs: Sequence[Job], deadline_s: float) -> list[InFlight]:
+        entries, loop = [], asyncio.get_running_loop()
+        for job in jobs:
+            entries.append(InFlight(job, deadline_s, loop.create_future()))
+            self.in_flight[job.job_id] = entries[-1]
+        return entries
 
     def _cancel_unanswered(self, entries: Sequence[InFlight]) -> list[Job]:
         """Cancels the jobs that have no reply, and returns them."""
@@ -170,27 +174,25 @@ class JobClient:
         self.in_flight.pop(entry.job.job_id, None)
         entry.abandon()
 
-    async def _admit(self, entries: Sequence[InFlight]) -> None:
-        """Admits the jobs, and tries again once: the first connection may have been a dead one.
+    async def _admit(self, jobs: Sequence[Job], first: InFlight) -> None:
+        """Admits the jobs; `first` is the first of them.
 
-        A second try is harmless, since a job id is admitted once.
+        It tries again once, since the first connection may have been a dead one. A second try is
+        harmless: a job id is admitted once.
         """
-        jobs = [entry.job for entry in entries]
-        try:
+        for is_last in (False, True):
+            timeout_ms = max(1, first.left_ms)
             try:
-                await self._admit_once(jobs, entries[0].left_ms)
+                await self.queue.admit(jobs, timeout_ms=timeout_ms, reply_to=self.replies.key)
             except QueueUnavailableError as error:
-                if is_memory_full(error):
+                if is_last or is_memory_full(error):
                     raise
-                await self._admit_once(jobs, entries[0].left_ms)
-        except QueueFullError as full:
-            fingerprint = jobs[0].fingerprint
-            if self.cards.workers_ready(fingerprint) == 0:  # a retry would not help
-                raise NotReadyError("no worker is ready and the queue is full") from None
-            raise self._refusal(full, jobs) from None
-
-    async def _admit_once(self, jobs: Sequence[Job], left_ms: int) -> None:
-        await self.queue.admit(jobs, timeout_ms=max(1, left_ms), reply_to=self.replies.key)
+            except QueueFullError as full:
+                if self.cards.workers_ready(first.job.fingerprint) == 0:  # a retry would not help
+                    raise NotReadyError("no worker is ready and the queue is full") from None
+                raise self._refusal(full, jobs) from None
+            else:
+                return
 
     def _refusal(self, full: QueueFullError, jobs: Sequence[Job]) -> QueueFullError:
         """The error whose Retry-After says when the queued and refused images will be finished."""
@@ -267,17 +269,13 @@ def _tell(told: Told, place: int, reply: asyncio.Future[Reply]) -> None:
         told(place, reply.result())
 
 
-def _new_future() -> asyncio.Future[Reply]:
-    return asyncio.get_running_loop().create_future()
-
-
 @dataclass(frozen=True)
 class InFlight:
     """A job of this replica that has no reply yet."""
 
     job: Job
     deadline_s: float  # by this process's monotonic clock
-    reply: asyncio.Future[Reply] = field(default_factory=_new_future)
+    reply: asyncio.Future[Reply]
 
     @property
     def left_ms(self) -> int:
@@ -368,7 +366,7 @@ class ReplyStream:
             )
         if not found:
             return []
-        return await self._replies(_first_entries(list(map(read_entry, found[0][1]))))
+        return await self._replies(list(map(read_entry, found[0][1])))
 
     async def keep(self) -> bool:
         """Deletes what was read, extends the expiry; False if Redis has lost the replica's marker.
@@ -399,9 +397,16 @@ class ReplyStream:
             await self.client.delete(self.key, self._marker)
 
     async def _replies(self, entries: list[Entry]) -> list[Reply]:
-        bodies = await self._large_bodies([f[b"body_key"] for _, f in entries if b"body_key" in f])
+        large = [i for i, (_, fields) in enumerate(entries) if b"body_key" in fields]
+        bodies: dict[bytes, bytes | None] = {}
+        if large:
+            keys = [entries[i][1][b"body_key"] for i in large[:MAX_LARGE_BODIES]]
+            bodies = await self._large_bodies(keys)
+        # The entries after these are read again next time, when the callers have sent or refused
+        # the bodies. All at once could fill the memory before anything is known to be unread.
+        num_now = large[MAX_LARGE_BODIES] if len(large) > MAX_LARGE_BODIES else len(entries)
         replies = []
-        for entry_id, fields in entries:
+        for entry_id, fields in entries[:num_now]:
             self._last_id = entry_id.decode()  # before anything can fail: no entry is read twice
             body = bodies.get(fields.get(b"body_key", b""), fields.get(b"body"))
             try:
@@ -411,22 +416,10 @@ class ReplyStream:
         return replies
 
     async def _large_bodies(self, keys: list[bytes]) -> dict[bytes, bytes | None]:
-        if not keys:
-            return {}
         with redis_errors_translated():
             found = await self.client.mget(keys)
         self._read_bodies += keys
         return dict(zip(keys, cast(list[bytes | None], found), strict=True))
-
-
-def _first_entries(entries: list[Entry]) -> list[Entry]:
-    """The entries up to the one with the last large body that may be fetched at once.
-
-    The others are read again next time, when the callers have sent or refused these. All at once
-    could fill the memory before anything is known to be unread.
-    """
-    large = [i for i, (_, fields) in enumerate(entries) if b"body_key" in fields]
-    return entries if len(large) <= MAX_LARGE_BODIES else entries[: large[MAX_LARGE_BODIES]]
 
 
 def _reply(head: bytes, body: bytes | None) -> Reply:

@@ -96,12 +96,10 @@ class Calls:
     async def __call__(self, *command: Part) -> Any:
         """The reply to a command."""
         connection: Connection | None = None
-        cancels = num_cancels()
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 connection = self._idle.pop() if self._idle else await self._hold()
                 await connection.send_packed_command([pack_command(command)], check_health=False)  # type: ignore[arg-type]
-                raise_lost_cancel(cancels)
                 reply = await connection.read_response()
         except ResponseError:
             if connection is not None:
@@ -120,7 +118,13 @@ class Calls:
         return reply
 
     async def _hold(self) -> Connection:
+        cancels = num_cancels()
         connection = cast(Connection, await self._pool.get_connection())  # type: ignore[no-untyped-call]
+        try:
+            raise_lost_cancel(cancels)  # to connect, it sends with wait_for
+        except asyncio.CancelledError:
+            await asyncio.shield(self._drop([connection]))
+            raise
         connection.socket_timeout = None  # its own timeouts would start a task each
         return connection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -38,10 +38,10 @@ Found = list[tuple[bytes, list[Entry]]]  # by stream
 class Launch:
     """Redis's decision for each job of a batch, and its clock at that moment."""
 
-    ready: list[Claimed]
-    expired: list[Claimed]
-    cancelled: list[Claimed]  # these are removed already
     now_us: int
+    ready: list[Claimed] = field(default_factory=list)
+    expired: list[Claimed] = field(default_factory=list)
+    cancelled: list[Claimed] = field(default_factory=list)  # these are removed already
 
 
 class JobClaims:
@@ -122,23 +122,18 @@ class JobClaims:
             args.append(_nth_launch(claimed))
         with redis_errors_translated():
             now_us, *verdicts = await self._launch(keys, args)
-        decided = list(zip(batch, verdicts, strict=True))
+        launch = Launch(now_us=int(now_us))
         here_s = time.monotonic()
-        return Launch(
-            ready=[
-                replace(
-                    c,
-                    launches=nth,
-                    launched_us=int(now_us),
-                    give_up_s=here_s + _left_s(c, int(now_us)),
-                )
-                for c, nth in decided
-                if nth > 0
-            ],
-            expired=[claimed for claimed, nth in decided if nth == 0],
-            cancelled=[claimed for claimed, nth in decided if nth == CANCELLED],
-            now_us=int(now_us),
-        )
+        for claimed, nth in zip(batch, verdicts, strict=True):
+            if nth > 0:
+                give_up_s = here_s + _left_s(claimed, launch.now_us)
+                now = {"launches": nth, "launched_us": launch.now_us, "give_up_s": give_up_s}
+                launch.ready.append(replace(claimed, **now))
+            elif nth == 0:
+                launch.expired.append(claimed)
+            elif nth == CANCELLED:
+                launch.cancelled.append(claimed)
+        return launch
 
     async def finish(self, answers: Sequence[tuple[Claimed, Reply]]) -> list[int]:
         """Sends replies in one round trip; each job's reply is written in one step or not at all.
@@ -346,4 +341,7 @@ class StreamReads:
 
 def num_entries(found: Iterable[tuple[bytes, list[Entry]]]) -> int:
     """The number of entries in all streams."""
-    return sum(len(entries) for _, entries in found)
+    number = 0
+    for _, entries in found:
+        number += len(entries)
+    return number

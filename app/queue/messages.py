@@ -12,8 +12,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 from typing import Final, Literal, TypeVar, get_args
 
@@ -175,7 +177,12 @@ class Timings:
     @property
     def stages(self) -> dict[str, float]:
         """The seconds by the name of the stage."""
-        return {name.removesuffix("_s"): seconds for name, seconds in vars(self).items()}
+        return {
+            "queue": self.queue_s,
+            "batch": self.batch_s,
+            "model": self.model_s,
+            "encode": self.encode_s,
+        }
 
 
 @dataclass(frozen=True)
@@ -238,6 +245,12 @@ class ModelCard:
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     attention_gammas: tuple[float, ...] | None = None
     version: Literal[1] = FORMAT_VERSION
+
+    @cached_property
+    def labels(self) -> Mapping[str, int]:
+        """The label of each class by its name, without names that several classes have."""
+        times = Counter(one.name for one in self.classes)
+        return {one.name: i for i, one in enumerate(self.classes) if times[one.name] == 1}
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""

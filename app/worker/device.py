@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -62,12 +63,12 @@ class Device:
         renderer: Renderer,
         batch: list[Claimed],
         now_us: int,
-        others_wait: Callable[[], bool],
+        num_waiting: Callable[[], int],
     ) -> asyncio.Future[tuple[RenderedBatch, list[JobReply]]]:
         """Runs `app.worker.replies.render_batch` in the thread; raises what the renderer raises."""
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("renders", extra=log_fields(claimed.job for claimed in batch))
-        return self._run(batch, lambda: render_batch(renderer, batch, now_us, others_wait))
+        return self._run(batch, partial(render_batch, renderer, batch, now_us, num_waiting))
 
     async def raise_if_lost(self, renderer: Renderer, failed: list[Claimed]) -> None:
         """Renders a known image after a batch `failed`; raises DeviceLostError if this fails."""

@@ -216,22 +216,26 @@ class WorkerLoop:
 
     def _sort_out(self, batch: list[Claimed], launch: Launch) -> list[Claimed]:
         """The jobs that may run; answers expired and deadly jobs, and drops the others."""
-        known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
-        self.replies.drop([claimed for claimed in batch if claimed.place not in known])
+        if len(launch.ready) + len(launch.expired) < len(batch):
+            known = {claimed.place for claimed in (*launch.ready, *launch.expired)}
+            self.replies.drop([claimed for claimed in batch if claimed.place not in known])
         if launch.cancelled:
             self.metrics.cancelled_jobs.labels("claimed").inc(len(launch.cancelled))
         if launch.expired:
             self._send(self.replies.expire(launch.expired))
-        max_launches = self.settings.max_launches
-        if deadly := [claimed for claimed in launch.ready if claimed.launches > max_launches]:
-            why = f"{max_launches} workers died while they rendered this image"
+        ready: list[Claimed] = []
+        deadly: list[Claimed] = []
+        for claimed in launch.ready:
+            (deadly if claimed.launches > self.settings.max_launches else ready).append(claimed)
+        if deadly:
+            why = f"{self.settings.max_launches} workers died while they rendered this image"
             self._send(self.replies.fail(deadly, why))
-        return [claimed for claimed in launch.ready if claimed.launches <= max_launches]
+        return ready
 
     async def _render_ready(self, ready: list[Claimed], now_us: int) -> None:
         """Runs a batch; the next one runs while this one is encoded."""
         renderer = self.renderers[ready[0].job.fingerprint]
-        rendering = self.device.render(renderer, ready, now_us, lambda: bool(self.backlog))
+        rendering = self.device.render(renderer, ready, now_us, self.backlog.__len__)
         await asyncio.wait([rendering])
         if (error := rendering.exception()) is not None:
             await self._try_again(renderer, ready, error)

@@ -60,11 +60,11 @@ class SamplerRenderer:
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
-        if jobs[0].kind in ("attention", "attention-all"):
+        kinds = [job.kind for job in jobs]
+        if kinds[0] in ("attention", "attention-all"):
             return [self._attend(job) for job in jobs]
-        with_frames = any(job.kind == "frame" for job in jobs)
-        pixels = self._samples_and_frames(jobs) if with_frames else self._samples(jobs)
-        return [DeviceOutput(image) for image in pixels]
+        pixels = self._samples_and_frames(jobs) if "frame" in kinds else self._samples(jobs)
+        return list(map(DeviceOutput, pixels))
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """See Renderer."""

@@ -61,8 +61,11 @@ class ReplySender:
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
         """Adds `jobs` to `held` and returns those that were not held before."""
-        new = [claimed for claimed in jobs if claimed.place not in self.held]
-        self.held |= {claimed.place: claimed for claimed in new}
+        new = []
+        for claimed in jobs:
+            if claimed.place not in self.held:
+                self.held[claimed.place] = claimed
+                new.append(claimed)
         return new
 
     def drop(self, jobs: Sequence[Claimed]) -> None:
@@ -137,13 +140,16 @@ class ReplySender:
                     self.metrics.cancelled_launched.inc()
 
     def _observe(self, renderer: Renderer, replies: Sequence[JobReply]) -> None:
-        rendered = [one for one in replies if one[1].ok]
-        self.metrics.failed.inc(len(replies) - len(rendered))
-        self.metrics.images.labels(renderer.card.name).inc(len(rendered))
-        for claimed, reply in rendered:
+        num_failed = 0
+        for claimed, reply in replies:
+            if not reply.ok:
+                num_failed += 1
+                continue
             if self.tracing is not None:
                 self._trace(self.tracing, claimed, reply)
             self.metrics.observe_job(claimed.job.priority, reply.batch_size, **vars(reply.timings))
+        self.metrics.failed.inc(num_failed)
+        self.metrics.images.labels(renderer.card.name).inc(len(replies) - num_failed)
 
     def _trace(self, tracing: Tracing, claimed: Claimed, reply: Reply) -> None:
         job = claimed.job
@@ -203,18 +209,18 @@ def render_batch(
     renderer: Renderer,
     batch: Sequence[Claimed],
     now_us: int,
-    others_wait: Callable[[], bool],
+    num_waiting: Callable[[], int],
 ) -> tuple[RenderedBatch, list[JobReply]]:
     """Runs the forward pass of `batch`, which was launched at `now_us` by Redis's clock.
 
-    If no other jobs wait for the device, its thread encodes the first images too, which saves a
-    few changes of thread; their replies are returned.
+    If `num_waiting` says that no other jobs wait for the device, its thread encodes the first
+    images too, which saves a few changes of thread; their replies are returned.
     """
     launched_s = time.monotonic()
     outputs = renderer.render([claimed.job for claimed in batch])
     timing = BatchTiming(now_us, launched_s, time.monotonic() - launched_s)
     rendered = RenderedBatch(renderer, deque(zip(batch, outputs, strict=True)), timing, len(batch))
-    return rendered, [] if others_wait() else rendered.encode_some()
+    return rendered, [] if num_waiting() else rendered.encode_some()
 
 
 def _in_time(replies: Sequence[JobReply], error: QueueUnavailableError) -> list[JobReply]:

@@ -9,11 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.documentation import NOT_MODIFIED, images, problems, query_parameters
+from app.api.image_headers import IMMUTABLE, REVALIDATE
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
-    IMMUTABLE,
     JOB_ERRORS,
-    REVALIDATE,
     card_of_image,
     required_class,
     respond,
@@ -112,7 +111,7 @@ def image_of(services: Services, fields: AttentionFields) -> tuple[ModelCard, Im
         )
     key = required_class(fields.class_key)
     card = services.model(fields.model)
-    label = services.classes(card).label(key)
+    label = services.label(card, key)
     return card, ImageId(
         card.fingerprint,
         label,

@@ -60,7 +60,7 @@ async def one_class(request: Request, class_key: str) -> ClassOut:
     fields = query_fields(request, ClassFields)
     card = services.model(fields.model)
     try:
-        return _class(card, services.classes(card).label(class_key))
+        return _class(card, services.label(card, class_key))
     except (UnknownClassError, AmbiguousClassError) as unknown:
         raise NotFoundError(
             unknown.detail, extra={"suggestions": unknown.extra["suggestions"]}

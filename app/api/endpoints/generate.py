@@ -18,15 +18,13 @@ from app.api.documentation import (
     problems,
     query_parameters,
 )
+from app.api.image_headers import IMMUTABLE, NO_STORE, REVALIDATE
 from app.api.middleware import PlainRoute
-from app.api.ordering import ACCEPTED, ORDER_ERRORS, take_order, wants_job
+from app.api.ordering import ACCEPTED, ORDER_ERRORS, take_order
 from app.api.rendering import (
     FIELDS_ERRORS,
-    IMMUTABLE,
     JOB_ERRORS,
     MAX_PIXELS,
-    NO_STORE,
-    REVALIDATE,
     card_of_image,
     image_jobs,
     job_of_image,
@@ -34,7 +32,7 @@ from app.api.rendering import (
     respond,
     respond_combined,
 )
-from app.api.requests import all_fields, negotiated, prefix_of, query_fields
+from app.api.requests import all_fields, negotiated, prefers_job, prefix_of, query_fields
 from app.api.schemas import (
     FILE_FORMATS,
     GeneratedOut,
@@ -43,9 +41,9 @@ from app.api.schemas import (
     ImageName,
     Layout,
 )
-from app.api.services import Services, services_of
+from app.api.services import services_of
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
-from app.queue.messages import MEDIA_TYPES, FileFormat, Job, ModelCard, parse_image_id
+from app.queue.messages import MEDIA_TYPES, FileFormat, ModelCard, parse_image_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
@@ -70,7 +68,7 @@ async def generate(request: Request) -> Response:
     picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response is 202
     with a job in `Location`, and `n` may be 100,000.
     """
-    if wants_job(request):
+    if prefers_job(request):
         return await take_order(request)
     fields = await all_fields(request, GenerateFields)
     return await _drawn(request, fields)
@@ -111,34 +109,31 @@ async def _drawn(
     key = required_class(fields.class_key)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
-    output = bundle.unit_format if several else bundle.file_format
-    jobs = jobs_of(services, card, key, fields, output)
-    cache_control = NO_STORE if fields.seed is None else REVALIDATE
-    if several:
-        bundle = bundle._replace(
-            model=card.name,
-            class_name=card.classes[jobs[0].label].name,
-            prefix=prefix_of(request),
-            marked=services.settings.mark,
-        )
-        return await respond_combined(
-            request,
-            services,
-            card,
-            jobs,
-            bundle,
-            timeout_ms=timeout_ms,
-            cache_control=cache_control,
-            conditional=conditional,
-        )
-    return await respond(
-        request,
+    jobs = image_jobs(
         services,
         card,
-        jobs[0],
-        timeout_ms=timeout_ms,
-        cache_control=cache_control,
-        conditional=conditional,
+        key,
+        num_images=fields.n,
+        seed=fields.seed,
+        truncation_thousandths=fields.truncation_thousandths,
+        attention_scale_thousandths=fields.attention_scale_thousandths,
+        output=bundle.unit_format if several else bundle.file_format,
+        priority=fields.priority,
+    )
+    cached = NO_STORE if fields.seed is None else REVALIDATE
+    drawn = (request, services, card)
+    if not several:
+        return await respond(
+            *drawn, jobs[0], timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
+        )
+    name, prefix, marked = (
+        card.classes[jobs[0].label].name,
+        prefix_of(request),
+        services.settings.mark,
+    )
+    bundle = bundle._replace(model=card.name, class_name=name, prefix=prefix, marked=marked)
+    return await respond_combined(
+        *drawn, jobs, bundle, timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
     )
 
 
@@ -218,23 +213,6 @@ def refuse_too_large(card: ModelCard, scale: int) -> None:
             f"scale={scale} is more than {most}, the most for images of {card.resolution} px",
             extra={"fields": ["scale"]},
         )
-
-
-def jobs_of(
-    services: Services, card: ModelCard, key: str, fields: GenerateFields, output: FileFormat
-) -> list[Job]:
-    """The jobs of images of class `key`; raises UnknownClassError, InvalidValueError."""
-    return image_jobs(
-        services,
-        card,
-        key,
-        num_images=fields.n,
-        seed=fields.seed,
-        truncation_thousandths=fields.truncation_thousandths,
-        attention_scale_thousandths=fields.attention_scale_thousandths,
-        output=output,
-        priority=fields.priority,
-    )
 
 
 def bundle_for(file_format: FileFormat | None, layout: Layout | None, headers: Headers) -> Bundle:

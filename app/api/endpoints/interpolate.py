@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from app.api.combined_files import WALK_TYPES, Walk
 from app.api.documentation import images, json_body, problems, query_parameters
+from app.api.image_headers import REVALIDATE
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
     FIELDS_ERRORS,
     JOB_ERRORS,
-    REVALIDATE,
     refuse_scale_without_attention,
     refuse_too_many,
     required_class,

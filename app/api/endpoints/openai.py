@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse, Response
 from app.api.authentication import linked_query
 from app.api.combined_files import NamedFile, Recoded, json_with
 from app.api.documentation import json_body, openai_errors
+from app.api.image_headers import NO_STORE
 from app.api.middleware import PlainRoute
 from app.api.picture_stream import picture_stream
 from app.api.prompts import label_of_prompt
 from app.api.rendering import (
     JOB_ERRORS,
     MAX_PIXELS,
-    NO_STORE,
     RenderedFile,
     combine,
     combining_deadline_s,

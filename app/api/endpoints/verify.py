@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.api.documentation import document, file_body, problems, query_parameters
+from app.api.image_headers import NO_STORE
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
     JOB_ERRORS,
-    NO_STORE,
     card_of_image,
     combine,
     combining_deadline_s,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.api.image_headers import REVALIDATE
 from app.api.main import create_app
-from app.api.rendering import REVALIDATE
 from app.api.services import NUM_COMBINERS
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.api.rendering import IMMUTABLE
+from app.api.image_headers import IMMUTABLE
 from tests.app.api.fake_worker import CARD, FakeWorker
 
 PREFIX = CARD.fingerprint[:12]

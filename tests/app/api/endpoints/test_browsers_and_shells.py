@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.file_names import image_disposition
+from app.api.image_headers import image_disposition
 from app.api.main import create_app
 from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import Settings

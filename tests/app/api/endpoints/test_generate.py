@@ -10,8 +10,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from app.api.image_headers import IMMUTABLE, REVALIDATE
 from app.api.main import create_app
-from app.api.rendering import IMMUTABLE, REVALIDATE
 from app.settings import Settings
 from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.started_app import started, until_ready

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from app.api.rendering import REVALIDATE
+from app.api.image_headers import REVALIDATE
 from tests.app.api.fake_worker import CARD, FakeWorker, body_of
 
 PREFIX = CARD.fingerprint[:12]
