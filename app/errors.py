@@ -235,6 +235,14 @@ class QueueUnavailableError(AppError):
     title = "The queue is unavailable"
 
 
+class UnavailableError(AppError):
+    """No replica of the API answered the proxy before it; docker/haproxy.cfg sends it."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    slug = "unavailable"
+    title = "No replica answers"
+
+
 class QueueTooOldError(QueueUnavailableError):
     """The Redis server is older than the queue needs."""
 

@@ -28,6 +28,7 @@ from prometheus_client import (
     values,
 )
 
+from app.errors import AppError
 from app.settings import Settings, SettingsError
 
 # PROMETHEUS_MULTIPROC_DIR, for servers that fork, would add the gauges of all former processes up.
@@ -93,6 +94,23 @@ def configure_logging(level: str = "info") -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    logging.getLogger("uvicorn.error").addFilter(shorten_cut_response)
+
+
+def shorten_cut_response(record: logging.LogRecord) -> bool:
+    """Makes uvicorn's traceback of an error in the middle of a response one line.
+
+    The status of such a response was sent already, so its connection is cut: that is how a client
+    learns of the end of a job whose zip it reads. An AppError has nothing that a traceback tells.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and not isinstance(error, AppError):
+        error = error.__cause__  # of Starlette's error, that it cannot send another response
+    if isinstance(error, AppError):
+        record.msg, record.args = "a response was cut off: %s", (error.detail,)
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 class JobMetrics:

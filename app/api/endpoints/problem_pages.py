@@ -54,6 +54,7 @@ ADVICE = {  # by the slug of the error
     "nobody needs.",
     "unauthenticated": "Send an API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. The "
     "operator makes one with `sagan api-key NAME`.",
+    "unavailable": f"{RETRY} If it goes on, the operator should look at the replicas' /readyz.",
     "unknown-class": "Take one of `suggestions`, or a name that GET /classes lists.",
     "unsupported-media-type": "Send JSON with Content-Type: application/json, or a form, without a "
     "Content-Encoding.",

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from app.api.connection_bound import NUM_SURPLUS, SPARE_FILES, connections_within_files
@@ -39,6 +40,29 @@ def reset_after(port: int, sent: bytes, pause_s: float) -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.sendall(sent)
         time.sleep(pause_s)
+
+
+async def test_a_zip_of_a_cancelled_job_leaves_one_line(
+    redis_url: str, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """Its connection is cut, since the status was sent; that is no fault of the server."""
+    log = tmp_path / "log"
+    with log.open("wb") as file, api_process(redis_url, log=file) as (_, port):
+        await asyncio.to_thread(wait_until_ready, port)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            order = "/generate?class=0&seed=0&n=90000"
+            made = await http.post(order, headers={"Prefer": "respond-async"})
+            path = made.headers["location"]
+            async with http.stream("GET", f"{path}/result") as response:
+                pieces = response.aiter_raw()
+                await anext(pieces)
+                await http.delete(path)
+                with pytest.raises(httpx.RemoteProtocolError):
+                    async for _ in pieces:
+                        pass
+    told = [line for line in lines_of(log) if line["level"] in ("warning", "error")]
+    assert [line["message"] for line in told] == ["a response was cut off: the job was cancelled"]
+    assert "Traceback" not in log.read_text()
 
 
 async def test_pipelined_requests_and_a_reset_leave_no_line(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -11,10 +14,19 @@ from app.api_keys import listed, new_key
 from app.settings import Settings, load_settings
 from tests.app.api.started_app import started
 
+DOCKER = Path(__file__).parents[4] / "docker"
+
 
 def test_every_error_has_advice() -> None:
     """And no advice is left of an error that is gone."""
     assert set(problem_types()) == set(ADVICE)
+
+
+def test_the_proxys_own_problems_have_pages() -> None:
+    """HAProxy answers when no replica does."""
+    slugs = re.findall(r'"type":"/problems/([^"]+)"', (DOCKER / "haproxy.cfg").read_text())
+    assert slugs
+    assert set(slugs) <= set(problem_types())
 
 
 @pytest.mark.parametrize("prefix", ["", "/sagan"])
