@@ -63,6 +63,7 @@ def test_attention_draws_a_panel_a_query(folder: Path, tmp_path: Path) -> None:
     assert size_of(out) == (3 * 66 - 2, 64)
 
 
+@pytest.mark.slow
 def test_an_attention_scale_draws_another_picture(tmp_path: Path) -> None:
     """With `generate` and with `attention`; 1 is the default."""
     files = []
@@ -122,6 +123,7 @@ def test_help_needs_no_package_of_the_commands() -> None:
     assert all(name in result.output for name in sagan.COMMANDS)
 
 
+@pytest.mark.slow
 def test_a_folder_or_an_array_takes_many_images(folder: Path, tmp_path: Path) -> None:
     """Files are named by class and seed; an array has labels and seeds too."""
     common = ("generate", "--model", folder, "--class", "tabby", "--seed", 9, "-n", 70)
@@ -140,6 +142,7 @@ def test_a_folder_or_an_array_takes_many_images(folder: Path, tmp_path: Path) ->
             assert np.array_equal(np.asarray(last), arrays["images"][-1])
 
 
+@pytest.mark.slow
 def test_a_walk_begins_and_ends_with_the_two_images(folder: Path, tmp_path: Path) -> None:
     """A strip has all frames side by side; a WebP is an animation."""
     walk = ("walk", "--model", folder, "--class", 0, "--seed", 1, "--to-class", 1, "--to-seed", 2)

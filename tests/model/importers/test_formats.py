@@ -179,6 +179,7 @@ def test_the_folded_network_equals_the_imported_one(case: Case, tmp_path: Path) 
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @every_case
 def test_the_sampler_draws_the_same_pictures_as_the_plain_network(
     case: Case, tmp_path: Path

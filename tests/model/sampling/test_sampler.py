@@ -51,6 +51,7 @@ def test_a_picture_is_the_generators_output_as_bytes(sampler: Sampler) -> None:
     assert np.abs(pixels - expected).max() <= 0.51
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_seed_gives_the_same_bytes_at_every_batch_size_and_position(precision: str) -> None:
     """All batch sizes to 33, each picture at its place, against each picture alone."""
@@ -74,6 +75,7 @@ def mixed(count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return latents(range(count), 128), weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "base_channels"), [("float32", 16), ("bf16", 4)])
 def test_a_mix_gives_the_same_bytes_in_whatever_company(precision: str, base_channels: int) -> None:
     """Plain classes, mixes of two and of three share batches of many sizes, at several places; a
@@ -89,6 +91,7 @@ def test_a_mix_gives_the_same_bytes_in_whatever_company(precision: str, base_cha
     assert np.array_equal(sampler.render(z[::-1], weights[::-1]), alone[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_an_attention_scale_changes_the_bytes_of_no_other_picture(precision: str) -> None:
     """Pictures of scale 1 and of others, of classes and of mixes, share batches of many sizes, at
@@ -112,6 +115,7 @@ def test_an_attention_scale_changes_the_bytes_of_no_other_picture(precision: str
                           sampler.sample([0, 1], [0, 1], None, [0.25, 1])[0])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_attention_scale_is_a_factor_of_gamma() -> None:
     """In every layer: the picture of a generator whose γ are multiplied, within a rounding, and 0
     draws what a generator with γ = 0 draws."""

@@ -42,6 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_its_metrics_and_writes_them(
     checkpoint: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +67,7 @@ def test_an_evaluation_says_its_metrics_and_writes_them(
     assert json.loads((tmp_path / "report.json").read_text()) == report, again.output
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_gives_the_features_of_an_evaluation(
     checkpoint: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "p"
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_and_a_file_make_a_run(pictures: Path, tmp_path: Path) -> None:
     """prepare, then train with a preset, a TOML file and a flag; train.json records the result."""
     prepared, run = tmp_path / "prepared", tmp_path / "run"
@@ -57,6 +58,7 @@ def test_unknown_features_are_one_line(pictures: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_going_on_with_other_classes_is_refused_by_number_and_name(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_prepared_folder_of_another_size_says_what_to_do(pictures: Path, tmp_p
     assert f"{prepared} is prepared at 32 px, the run is of 64: add --size 32" in result.output
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_run_costs_and_writes_nothing(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def logged(run: Path) -> list[int]:
     return [json.loads(line)["images"] for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_not_finite_stops_the_run_within_ten_steps(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_only_the_hinge_loss_can_be_saturated(loss: LossName, noticed: bool) -> 
     assert (trouble is not None and trouble.kind == "saturated") == noticed
 
 
+@pytest.mark.slow
 def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) -> None:
     """D without spectral norm, and a generator that stands still: the loss goes to 0."""
     free = DiscriminatorConfig.model_validate(SHAPE | {"spectral_norm": False, "base_channels": 8})
@@ -240,6 +242,7 @@ def test_a_saturated_discriminator_is_noticed(data: ImageSet, tmp_path: Path) ->
     assert "loss of 0.00" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_collapsed_generator_is_noticed_at_the_next_snapshot(
     data: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

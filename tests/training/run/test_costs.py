@@ -80,6 +80,7 @@ def test_a_batch_in_parts_needs_the_memory_of_one_part() -> None:
     assert parts == whole
 
 
+@pytest.mark.slow
 def test_speed_is_measured_in_real_steps() -> None:
     """A batch of 4 as it is, one of 256 in steps of 16 on a CPU."""
     speed = measure_speed(config(), torch.device("cpu"))
@@ -88,6 +89,7 @@ def test_speed_is_measured_in_real_steps() -> None:
     assert measure_speed(config(batch_size=256), torch.device("cpu")).batch_size == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["laptop-32-paper-feat16", "laptop-32"])
 def test_the_memory_of_a_step_is_that_of_its_real_tensors(name: str) -> None:
     """At its largest moment, with and without a gradient penalty."""

@@ -38,6 +38,7 @@ def test_the_average_soon_forgets_the_random_start(step: int, kept: float) -> No
     assert average.to_rgb.weight.mean().item() == pytest.approx(kept, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_calibration_gives_the_average_statistics_of_its_own() -> None:
     """With them, eval mode normalises as training mode does; the original is left alone."""
     _, average = networks()
@@ -53,6 +54,7 @@ def test_calibration_gives_the_average_statistics_of_its_own() -> None:
     assert all(map(torch.equal, calibrated(average).parameters(), network.parameters()))
 
 
+@pytest.mark.slow
 def test_calibration_sees_all_kinds_of_classes_in_each_batch() -> None:
     """Neighbouring classes are alike in ImageNet: batches of them would miss how classes vary.
 

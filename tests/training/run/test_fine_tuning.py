@@ -143,6 +143,7 @@ def train(*args: object) -> Result:
     return CliRunner().invoke(sagan.main, ["train", *map(str, [*args, *options])])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_fine_tuned_on_a_folder_of_new_classes(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

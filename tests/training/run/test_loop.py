@@ -113,6 +113,7 @@ def test_one_batch_overfits(data: ImageSet) -> None:
     assert (error < 0.5 * other).all(), (error, other)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_run_leaves_samples_a_log_and_its_newest_snapshots(
     assert list((tmp_path / "tensorboard").glob("events.*"))
 
 
+@pytest.mark.slow
 def test_rates_are_those_of_the_steps_alone(
     data: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +177,7 @@ def test_a_run_that_began_from_a_checkpoint_asks_for_it_until_its_first_snapshot
         train(small(init="0123456789abcdef"), data, tmp_path, CPU)
 
 
+@pytest.mark.slow
 def test_going_on_with_other_options_is_refused_by_name(data: ImageSet, tmp_path: Path) -> None:
     """A run keeps its recipe; only its length may change."""
     train(small(total_images=4), data, tmp_path, CPU)
@@ -194,6 +197,7 @@ def flip_bytes(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip_bytes, lambda path: path.write_bytes(b"")])
 def test_a_damaged_snapshot_is_named(
     damage: Callable[[Path], None], data: ImageSet, tmp_path: Path
