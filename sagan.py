@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 # command: (module, attribute, what `sagan --help` says of it)
 COMMANDS = {
@@ -14,7 +15,7 @@ COMMANDS = {
     "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
     "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
     "dead-letters": (
-        "app.cli",
+        "app.dead_letters",
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),
@@ -77,11 +78,21 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name; an unknown name gets the most similar ones."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        misspelt = args and args[0] not in COMMANDS and not args[0].startswith("-")
+        if misspelt and not ctx.resilient_parsing:  # nothing is refused while a shell completes
             close = get_close_matches(args[0], COMMANDS, n=2)
             hint = f"did you mean {' or '.join(close)}?" if close else "see sagan --help"
             ctx.fail(f"no command is called {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and flags that begin like this, without importing any command."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, _, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""

@@ -133,11 +133,11 @@ def test_a_folder_or_an_array_takes_many_images(folder: Path, tmp_path: Path) ->
     assert (files[0], files[-1]) == ("tabby-0000000009.png", "tabby-0000000078.png")
     assert run(*common, "-o", tmp_path / "cats.npz").exit_code == 0
     with np.load(tmp_path / "cats.npz") as arrays:
-        assert arrays["images"].shape == (70, 32, 32, 3)
+        assert arrays["arr_0"].shape == (70, 32, 32, 3)
         assert arrays["labels"].tolist() == [1] * 70
         assert arrays["seeds"].tolist() == list(range(9, 79))
         with Image.open(tmp_path / "cats" / files[-1]) as last:
-            assert np.array_equal(np.asarray(last), arrays["images"][-1])
+            assert np.array_equal(np.asarray(last), arrays["arr_0"][-1])
 
 
 def test_a_walk_begins_and_ends_with_the_two_images(folder: Path, tmp_path: Path) -> None:
