@@ -24,9 +24,11 @@ def _flag(name: str, help: str = "", *, default: str | None = None, **options: A
     The flag itself has no default, so that a missing flag leaves the setting to the environment.
     """
     if default is None:
-        value = Settings.model_fields[name.removeprefix("--").replace("-", "_")].default
+        field = name.partition("/")[0].removeprefix("--").replace("-", "_")
+        value = Settings.model_fields[field].default
         default = f"{value:g}" if isinstance(value, float) else str(value)
-    return click.option(name, help=f"{help}  [default: {default}]".strip(), **options)
+    text = f"{help}  [default: {default}]".strip()
+    return click.option(name, help=text, default=None, **options)
 
 
 REDIS_FLAGS = (
@@ -47,6 +49,16 @@ REDIS_FLAGS = (
 API_FLAGS = (
     _flag("--host", "Address to listen on."),
     _flag("--port", "Port to listen on.", type=int),
+    _flag("--public-url", "Address that clients know.", default="that of the request"),
+    _flag(
+        "--api-keys-file",
+        "File of entries of `sagan api-key`; who has none of these keys is refused.",
+        default="none",
+    ),
+    _flag("--rate-limit", "Images per client, such as 100/minute.", default="none"),
+    _flag("--client-max-images", "Images of a client in flight.", type=int, default="no limit"),
+    _flag("--cors-origins", "Web pages that may call the API; * for all.", default="none"),
+    _flag("--access-log/--no-access-log", "A line for each request.", default="off"),
     _flag("--max-queue-images", "Images that may wait; further requests get 429.", type=int),
     _flag("--max-bulk-images", "Images of bulk jobs that may wait.", type=int),
     _flag("--default-timeout-ms", "Timeout of a request that sets none.", type=int),

@@ -30,6 +30,10 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, damaged, or not in this project's format."""
 
 
+class UnknownCheckpointError(CheckpointError):
+    """Nothing is called like this: neither a folder nor a shipped or imported checkpoint."""
+
+
 class ClassInfo(BaseModel):
     """The class of a label."""
 
@@ -72,7 +76,10 @@ def read_classes(source: str | Path | None = None) -> tuple[ClassInfo, ...]:
 
 
 def checkpoint_folder(source: str | Path | None) -> Path:
-    """Finds the folder that `load_checkpoint` reads; raises CheckpointError if there is none."""
+    """Finds the folder that `load_checkpoint` reads.
+
+    Raises UnknownCheckpointError, or CheckpointError for a run without a checkpoint.
+    """
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
@@ -82,7 +89,7 @@ def checkpoint_folder(source: str | Path | None) -> Path:
     if isinstance(source, str) and folder.name == source and not folder.is_dir():
         folder = models_folder() / source  # an imported one
     if not folder.is_dir():
-        raise CheckpointError(
+        raise UnknownCheckpointError(
             f"{source}: neither a checkpoint folder nor a shipped or imported checkpoint; "
             f"{_similar(str(source), names)}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
 import sagan
+from app.settings import CONFIGURATION_EXIT
 from class_names import ClassNames
 from model.checkpoint import Checkpoint, ClassInfo
 from model.checkpoint_folder import read_classes
@@ -133,3 +136,108 @@ def test_an_imported_model_is_completed(
     (tmp_path / "sagan" / "models" / "my-dogs").symlink_to(dogs)
     shown, _ = completed("sagan generate --model my", XDG_DATA_HOME=str(tmp_path))
     assert shown == ["plain,my-dogs"]
+
+
+@pytest.fixture(scope="module")
+def damaged(dogs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose weights are cut off."""
+    folder = tmp_path_factory.mktemp("c") / "damaged"
+    shutil.copytree(dogs, folder)
+    (folder / "model.safetensors").write_bytes((dogs / "model.safetensors").read_bytes()[:999])
+    return folder
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(sagan.main, [str(one) for one in args], prog_name="sagan")
+
+
+def require_error(result: Result, status: int) -> str:
+    """The one line of the error, which is the last on stderr; nothing is on stdout."""
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    before, found, line = result.stderr.rpartition("Error: ")
+    assert found
+    assert line.count("\n") == 1
+    assert before == "" or before.startswith("Usage: sagan")
+    return line
+
+
+@pytest.mark.parametrize("name", commands())
+def test_a_wrong_flag_is_a_usage_error(name: str) -> None:
+    """Status 2, in the words of every other command."""
+    line = require_error(run(*name.split(), "--no-such-flag"), 2)
+    assert line.startswith("No such option '--no-such-flag'.")
+
+
+@pytest.mark.parametrize("name", ["serve", "api", "worker", "dead-letters list"])
+def test_a_wrong_setting_is_a_configuration_error(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2: the same command would fail again."""
+    monkeypatch.setenv("SAGAN_PORT", "eighty")
+    line = require_error(run(*name.split()), CONFIGURATION_EXIT)
+    assert line.startswith("SAGAN_PORT='eighty' is not valid: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("generate --class yak -o a.png", "no class is called 'yak'; there are: "),
+        ("generate --class zebra --device abacus -o a.png", "device 'abacus' is not usable here"),
+        ("walk --class zebra --to-class yak -o a.png", "no class is called 'yak'"),
+        ("attention --class zebra --at 64 0 -o a.png", "query (64, 0) is outside"),
+        ("classes --model picturebook-6", "did you mean picturebook-64?"),
+        ("inspect picturebook-6", "did you mean picturebook-64?"),
+        ("evaluate picturebook-6", "did you mean picturebook-64?"),
+        ("train RUN --init picturebook-6", "did you mean picturebook-64?"),
+        ("train RUN --init a --init b", "Invalid value for '--init': given 2 times (a, b)"),
+        ("train RUN --device abacus", "device 'abacus' is not usable here"),
+        ("train-classifier OUT --device abacus", "device 'abacus' is not usable here"),
+        ("prepare pictures OUT --size 65", "'65' is not one of '32', '64', '128', '256'"),
+        ("import studiogan", "which file? sagan import studiogan FILE-or-URL"),
+        ("import studigan a.pth", "'studigan' is not one of"),
+        ("api-key a:b", "Invalid value for NAME"),
+        ("doctor --device abacus", "'abacus' is not one of"),
+        ("dead-letters lits", "No such command 'lits'"),
+        ("presents", "no command is called 'presents'; did you mean presets?"),
+    ],
+)
+def test_a_name_or_value_that_is_not_there_is_status_2(
+    command: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with what was probably meant; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert says in require_error(run(*command.split()), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("generate --model DAMAGED --class 0 -o a.png", "not readable as safetensors"),
+        ("walk --model DAMAGED --class 0 --to-class 1 -o a.png", "not readable as safetensors"),
+        ("attention --model DAMAGED --class 0 --at 0 0 -o a.png", "not readable as safetensors"),
+        ("inspect DAMAGED", "not readable as safetensors"),
+        ("evaluate DAMAGED", "not readable as safetensors"),
+        ("train RUN --init DAMAGED", "not readable as safetensors"),
+        ("classes --model .", "config.json: not readable as JSON"),
+        ("prepare nowhere OUT --size 64", "nowhere: no such folder"),
+        ("train-classifier OUT --data nowhere", "nowhere: no such folder"),
+        ("import auto nowhere.pth", "nowhere.pth"),
+        ("dead-letters list --redis-url redis://127.0.0.1:9", "the queue does not answer"),
+    ],
+)
+def test_what_fails_is_status_1(
+    command: str, says: str, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that says what, without a traceback."""
+    monkeypatch.chdir(tmp_path)
+    line = require_error(run(*command.replace("DAMAGED", str(damaged)).split()), 1)
+    assert says in line
+
+
+def test_a_server_without_an_answer_has_a_status_of_its_own(tmp_path: Path) -> None:
+    """`verify` has 1 and 2 for what it says of files."""
+    (tmp_path / "a.png").write_bytes(b"x")
+    line = require_error(run("verify", tmp_path / "a.png", "--server", "http://127.0.0.1:9"), 3)
+    assert "does not answer" in line

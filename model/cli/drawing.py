@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from model.bounds import NUM_SEEDS, Precision
+from model.cli.class_choice import find_label, open_classes
 from model.cli.completion import complete_class
 from model.cli.options import (
     FORMATS,
@@ -92,18 +93,18 @@ def generate(
             f"{first + count - 1}: begin at {NUM_SEEDS - count} or before"
         )
     write = _writer(out, count)
+    classes = open_classes(model)
+    label = find_label(classes, class_name)
     from model.cli.image_files import Drawn
-    from model.cli.opening import find_label, open_checkpoint, open_sampler, told_failures
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
 
-    checkpoint = open_checkpoint(model)
-    label = find_label(checkpoint, class_name)
-    sampler = open_sampler(checkpoint, device, precision)
+    sampler = open_sampler(open_checkpoint(model), device, precision)
 
     def draw(start: int, stop: int) -> Pixels:
         seeds = range(first + start, first + stop)
         return sampler.sample([label] * (stop - start), seeds, truncation, attention_scale)
 
-    name = checkpoint.classes[label].name
+    name = classes[label].name
     with told_failures(out, str(sampler.device)), closing(_drawn(draw, count)) as batches:
         write(out, Drawn(batches, count, name, label, first))
     click.echo(f"{out}: {name}, seed {first}" + (f" to {first + count - 1}" if count > 1 else ""))
@@ -182,14 +183,14 @@ def walk(
     """
     if to_class is None and to_seed is None:
         raise click.UsageError("give --to-class, --to-seed or both: there is nowhere to walk to")
-    from model.cli.opening import find_label, open_checkpoint, open_sampler, told_failures
+    classes = open_classes(model)
+    start = (find_label(classes, class_name), seed)
+    end_label = start[0] if to_class is None else find_label(classes, to_class)
+    end = (end_label, seed if to_seed is None else to_seed)
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
     from model.cli.walking import draw_walk, write_walk
 
-    checkpoint = open_checkpoint(model)
-    start = (find_label(checkpoint, class_name), seed)
-    end_label = start[0] if to_class is None else find_label(checkpoint, to_class)
-    end = (end_label, seed if to_seed is None else to_seed)
-    sampler = open_sampler(checkpoint, device, precision)
+    sampler = open_sampler(open_checkpoint(model), device, precision)
     with told_failures(out, str(sampler.device)):
         frames = draw_walk(sampler, start, end, num_frames, truncation, attention_scale)
         write_walk(out, frames, frame_ms)

@@ -8,9 +8,10 @@ from typing import get_args
 
 import click
 
-from class_names import normalized
+from class_names import ClassNames, normalized
 from model.bounds import MAX_QUERIES, Precision, View
-from model.checkpoint_folder import CheckpointError, ClassInfo, read_classes
+from model.checkpoint_folder import CheckpointError, ClassInfo
+from model.cli.class_choice import did_you_mean, find_label, open_classes
 from model.cli.completion import complete_model
 from model.cli.options import (
     SEED,
@@ -84,19 +85,19 @@ def attention(
 
     Example: sagan attention --class zebra --seed 3 --at 20 40 --at 44 40 -o maps.png
     """
+    classes = open_classes(model)
+    label = find_label(classes, class_name)
     from model.cli.image_files import write_picture
-    from model.cli.opening import find_label, open_checkpoint, open_sampler, told_failures
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
     from model.pictures import attention_picture
 
-    checkpoint = open_checkpoint(model)
-    label = find_label(checkpoint, class_name)
-    sampler = open_sampler(checkpoint, device, precision)
+    sampler = open_sampler(open_checkpoint(model), device, precision)
     with told_failures(out, str(sampler.device)):
         pixels, weights = sampler.sample_with_attention(
             label, seed, queries, truncation, layer, attention_scale
         )
         write_picture(out, attention_picture(pixels, weights, queries, view, size))
-    click.echo(f"{out}: {checkpoint.classes[label].name}, seed {seed}")
+    click.echo(f"{out}: {classes[label].name}, seed {seed}")
 
 
 @click.command()
@@ -108,10 +109,7 @@ def classes(query: str, model: str | None, as_json: bool) -> None:
 
     Example: sagan classes retr
     """
-    try:
-        known = read_classes(model)
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from error
+    known = open_classes(model)
     wanted = normalized(query)
     found = [
         (label, info)
@@ -123,7 +121,8 @@ def classes(query: str, model: str | None, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not found:
-        raise click.ClickException(f"no class has {query!r} in its names")
+        hint = did_you_mean(ClassNames(known), query)
+        raise click.ClickException(f"no class has {query!r} in its names" + (hint and f"; {hint}"))
     from rich.console import Console
     from rich.table import Table
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from class_names import ClassNames
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.checkpoint_folder import CheckpointError, ClassInfo
+from model.cli.class_choice import command_error
 from model.sampling.sampler import Sampler
 from training import picturebook
 from training.data.image_set import DataError, ImageSet, data_key
@@ -63,7 +64,9 @@ def run_evaluation(
         )
         chosen = metrics or usual_metrics(extractor, images.classes)
         found = _compare(samples, images, extractor, chosen, data_dir / STATISTICS)
-    except (CheckpointError, DataError, FeatureError, OSError) as error:
+    except CheckpointError as error:
+        raise command_error(error) from error
+    except (DataError, FeatureError, OSError) as error:
         raise click.ClickException(str(error)) from error
     for line in report_lines(found, extractor.name):
         click.echo(line)

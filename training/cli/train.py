@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from model.checkpoint_folder import UnknownCheckpointError
 from model.cli.completion import complete_device, complete_model
 from model.cli.options import only_one
 from training.cli.options import HeadedCommand, complete_preset, config_options, option
@@ -154,6 +155,8 @@ def train_command(
         else:
             address = None if metrics_port is None else (metrics_host, metrics_port)
             launch(run, read, chosen, data_dir, features, num_samples, address)
+    except UnknownCheckpointError as error:
+        raise click.UsageError(f"--init: {error}") from error
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 
