@@ -5,6 +5,7 @@ import io
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -68,11 +69,15 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            raise click.ClickException(
-                f"`sagan {cmd_name}` needs the package {error.name}, which is not installed: "
-                "`make install` installs everything"
-            ) from error
+            _refuse_missing(cmd_name, error)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command, which imports its other packages now."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            _refuse_missing(ctx.invoked_subcommand, error)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -98,6 +103,16 @@ class LazyGroup(click.Group):
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+def _refuse_missing(command: str | None, error: ModuleNotFoundError) -> NoReturn:
+    """Names the package that is not installed; a missing module of ours stays a traceback."""
+    if error.name is None or error.name.partition(".")[0] in ("app", "model", "training"):
+        raise error
+    raise click.ClickException(
+        f"`sagan {command}` needs the package {error.name}, which is not installed: "
+        "`make install` installs everything"
+    ) from error
 
 
 def leave_out_working_directory() -> None:

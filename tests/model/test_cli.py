@@ -2,6 +2,10 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -298,6 +302,31 @@ def test_ctrl_c_leaves_no_half_file(write: Callable[[Path, Drawn], None], tmp_pa
         assert {size_of(file) for file in out.iterdir()} == {(64, 64)}
     else:
         assert out.read_bytes() == b"older"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_ended_leaves_no_half_array(
+    number: signal.Signals, folder: Path, tmp_path: Path
+) -> None:
+    """A real one, in the middle of a million images; SIGINT also takes the part away."""
+    out = tmp_path / "cats.npz"
+    out.write_bytes(b"older")
+    command = [sys.executable, "-m", "sagan", "generate", "--model", str(folder), "--class", "1",
+               "-n", "1000000", "-o", str(out)]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        deadline_s = time.monotonic() + 100
+        while not any(part.stat().st_size > 100_000 for part in tmp_path.glob(".sagan-*.part")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert out.read_bytes() == b"older"
+    if number == signal.SIGINT:
+        assert process.returncode == 1
+        assert told.decode().endswith("Aborted!\n")
+        assert [file.name for file in tmp_path.iterdir()] == [out.name]
 
 
 @pytest.mark.parametrize("name", ["cats.npz", "cats.png", "cats"])
