@@ -224,6 +224,8 @@ def test_a_wrong_setting_is_a_configuration_error(
         ("inspect picturebook-6", "did you mean picturebook-64?"),
         ("evaluate picturebook-6", "did you mean picturebook-64?"),
         ("train RUN --init picturebook-6", "did you mean picturebook-64?"),
+        ("train RUN --preset sagan-12", "no preset is called 'sagan-12'"),
+        ("train RUN --batch-size 0", "batch_size"),
         ("train RUN --init a --init b", "Invalid value for '--init': given 2 times (a, b)"),
         ("train RUN --device abacus", "device 'abacus' is not usable here"),
         ("train-classifier OUT --device abacus", "device 'abacus' is not usable here"),

@@ -22,16 +22,12 @@ from training.evaluation.scoring import snapshot_score
 from training.evaluation.statistics import STATISTICS
 from training.monitor.prometheus import TrainingMetrics
 from training.recipes.config import TrainConfig
-from training.recipes.presets import PresetError
-from training.recipes.recipe import RecipeError
 from training.run.loop import train
 from training.run.processes import Processes, join_processes, require_divisible_batch
 from training.saving.snapshots import read_best
 from training.saving.state import TrainState
 
-FAILURES = (
-    PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,
-)  # fmt: skip
+FAILURES = (RunError, DataError, CheckpointError, FeatureError, OSError)
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,8 @@ from model.cli.completion import complete_device, complete_model
 from model.cli.options import only_one
 from training.cli.options import HeadedCommand, complete_preset, config_options, option
 from training.evaluation.choices import NUM_SAMPLES
+from training.recipes.presets import PresetError
+from training.recipes.recipe import RecipeError
 
 if TYPE_CHECKING:  # --help and completion need no torch
     import torch
@@ -157,6 +159,8 @@ def train_command(
             launch(run, read, chosen, data_dir, features, num_samples, address)
     except UnknownCheckpointError as error:
         raise click.UsageError(f"--init: {error}") from error
+    except (PresetError, RecipeError) as error:
+        raise click.UsageError(str(error)) from error
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 
