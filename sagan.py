@@ -5,8 +5,10 @@ import io
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 # command: (module, attribute, what `sagan --help` says of it)
 COMMANDS = {
@@ -14,7 +16,7 @@ COMMANDS = {
     "api": ("app.cli", "api", "Run one API process against a Redis of your own."),
     "worker": ("app.cli", "worker", "Run one worker process against a Redis of your own."),
     "dead-letters": (
-        "app.cli",
+        "app.dead_letters",
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),
@@ -67,26 +69,50 @@ class LazyGroup(click.Group):
         try:
             command: click.Command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
-            raise click.ClickException(
-                f"`sagan {cmd_name}` needs the package {error.name}, which is not installed: "
-                "`make install` installs everything"
-            ) from error
+            _refuse_missing(cmd_name, error)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command, which imports its other packages now."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            _refuse_missing(ctx.invoked_subcommand, error)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name; an unknown name gets the most similar ones."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        misspelt = args and args[0] not in COMMANDS and not args[0].startswith("-")
+        if misspelt and not ctx.resilient_parsing:  # nothing is refused while a shell completes
             close = get_close_matches(args[0], COMMANDS, n=2)
             hint = f"did you mean {' or '.join(close)}?" if close else "see sagan --help"
             ctx.fail(f"no command is called {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and flags that begin like this, without importing any command."""
+        names = [
+            CompletionItem(name, help=text)
+            for name, (_, _, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+def _refuse_missing(command: str | None, error: ModuleNotFoundError) -> NoReturn:
+    """Names the package that is not installed; a missing module of ours stays a traceback."""
+    if error.name is None or error.name.partition(".")[0] in ("app", "model", "training"):
+        raise error
+    raise click.ClickException(
+        f"`sagan {command}` needs the package {error.name}, which is not installed: "
+        "`make install` installs everything"
+    ) from error
 
 
 def leave_out_working_directory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -313,6 +314,12 @@ def load_settings(**flags: object) -> Settings:
             raise SettingsError(told)
         logger.warning("%s", told)
     return settings
+
+
+def refuse(error: BaseException) -> int:
+    """Prints why a process cannot start, as click prints errors; returns CONFIGURATION_EXIT."""
+    sys.stderr.write(f"Error: {error}\n")
+    return CONFIGURATION_EXIT
 
 
 def service_links(environment: Mapping[str, str]) -> list[str]:

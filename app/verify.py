@@ -20,8 +20,10 @@ NO_ANSWER = 3  # the exit status if the server cannot say anything of a file
 Document = dict[str, Any]
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(click.ClickException):
     """The server could not be asked, or refused for a reason that is not the file's."""
+
+    exit_code = NO_ANSWER
 
 
 @click.command()
@@ -43,11 +45,7 @@ def verify(
     """
     status = 0
     for file in files:
-        try:
-            found = verified(file, server, image=image, api_key=api_key)
-        except NoAnswerError as error:
-            click.echo(f"sagan: {error}", err=True)
-            raise SystemExit(NO_ANSWER) from None
+        found = verified(file, server, image=image, api_key=api_key)
         line = json.dumps({"file": str(file), **found}) if as_json else f"{file}: {told(found)}"
         click.echo(line)
         status = max(status, STATUSES[found["result"]])

@@ -26,8 +26,8 @@ import uvloop
 from benchmarks.load import Measurement, Write, closed_loop, open_loop
 from benchmarks.servers.contenders import Contender, Running, answers, sagan
 from model import Checkpoint, Generator, GeneratorConfig, Sampler, load_checkpoint
+from model.bounds import Precision
 from model.pictures import encode_png
-from model.sampling.sampler import Precision
 
 BATCH = 16
 CLIENTS = 64

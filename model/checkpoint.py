@@ -8,62 +8,59 @@ model card, `README.md`, and `samples.png` may lie beside them.
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from model.config import DiscriminatorConfig, GeneratorConfig
+from model.checkpoint_folder import (
+    CHECKPOINT_FILES,
+    CONFIG_FILE,
+    DEFAULT_NAME,
+    DISCRIMINATOR_FILE,
+    FORMAT,
+    GENERATOR_FILE,
+    IN_RUN,
+    PRETRAINED,
+    CheckpointDescription,
+    CheckpointError,
+    ClassInfo,
+    checkpoint_folder,
+    read_description,
+    require_replaceable,
+    shipped_names,
+)
+from model.config import GeneratorConfig
 from model.discriminator import Discriminator
 from model.fingerprint import fingerprint_of, tensors_of
-from model.folders import models_folder, replace_folder
+from model.folders import replace_folder
 from model.generator import Generator
 
-PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT_NAME = "picturebook-64"
-FORMAT = 1
-CONFIG_FILE = "config.json"
-GENERATOR_FILE = "model.safetensors"
-DISCRIMINATOR_FILE = "discriminator.safetensors"
-CARD_FILE, SAMPLES_FILE = "README.md", "samples.png"
-CHECKPOINT_FILES = {CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, CARD_FILE, SAMPLES_FILE}
-RUN_FILE, IN_RUN = "train.json", "checkpoint"  # a training run, and its newest checkpoint
-
-Description = TypeVar("Description", bound=BaseModel)
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, damaged, or not in this project's format."""
-
-
-class ClassInfo(BaseModel):
-    """The class of a label."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    wnid: str | None = None
-    aliases: tuple[str, ...] = ()
-
-
-class _Description(BaseModel):
-    """The content of `config.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int
-    fingerprint: str
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig | None = None
-    classes: tuple[ClassInfo, ...]
-    facts: dict[str, object] = Field(default_factory=dict)
+__all__ = [
+    "CONFIG_FILE",
+    "DEFAULT_NAME",
+    "DISCRIMINATOR_FILE",
+    "FORMAT",
+    "GENERATOR_FILE",
+    "IN_RUN",
+    "PRETRAINED",
+    "Checkpoint",
+    "CheckpointError",
+    "ClassInfo",
+    "checkpoint_folder",
+    "load_checkpoint",
+    "load_tensors",
+    "read_description",
+    "require_replaceable",
+    "save_folder",
+    "shipped_names",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +109,7 @@ class Checkpoint:
         networks: dict[str, nn.Module] = {GENERATOR_FILE: self.generator}
         if self.discriminator is not None:
             networks[DISCRIMINATOR_FILE] = self.discriminator
-        description = _Description(
+        description = CheckpointDescription(
             format=FORMAT,
             fingerprint=fingerprint_of(self.generator),
             generator=self.config,
@@ -134,7 +131,7 @@ def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = T
     file and the fault.
     """
     folder = checkpoint_folder(source)
-    description = read_description(folder, _Description)
+    description = read_description(folder, CheckpointDescription)
     with torch.device("meta"):  # the files bring the weights: nothing to initialise
         generator = Generator(description.generator)
         network: Discriminator | None = None
@@ -151,34 +148,6 @@ def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = T
             "two checkpoints are mixed"
         )
     return checkpoint
-
-
-def shipped_names() -> list[str]:
-    """Lists the checkpoints that come with the project."""
-    return sorted(p.parent.name for p in PRETRAINED.glob(f"*/{CONFIG_FILE}"))
-
-
-def checkpoint_folder(source: str | Path | None) -> Path:
-    """Finds the folder that `load_checkpoint` reads; raises CheckpointError if there is none."""
-    names = shipped_names()
-    if source is None:
-        source = DEFAULT_NAME
-    if isinstance(source, str) and source in names:
-        return PRETRAINED / source
-    folder = Path(source)
-    if isinstance(source, str) and folder.name == source and not folder.is_dir():
-        folder = models_folder() / source  # an imported one
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"{source}: neither a checkpoint folder nor a shipped or imported checkpoint; "
-            f"shipped: {', '.join(names) or 'none'}"
-        )
-    in_run = folder / IN_RUN
-    if (folder / RUN_FILE).exists() and not in_run.is_dir():
-        raise CheckpointError(
-            f"{folder}: a run without a checkpoint yet; its first snapshot makes one"
-        )
-    return in_run if not (folder / CONFIG_FILE).exists() and in_run.is_dir() else folder
 
 
 def save_folder(
@@ -210,30 +179,6 @@ def save_folder(
         raise OSError(f"{path}: {error}; what was there before is untouched") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def require_replaceable(path: Path, kind: str, files: Collection[str]) -> None:
-    """Raises CheckpointError if `path` has anything but `files`; `kind` names what it should be."""
-    if path.exists() and not (path.is_dir() and {f.name for f in path.iterdir()} <= set(files)):
-        raise CheckpointError(f"{path}: there is something else than a {kind}; not touched")
-
-
-def read_description(folder: Path, model: type[Description]) -> Description:
-    """Reads `config.json` as a `model`; raises CheckpointError naming the file and the fault."""
-    file = folder / CONFIG_FILE
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not readable as JSON: {error}") from error
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        found = raw.get("format") if isinstance(raw, dict) else None
-        raise CheckpointError(f"{file}: format {found!r}, this version reads format {FORMAT}")
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"{file}: {place}: {first['msg']}") from error
 
 
 def load_tensors(network: nn.Module, file: Path) -> None:

@@ -1,9 +1,12 @@
-"""The default folders of models and downloads, and the replacement of a folder in one step."""
+"""The default folders of models and downloads; files and folders that are replaced in one step."""
 
 import ctypes
 import os
+import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
@@ -20,6 +23,22 @@ def models_folder() -> Path:
 def downloads_folder() -> Path:
     """The folder for downloaded files; it may be deleted."""
     return platformdirs.user_cache_path(APP, appauthor=False) / "downloads"
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """Gives the path of a file to write; once the block is done, it takes the place of `path`.
+
+    It lies in the same folder. If the block raises, also for Ctrl-C or a full disk, it is removed
+    and `path` is as it was. A process that is killed leaves it, as `.sagan-….part`.
+    """
+    target = Path(os.path.realpath(path))  # a link stays one
+    partial = target.with_name(f".sagan-{secrets.token_hex(8)}.part")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def replace_folder(partial: Path, path: Path) -> None:

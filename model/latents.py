@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_SEEDS = 2**32
-MAX_TRUNCATION = 4.0
+from model.bounds import MAX_TRUNCATION, NUM_SEEDS
 
 # Wichura (1988), algorithm AS 241, PPND16: relative error about 1e-16. Highest power first.
 _CENTRAL_NUMERATOR = (

@@ -4,16 +4,15 @@ import io
 import struct
 from collections.abc import Sequence
 from functools import cache
-from typing import Literal
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from model.bounds import FileFormat, View
+
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
-View = Literal["overlay", "heatmap", "pair"]
-FileFormat = Literal["png", "webp", "jpeg"]
 
 GUTTER_PX = 2
 LOSSY_QUALITY = 90

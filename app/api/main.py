@@ -41,11 +41,11 @@ from app.api.problems import add_problem_handlers
 from app.api.protocol import BoundedProtocol, UnsentBytes
 from app.api.services import Services, open_services
 from app.settings import (
-    CONFIGURATION_EXIT,
     Settings,
     SettingsError,
     listed,
     load_settings,
+    refuse,
     require_redis_url,
 )
 from app.stopping import stop_signals
@@ -67,8 +67,7 @@ def main(settings: Settings | None = None) -> int:
         settings = settings or load_settings()
         app = create_app(settings, tracing_of(settings, "sagan-api"))
     except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return CONFIGURATION_EXIT
+        return refuse(error)
     configure_logging(settings.log_level)
     max_connections = connections_within_files(settings.max_connections)
     server = DrainingServer(app, settings, max_connections)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 
 import click
 
-from app.doctor import configuration, machine, redis_server, server, torch_report
 from app.doctor.finding import Finding
 
 COLOURS = {"ok": "green", "note": "yellow", "fault": "red"}
@@ -41,6 +40,8 @@ def doctor(url: str | None, api_key: str | None, *, as_json: bool, **flags: obje
 
 def findings(url: str | None, api_key: str | None, flags: dict[str, object]) -> Iterator[Finding]:
     """All findings, what takes no time first."""
+    from app.doctor import configuration, machine, redis_server, server, torch_report
+
     settings, found = configuration.look(**flags)
     yield from found
     yield from machine.look(settings)

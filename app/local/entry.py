@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         if not isinstance(error, ImportError):
             traceback.print_exc()
         sys.stderr.write(
-            f"sagan: {name} cannot be imported: {type(error).__name__}: {error} "
+            f"Error: {name} cannot be imported: {type(error).__name__}: {error} "
             f"(`make serve` installs what is missing; this is {sys.executable})\n"
         )
         return CONFIGURATION_EXIT

@@ -26,6 +26,7 @@ from app.settings import (
     Settings,
     SettingsError,
     as_environment,
+    refuse,
     unknown_variables,
 )
 from app.stopping import GROUP_SIGNALS, LEAVE, stop_signals
@@ -176,8 +177,7 @@ def serve(settings: Settings) -> int:
                 redis = stack.enter_context(PrivateRedis(settings.data_dir, launcher))
             return asyncio.run(Supervisor(settings, port, redis).run())
     except (SettingsError, PrivateRedisError) as error:
-        print(f"sagan serve: {error}", file=sys.stderr)  # noqa: T201
-        return CONFIGURATION_EXIT
+        return refuse(error)
 
 
 def _end_start(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -21,10 +21,10 @@ from app.queue.consumer import JobClaims
 from app.queue.messages import log_fields, new_id
 from app.queue.registry import Heartbeats, RendererMismatchError
 from app.settings import (
-    CONFIGURATION_EXIT,
     Settings,
     SettingsError,
     load_settings,
+    refuse,
     require_redis_url,
 )
 from app.stopping import stop_signals
@@ -46,7 +46,7 @@ def main(settings: Settings | None = None) -> int:
         configure_logging(settings.log_level)
         renderers = load_renderers(settings)
     except (SettingsError, ValueError, OSError) as error:  # such as a missing checkpoint or device
-        return _refuse(error)
+        return refuse(error)
     return uvloop.run(serve(settings, url, renderers))
 
 
@@ -55,7 +55,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
     try:
         tracing = tracing_of(settings, "sagan-worker")
     except SettingsError as error:
-        return _refuse(error)
+        return refuse(error)
     gc.collect()
     gc.freeze()  # the model and torch stay, so no collection needs to visit them
     client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
@@ -81,7 +81,7 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
             async with background(reloading.look, "reloading"):
                 return await _run_until_signalled(worker, settings.drain_s)
     except SettingsError as error:
-        return _refuse(error)
+        return refuse(error)
     finally:
         if tracing is not None:
             tracing.close()
@@ -128,7 +128,7 @@ async def _run_until_signalled(worker: WorkerLoop, drain_s: float) -> int:
     try:
         await worker.run()
     except (RendererMismatchError, QueueTooOldError) as error:
-        return _refuse(error)
+        return refuse(error)
     except ExceptionGroup as errors:  # it has served before, so a restart may help
         if (lost := errors.subgroup(DeviceLostError)) is not None:
             fields = log_fields(claimed.job for claimed in worker.replies.held.values())
@@ -153,11 +153,6 @@ def worker_id_of(settings: Settings) -> str:
     if settings.worker_slot is not None:
         return f"{host}.{settings.worker_slot}"
     return f"{host}.{os.getpid()}.{new_id()[:6]}"
-
-
-def _refuse(error: BaseException) -> int:
-    print(f"sagan worker: {error}", file=sys.stderr)  # noqa: T201
-    return CONFIGURATION_EXIT
 
 
 if __name__ == "__main__":

@@ -1,31 +1,35 @@
 """`sagan generate` and `sagan walk`: images of a checkpoint in files."""
 
+from __future__ import annotations
+
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import numpy as np
-from PIL import Image
-from rich.progress import MofNCompleteColumn, Progress
 
-from model.checkpoint import Checkpoint
+from model.bounds import NUM_SEEDS, Precision
+from model.cli.class_choice import find_label, open_classes
+from model.cli.completion import complete_class
 from model.cli.options import (
     FORMATS,
+    SEED,
     class_option,
     device_option,
-    find_label,
     model_option,
-    open_checkpoint,
+    only_one,
     picture_option,
     precision_option,
     require_parent,
     scale_option,
     truncation_option,
 )
-from model.latents import NUM_SEEDS, between, latents
-from model.pictures import Pixels, contact_sheet, encode
-from model.sampling.sampler import Precision, Sampler
+
+if TYPE_CHECKING:  # --help needs neither torch nor NumPy, so the commands import them when they run
+    from model.cli.image_files import Drawn
+    from model.pictures import Pixels
 
 MAX_IN_SHEET = 1000
 MAX_IMAGES = 1_000_000
@@ -36,7 +40,11 @@ MAX_FRAMES = 256
 
 def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
     require_parent(out)
-    if out.suffix.lower() in (*FORMATS, ARRAY) or not out.suffix or out.is_dir():
+    if out.is_dir() or out.suffix.lower() in (*FORMATS, ARRAY):
+        return out
+    if out.exists():
+        raise click.BadParameter(f"{out} is a file, and its name does not end in an image's format")
+    if not out.suffix:
         return out
     endings = ", ".join((*FORMATS, ARRAY))
     raise click.BadParameter(f"{out.name} does not end in {endings}, and is not a folder")
@@ -45,7 +53,7 @@ def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
 @click.command()
 @model_option
 @class_option
-@click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), help="Random if not given.")
+@click.option("--seed", type=SEED, help="Random if not given.")
 @click.option("-n", "count", type=click.IntRange(1, MAX_IMAGES), default=1, show_default=True,
               help="Number of images; image i has seed + i.")  # fmt: skip
 @truncation_option
@@ -78,97 +86,71 @@ def generate(
     sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
     sagan generate --class zebra -n 50000 -o zebras.npz
     """
-    checkpoint = open_checkpoint(model)
-    label = find_label(checkpoint, class_name)
     first = secrets.randbelow(NUM_SEEDS - count + 1) if seed is None else seed
     if first + count > NUM_SEEDS:
         raise click.UsageError(
             f"seeds end at {NUM_SEEDS - 1}, and {count} images from seed {first} need "
             f"{first + count - 1}: begin at {NUM_SEEDS - count} or before"
         )
-    sampler = open_sampler(checkpoint, device, precision)
+    write = _writer(out, count)
+    classes = open_classes(model)
+    label = find_label(classes, class_name)
+    from model.cli.image_files import Drawn
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
+
+    sampler = open_sampler(open_checkpoint(model), device, precision)
 
     def draw(start: int, stop: int) -> Pixels:
         seeds = range(first + start, first + stop)
         return sampler.sample([label] * (stop - start), seeds, truncation, attention_scale)
 
-    name = checkpoint.classes[label].name
-    _save(out, _drawn(draw, count), name, label, first, count)
+    name = classes[label].name
+    with told_failures(out, str(sampler.device)), closing(_drawn(draw, count)) as batches:
+        write(out, Drawn(batches, count, name, label, first))
     click.echo(f"{out}: {name}, seed {first}" + (f" to {first + count - 1}" if count > 1 else ""))
 
 
-def open_sampler(checkpoint: Checkpoint, device: str, precision: Precision) -> Sampler:
-    """The sampler; raises click.UsageError for a device that cannot be used."""
-    try:
-        return Sampler(checkpoint, device, precision)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+def _writer(out: Path, count: int) -> Callable[[Path, Drawn], None]:
+    """What writes files of this kind; raises click.UsageError for a sheet of too many images."""
+    from model.cli import image_files
+
+    if out.suffix.lower() == ARRAY and not out.is_dir():
+        return image_files.write_array
+    if out.suffix.lower() not in FORMATS or out.is_dir():
+        return image_files.write_folder
+    if count > MAX_IN_SHEET:
+        raise click.UsageError(
+            f"a sheet has at most {MAX_IN_SHEET} images, not {count}: give a folder or a file "
+            f"that ends in {ARRAY}"
+        )
+    return image_files.write_sheet
 
 
-def _drawn(draw: Callable[[int, int], Pixels], count: int) -> Iterator[Pixels]:
+def _drawn(draw: Callable[[int, int], Pixels], count: int) -> Generator[Pixels]:
     """Yields the images in batches; a bar counts them if there are several batches."""
+    from rich.progress import MofNCompleteColumn, Progress
+
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, disable=count <= BATCH_SIZE) as progress:
         task = progress.add_task("images", total=count)
         for start in range(0, count, BATCH_SIZE):
             stop = min(start + BATCH_SIZE, count)
-            try:
-                pixels = draw(start, stop)
-            except ValueError as error:
-                raise click.UsageError(str(error)) from error
-            yield pixels
+            yield draw(start, stop)
             progress.advance(task, stop - start)
-
-
-def _save(
-    out: Path, batches: Iterator[Pixels], name: str, label: int, first: int, count: int
-) -> None:
-    """Writes a sheet, an array, or a folder of files called CLASS-SEED.png."""
-    if out.suffix.lower() == ARRAY:
-        np.savez(
-            out,
-            images=_whole(batches, count),
-            labels=np.full(count, label),
-            seeds=np.arange(first, first + count),
-        )
-        return
-    if out.suffix.lower() in FORMATS and not out.is_dir():
-        if count > MAX_IN_SHEET:
-            raise click.UsageError(
-                f"a sheet has at most {MAX_IN_SHEET} images, not {count}: give a folder or a file "
-                f"that ends in {ARRAY}"
-            )
-        columns = next(c for c in range(1, count + 1) if c * c >= count)
-        pixels = list(_whole(batches, count))
-        out.write_bytes(encode(contact_sheet(pixels, columns), FORMATS[out.suffix.lower()]))
-        return
-    out.mkdir(exist_ok=True)
-    stem = "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
-    seed = first
-    for batch in batches:
-        for pixels in batch:
-            (out / f"{stem}-{seed:010d}.png").write_bytes(encode(pixels, "png"))
-            seed += 1
-
-
-def _whole(batches: Iterator[Pixels], count: int) -> Pixels:
-    """All images in one array, which is made once."""
-    first = next(batches)
-    whole = np.empty((count, *first.shape[1:]), first.dtype)
-    whole[: len(first)] = first
-    filled = len(first)
-    for batch in batches:
-        whole[filled : filled + len(batch)] = batch
-        filled += len(batch)
-    return whole
 
 
 @click.command()
 @model_option
 @class_option
-@click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), default=0, show_default=True)
-@click.option("--to-class", help="The class of the last frame; that of the first if not given.")
-@click.option("--to-seed", type=click.IntRange(0, NUM_SEEDS - 1),
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--to-class",
+    multiple=True,
+    callback=only_one,
+    shell_complete=complete_class,
+    help="The class of the last frame; that of the first if not given.",
+)
+@click.option("--to-seed", type=SEED,
               help="The seed of the last frame; that of the first if not given.")  # fmt: skip
 @click.option("--frames", "num_frames", type=click.IntRange(2, MAX_FRAMES), default=16,
               show_default=True)  # fmt: skip
@@ -201,30 +183,15 @@ def walk(
     """
     if to_class is None and to_seed is None:
         raise click.UsageError("give --to-class, --to-seed or both: there is nowhere to walk to")
-    checkpoint = open_checkpoint(model)
-    labels = [find_label(checkpoint, text) for text in (class_name, to_class or class_name)]
-    sampler = open_sampler(checkpoint, device, precision)
-    try:
-        start, end = latents(
-            [seed, seed if to_seed is None else to_seed], checkpoint.config.z_dim, truncation
-        )
-        parts = np.round(np.linspace(0, 1, num_frames), 3)  # as the service rounds them
-        z = np.stack([between(start, end, part) for part in parts])
-        weights = np.zeros((num_frames, checkpoint.config.num_classes), np.float32)
-        weights[:, labels[0]] += 1 - parts
-        weights[:, labels[1]] += parts
-        frames = sampler.render(z, weights, attention_scale)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    _save_frames(out, frames, frame_ms)
+    classes = open_classes(model)
+    start = (find_label(classes, class_name), seed)
+    end_label = start[0] if to_class is None else find_label(classes, to_class)
+    end = (end_label, seed if to_seed is None else to_seed)
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
+    from model.cli.walking import draw_walk, write_walk
+
+    sampler = open_sampler(open_checkpoint(model), device, precision)
+    with told_failures(out, str(sampler.device)):
+        frames = draw_walk(sampler, start, end, num_frames, truncation, attention_scale)
+        write_walk(out, frames, frame_ms)
     click.echo(f"{out}: {num_frames} frames")
-
-
-def _save_frames(out: Path, frames: Pixels, frame_ms: int) -> None:
-    """Writes an animated WebP, or a strip of all frames."""
-    if out.suffix.lower() != ".webp":
-        sheet = contact_sheet(list(frames), len(frames))
-        out.write_bytes(encode(sheet, FORMATS[out.suffix.lower()]))
-        return
-    first, *later = [Image.fromarray(frame) for frame in frames]
-    first.save(out, save_all=True, append_images=later, duration=frame_ms, loop=0, quality=90)

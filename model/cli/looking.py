@@ -1,44 +1,51 @@
 """`sagan attention`, `sagan classes`, `sagan inspect`: what is in a checkpoint and its images."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from class_names import normalized
-from model.checkpoint import CheckpointError, ClassInfo
+from class_names import ClassNames, normalized
+from model.bounds import MAX_QUERIES, Precision, View
+from model.checkpoint_folder import CheckpointError, ClassInfo
+from model.cli.class_choice import did_you_mean, find_label, open_classes
+from model.cli.completion import complete_model
 from model.cli.options import (
-    FORMATS,
+    SEED,
     class_option,
     device_option,
-    find_label,
     model_option,
-    open_checkpoint,
     picture_option,
     precision_option,
     scale_option,
     truncation_option,
 )
-from model.importers import describe
-from model.latents import NUM_SEEDS
-from model.pictures import QUERY_COLOURS, View, attention_picture, encode
-from model.sampling.sampler import Precision, Sampler
+
+
+def _few_queries(
+    _ctx: click.Context, _param: click.Parameter, queries: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    if len(queries) > MAX_QUERIES:
+        raise click.BadParameter(f"{len(queries)} pixels: give at most {MAX_QUERIES}")
+    return queries
 
 
 @click.command()
 @model_option
 @class_option
-@click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option(
     "--at",
     "queries",
     type=(int, int),
     multiple=True,
     required=True,
+    callback=_few_queries,
     metavar="X Y",
-    help=f"A query pixel; up to {len(QUERY_COLOURS)}, each gets a map.",
+    help=f"A query pixel; up to {MAX_QUERIES}, each gets a map.",
 )
 @click.option(
     "--layer",
@@ -47,9 +54,7 @@ from model.sampling.sampler import Precision, Sampler
     show_default=True,
     help="Which attention layer, counted from the input; -1 is the last.",
 )
-@click.option(
-    "--view", type=click.Choice(["overlay", "heatmap", "pair"]), default="pair", show_default=True
-)
+@click.option("--view", type=click.Choice(get_args(View)), default="pair", show_default=True)
 @click.option(
     "--size",
     type=click.IntRange(32, 1024),
@@ -80,17 +85,19 @@ def attention(
 
     Example: sagan attention --class zebra --seed 3 --at 20 40 --at 44 40 -o maps.png
     """
-    checkpoint = open_checkpoint(model)
-    label = find_label(checkpoint, class_name)
-    try:
-        sampler = Sampler(checkpoint, device, precision)
-        weights = sampler.attention(label, seed, queries, truncation, layer, attention_scale)
-        pixels = sampler.sample([label], [seed], truncation, attention_scale)[0]
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    shown = attention_picture(pixels, weights, queries, view, size)
-    out.write_bytes(encode(shown, FORMATS[out.suffix.lower()]))
-    click.echo(f"{out}: {checkpoint.classes[label].name}, seed {seed}")
+    classes = open_classes(model)
+    label = find_label(classes, class_name)
+    from model.cli.image_files import write_picture
+    from model.cli.opening import open_checkpoint, open_sampler, told_failures
+    from model.pictures import attention_picture
+
+    sampler = open_sampler(open_checkpoint(model), device, precision)
+    with told_failures(out, str(sampler.device)):
+        pixels, weights = sampler.sample_with_attention(
+            label, seed, queries, truncation, layer, attention_scale
+        )
+        write_picture(out, attention_picture(pixels, weights, queries, view, size))
+    click.echo(f"{out}: {classes[label].name}, seed {seed}")
 
 
 @click.command()
@@ -102,11 +109,11 @@ def classes(query: str, model: str | None, as_json: bool) -> None:
 
     Example: sagan classes retr
     """
-    checkpoint = open_checkpoint(model)
+    known = open_classes(model)
     wanted = normalized(query)
     found = [
         (label, info)
-        for label, info in enumerate(checkpoint.classes)
+        for label, info in enumerate(known)
         if any(wanted in normalized(text) for text in _texts(info))
     ]
     if as_json:
@@ -114,7 +121,11 @@ def classes(query: str, model: str | None, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     if not found:
-        raise click.ClickException(f"no class has {query!r} in its names")
+        hint = did_you_mean(ClassNames(known), query)
+        raise click.ClickException(f"no class has {query!r} in its names" + (hint and f"; {hint}"))
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("index", "name", "WordNet id", "aliases", box=None)
     for label, info in found:
         table.add_row(str(label), info.name, info.wnid or "", ", ".join(info.aliases))
@@ -126,12 +137,14 @@ def _texts(info: ClassInfo) -> list[str]:
 
 
 @click.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, shell_complete=complete_model)
 def inspect(model: str | None) -> None:
     """Describe MODEL: a checkpoint folder, a shipped or imported name, or a foreign file."""
     if model is not None and Path(model).is_file():
         _describe_foreign(Path(model))
         return
+    from model.cli.opening import open_checkpoint
+
     checkpoint = open_checkpoint(model)
     parameters = sum(p.numel() for p in checkpoint.generator.parameters())
     click.echo(f"fingerprint   {checkpoint.fingerprint}")
@@ -143,6 +156,8 @@ def inspect(model: str | None) -> None:
 
 
 def _describe_foreign(file: Path) -> None:
+    from model.importers.importing import describe
+
     try:
         for line in describe(file):
             click.echo(line)

@@ -1,25 +1,27 @@
-"""Options that several commands share, and what they are checked for."""
+"""Options that several commands share, and what they are checked for; it imports no torch."""
 
-from difflib import get_close_matches
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from class_names import ClassNames
-from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from model.pictures import FileFormat
-from model.sampling.sampler import MAX_ATTENTION_SCALE
+from model.bounds import MAX_ATTENTION_SCALE, NUM_SEEDS, FileFormat, Precision
+from model.cli.completion import complete_class, complete_device, complete_model
 
-SHOWN_CLASSES = 20  # in an error
 FORMATS: dict[str, FileFormat] = {
     ".png": "png",
     ".webp": "webp",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
 }
+SEED = click.IntRange(0, NUM_SEEDS - 1)
 
 
-def _only_one(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> str | None:
+def only_one(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """The callback of an option with `multiple=True` that refuses to be given twice.
+
+    click would silently take the last value, and so drop a model or a class.
+    """
     if len(values) > 1:
         raise click.BadParameter(f"given {len(values)} times ({', '.join(values)}): give one")
     return values[0] if values else None
@@ -41,11 +43,18 @@ def require_parent(out: Path) -> None:
 model_option = click.option(
     "--model",
     multiple=True,
-    callback=_only_one,
-    help="A checkpoint folder or a shipped name; the shipped default if not given.",
+    callback=only_one,
+    shell_complete=complete_model,
+    help="A checkpoint folder or a shipped or imported name; the shipped default if not given.",
 )
 class_option = click.option(
-    "--class", "class_name", required=True, help="Name, WordNet id, alias or index of the class."
+    "--class",
+    "class_name",
+    multiple=True,
+    callback=only_one,
+    required=True,
+    shell_complete=complete_class,
+    help="Name, WordNet id, alias or index of the class.",
 )
 picture_option = click.option(
     "-o",
@@ -56,11 +65,15 @@ picture_option = click.option(
     help="The file to write: .png, .webp or .jpg.",
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=complete_device,
+    help="auto, cpu, cuda, cuda:1, mps.",
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["float32", "bf16", "auto"]),
+    type=click.Choice(get_args(Precision)),
     default="auto",
     show_default=True,
     help="auto is what `sagan serve` takes, so that a seed gives the same image here and there.",
@@ -75,31 +88,3 @@ scale_option = click.option(
     show_default=True,
     help="Multiply what each self-attention adds by this; 0 draws without attention.",
 )
-
-
-def open_checkpoint(model: str | None) -> Checkpoint:
-    """The checkpoint without its discriminator; raises click.ClickException."""
-    try:
-        return load_checkpoint(model, discriminator=False)
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from error
-
-
-def find_label(checkpoint: Checkpoint, text: str) -> int:
-    """The label of a class by name, WordNet id, alias or index, as `ClassNames` finds it.
-
-    Raises click.UsageError, which names the classes that have this name, similar ones, or some of
-    the classes.
-    """
-    names = ClassNames(checkpoint.classes)
-    labels = names.labels(text)
-    if len(labels) == 1:
-        return labels[0]
-    meant = labels or range(len(names.classes))
-    shown = ", ".join(names.unique_names(meant[:SHOWN_CLASSES]))
-    more = ", …" if len(meant) > SHOWN_CLASSES else ""
-    if labels:
-        raise click.UsageError(f"{text!r} is the name of several classes: {shown}{more}")
-    close = get_close_matches(text, [info.name for info in checkpoint.classes], n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {shown}{more}"
-    raise click.UsageError(f"no class is called {text!r}; {hint}")

@@ -1,30 +1,18 @@
 """`sagan import`: imports a checkpoint of another implementation, or the recommended public one."""
 
-import re
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from functools import cache
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from model.checkpoint import CONFIG_FILE, CheckpointError, load_checkpoint
-from model.folders import downloads_folder, models_folder
-from model.importers.classes import read_classes
-from model.importers.download import IMAGENET_URL, Report, download, file_name
-from model.importers.importing import FORMATS, Imported, Overrides, import_files
-from model.importers.naming import ImportRefusedError
-
-IMAGENET_NAME = "imagenet-128"
-IMAGENET_LICENCE = "Apache-2.0 (mmgeneration)"
+from model.importers.format_names import FORMAT_NAMES, IMAGENET_NAME
 
 
 @click.command("import")
 @click.argument(
-    "format_name", metavar="FORMAT", type=click.Choice(["auto", *FORMATS, IMAGENET_NAME])
+    "format_name", metavar="FORMAT", type=click.Choice(["auto", *FORMAT_NAMES, IMAGENET_NAME])
 )
 @click.argument("source", metavar="FILE-or-URL", required=False)
 @click.option(
@@ -79,99 +67,8 @@ def import_command(
     """
     if source is None and format_name != IMAGENET_NAME:
         raise click.UsageError(f"which file? sagan import {format_name} FILE-or-URL")
-    source = source or IMAGENET_URL
+    from model.importers.importing import Overrides  # torch, which --help can do without
+    from model.importers.running import run_import
+
     overrides = Overrides(batch_norm_eps, colour_order, skip_sees_relu)
-    chosen, out = out is not None, out or models_folder() / _name(format_name, source)
-    try:
-        _require_replaceable(out)
-        imported = _import(format_name, source, discriminator, classes_file, overrides)
-        if not chosen:
-            _require_no_other(out, imported.checkpoint.fingerprint)
-        imported.checkpoint.save(out)
-    except CheckpointError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{out}: {error.strerror or error}") from error
-    for line in imported.lines:
-        click.echo(line)
-    click.echo(f"fingerprint     {imported.checkpoint.fingerprint}")
-    click.echo(f"written to      {out}")
-
-
-def _import(
-    format_name: str,
-    source: str,
-    discriminator: str | None,
-    classes_file: Path | None,
-    overrides: Overrides,
-) -> Imported:
-    """Of the recommended checkpoint the facts also say its source and its licence."""
-    recommended = format_name == IMAGENET_NAME
-    imported = import_files(
-        _local(source),
-        "mmgeneration" if recommended else format_name,
-        discriminator=None if discriminator is None else _local(discriminator),
-        classes=None if classes_file is None else read_classes(classes_file),
-        overrides=overrides,
-    )
-    if not recommended:
-        return imported
-    facts = {**imported.checkpoint.facts, "source": source, "licence": IMAGENET_LICENCE}
-    return replace(imported, checkpoint=replace(imported.checkpoint, facts=facts))
-
-
-def _local(source: str) -> Path:
-    """The file itself, downloaded with a progress bar if `source` is an address."""
-    if not _is_address(source):
-        return Path(source)
-    with _progress() as report:
-        return download(source, downloads_folder(), report)
-
-
-def _is_address(source: str) -> bool:
-    return re.match(r"https?://", source, re.IGNORECASE) is not None
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """A bar on the terminal that follows the bytes of a download, from the first on."""
-    with ExitStack() as stack:
-        started = cache(
-            lambda: stack.enter_context(
-                click.progressbar(length=0, label="downloading", show_pos=False)
-            )
-        )
-
-        def report(done: int, total: int | None) -> None:
-            if not sys.stdout.isatty():
-                return
-            bar = started()
-            bar.length = max(total or 0, done)
-            bar.update(done - bar.pos)
-
-        yield report
-
-
-def _name(format_name: str, source: str) -> str:
-    """The name of the imported model if the user gives no folder."""
-    if format_name == IMAGENET_NAME:
-        return IMAGENET_NAME
-    stem = Path(file_name(source) if _is_address(source) else source).stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "imported"
-
-
-def _require_replaceable(out: Path) -> None:
-    """Only a checkpoint, an empty folder or nothing makes way for what is written."""
-    if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).exists():
-        raise ImportRefusedError(f"{out}: there is something else than a checkpoint, not replaced")
-
-
-def _require_no_other(out: Path, fingerprint: str) -> None:
-    """A folder that the user has not named keeps the model that it holds."""
-    if not out.exists() or not any(out.iterdir()):
-        return
-    there = load_checkpoint(out).fingerprint
-    if there != fingerprint:
-        raise ImportRefusedError(
-            f"{out} holds another model (fingerprint {there}): give another place with -o"
-        )
+    run_import(format_name, source, out, discriminator, classes_file, overrides)

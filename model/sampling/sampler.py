@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.bounds import MAX_ATTENTION_SCALE, Precision
 from model.checkpoint import Checkpoint
 from model.devices import computes_bf16, kernels_of, pick_device, use_exact_kernels
 from model.latents import latents
@@ -24,13 +25,11 @@ from model.sampling.cuda_graphs import GraphedBatches, graphs_if_right
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
 
-Precision = Literal["float32", "bf16", "auto"]
 Truncation = Sequence[float | None] | float | None
 Scale = Sequence[float] | float
 
 BATCH_SIZES = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64)}
 MAX_MIXTURE_ERROR = 1e-3
-MAX_ATTENTION_SCALE = 2.0
 MIN_BF16_PSNR_DB = 40.0
 RANGE = 2.0  # pictures lie in [-1, 1]
 ARITHMETIC = "folded1"  # part of the renderer's name; changes whenever the arithmetic does

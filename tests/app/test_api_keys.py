@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api_keys import digest_of, listed, new_key, parse_api_keys
-from app.cli import main
 from app.settings import SettingsError, load_settings
+from sagan import main
 
 
 def test_the_entry_of_a_key_knows_it_again() -> None:

@@ -94,5 +94,5 @@ async def test_a_server_that_cannot_be_asked_is_told(server: str, files: dict[st
     """With a status of its own, since it says nothing of the file."""
     result = await run(files["same"], "--server", server)
     assert result.exit_code == 3
-    assert result.output.startswith("sagan: ")
+    assert result.output.startswith("Error: ")
     assert len(result.output.splitlines()) == 1

@@ -129,5 +129,5 @@ def test_a_checkpoint_that_is_not_there_ends_serve_with_its_message() -> None:
         [*SERVE, "--model", "a=/nowhere", "--port", "0"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert "sagan worker: /nowhere: neither a checkpoint folder nor" in done.stderr
+    assert "Error: /nowhere: neither a checkpoint folder nor" in done.stderr
     assert "Traceback" not in done.stderr

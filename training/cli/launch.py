@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import torch
 
-from model.checkpoint import IN_RUN, load_checkpoint
+from model.checkpoint import load_checkpoint
+from model.checkpoint_folder import IN_RUN, CheckpointError
 from model.devices import use_training_kernels
 from training.cli.run_request import RunRequest
 from training.data.image_set import DataError, ImageSet, suspicions
@@ -25,6 +26,8 @@ from training.run.loop import train
 from training.run.processes import Processes, join_processes, require_divisible_batch
 from training.saving.snapshots import read_best
 from training.saving.state import TrainState
+
+FAILURES = (RunError, DataError, CheckpointError, FeatureError, OSError)
 
 logger = logging.getLogger(__name__)
 

@@ -1,15 +1,23 @@
-"""Options that several commands share, flags made of TrainConfig's fields, headings in the help."""
+"""Options that several commands share, flags made of TrainConfig's fields, headings in the help.
+
+It imports neither torch nor NumPy, which --help and completion can do without.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
-import torch
+from click.shell_completion import CompletionItem
 
-from model.devices import pick_device
+from model.cli.completion import complete_device
 from training.recipes.config import TrainConfig
-from training.recipes.presets import DEFAULT, preset
+from training.recipes.presets import DEFAULT, descriptions, preset
+
+if TYPE_CHECKING:
+    import torch
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -100,11 +108,26 @@ def _click_type(annotation: object) -> click.ParamType[object] | None:
 PICTUREBOOK = "picturebook"
 
 
-def _device(_ctx: click.Context, _param: click.Parameter, name: str) -> torch.device:
+def _device(ctx: click.Context, _param: click.Parameter, name: str) -> torch.device | str:
+    if ctx.resilient_parsing:  # the shell completes the command, which does not run
+        return name
+    from model.devices import pick_device
+
     try:
         return pick_device(name)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def complete_preset(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The named recipes, without their variants."""
+    known = descriptions()
+    names = [*known["bases"], *known["names"]]
+    return [
+        CompletionItem(name, help=about) for name, about in names if name.startswith(incomplete)
+    ]
 
 
 data_option = click.option(
@@ -132,5 +155,6 @@ device_option = click.option(
     default="auto",
     show_default=True,
     callback=_device,
+    shell_complete=complete_device,
     help="auto, cpu, cuda, cuda:1, mps.",
 )

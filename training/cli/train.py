@@ -1,28 +1,23 @@
 """`sagan train`."""
 
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
-from model.checkpoint import CheckpointError
-from model.devices import pick_device
-from training.cli.dry_run import print_dry_run
-from training.cli.launch import launch
-from training.cli.options import HeadedCommand, config_options, option
-from training.cli.run_request import read_request
-from training.data.image_set import DataError
-from training.data.opening import classes_of
-from training.errors import RunError
-from training.evaluation.features import FeatureError
-from training.evaluation.scoring import NUM_SAMPLES
+from model.checkpoint_folder import UnknownCheckpointError
+from model.cli.completion import complete_device, complete_model
+from model.cli.options import only_one
+from training.cli.options import HeadedCommand, complete_preset, config_options, option
+from training.evaluation.choices import NUM_SAMPLES
 from training.recipes.presets import PresetError
 from training.recipes.recipe import RecipeError
 
-FAILURES = (
-    PresetError, RecipeError, RunError, DataError, CheckpointError, FeatureError, OSError,
-)  # fmt: skip
+if TYPE_CHECKING:  # --help and completion need no torch
+    import torch
 
 
 @click.command("train", cls=HeadedCommand)
@@ -31,6 +26,9 @@ FAILURES = (
     "--preset",
     "preset_name",
     heading="Where the recipe comes from (later ones win)",
+    multiple=True,
+    callback=only_one,
+    shell_complete=complete_preset,
     help="A named recipe; `sagan presets` lists them.  [default: laptop-64]",
 )
 @option(
@@ -55,6 +53,9 @@ FAILURES = (
 @option(
     "--init",
     heading="Networks",
+    multiple=True,
+    callback=only_one,
+    shell_complete=complete_model,
     help="Start from the networks and weights of this checkpoint (folder or name). Classes that it "
     "does not have start with random embeddings.",
 )
@@ -82,6 +83,7 @@ FAILURES = (
     heading="This machine",
     default="auto",
     show_default=True,
+    shell_complete=complete_device,
     help="auto, cpu, cuda, cuda:1, mps.",
 )
 @option(
@@ -140,6 +142,11 @@ def train_command(
     sagan train runs/imagenet --preset sagan-128 --data prepared/imagenet-128
     torchrun --nproc-per-node 2 -m sagan train runs/first
     """
+    from training.cli.dry_run import print_dry_run
+    from training.cli.launch import FAILURES, launch
+    from training.cli.run_request import read_request
+    from training.data.opening import classes_of
+
     chosen = _device(device)
     read = partial(read_request, run, preset_name, config_file, init, flags)
     try:
@@ -150,11 +157,17 @@ def train_command(
         else:
             address = None if metrics_port is None else (metrics_host, metrics_port)
             launch(run, read, chosen, data_dir, features, num_samples, address)
+    except UnknownCheckpointError as error:
+        raise click.UsageError(f"--init: {error}") from error
+    except (PresetError, RecipeError) as error:
+        raise click.UsageError(str(error)) from error
     except FAILURES as error:
         raise click.ClickException(str(error)) from error
 
 
 def _device(name: str) -> torch.device:
+    from model.devices import pick_device
+
     try:
         return pick_device(name)
     except ValueError as error:

@@ -1,13 +1,15 @@
 """`sagan train-classifier`: trains a classifier whose features `sagan evaluate` can use."""
 
+from __future__ import annotations
+
 import logging
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import torch
 
 from training.cli.options import (
     data_dir_option,
@@ -15,10 +17,9 @@ from training.cli.options import (
     device_option,
     num_pictures_option,
 )
-from training.data.image_set import DataError
-from training.data.opening import open_data
-from training.evaluation.classifier_training import train_classifier
-from training.evaluation.features import FeatureError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @click.command("train-classifier")
@@ -60,6 +61,11 @@ def train_classifier_command(
 
     Example: sagan train-classifier runs/pets-classifier --data pictures/pets
     """
+    from training.data.image_set import DataError  # torch, which --help can do without
+    from training.data.opening import open_data
+    from training.evaluation.classifier_training import train_classifier
+    from training.evaluation.features import FeatureError
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         images = open_data(data, data_dir, size, num_pictures)

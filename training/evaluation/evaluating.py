@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError, ImageSet
+from training.evaluation.choices import MAX_USUAL_CLASSES, METRICS
 from training.evaluation.features import FeatureError, FeatureExtractor
 from training.evaluation.metrics import (
     DENSITY_NEIGHBOURS,
@@ -23,13 +24,11 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.statistics import Advance, DataStatistics, Statistics, collect
 
-METRICS = ("fid", "kid", "is", "intra-fid", "pr", "dc", "accuracy")
 # The least number of pictures, and of samples; for intra-FID in each class.
 MIN_PICTURES = {
     "fid": 2, "kid": 2, "is": SPLITS, "intra-fid": 2, "pr": NEIGHBOURS + 1,
     "dc": DENSITY_NEIGHBOURS + 1, "accuracy": 1,
 }  # fmt: skip
-MAX_USUAL_CLASSES = 50  # with more classes intra-FID is computed only on request
 
 # (B,) labels and (B,) seeds -> (B, H, W, 3) pictures
 Draw = Callable[[Sequence[int], Sequence[int]], NDArray[np.uint8]]

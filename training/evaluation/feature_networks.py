@@ -11,15 +11,12 @@ import torch
 from rich.progress import DownloadColumn, Progress
 from torch import Tensor
 
-from model.checkpoint import CONFIG_FILE
 from model.folders import downloads_folder
 from model.importers.download import DownloadError, download, sha256
 from training.errors import did_you_mean
+from training.evaluation.choices import INCEPTION, SHIPPED, shipped_classifiers
 from training.evaluation.classifier import TrainedClassifier, load_classifier
 from training.evaluation.features import FeatureError, FeatureExtractor, Forward
-
-SHIPPED = Path(__file__).parent / "classifiers"
-INCEPTION = "inception"
 
 
 def open_features(source: str, device: torch.device) -> FeatureExtractor:
@@ -42,11 +39,6 @@ def open_features(source: str, device: torch.device) -> FeatureExtractor:
             f"{did_you_mean(source, names)}"
         )
     return open_torchscript(path, device)
-
-
-def shipped_classifiers() -> list[str]:
-    """Lists the classifiers that come with the project."""
-    return sorted(p.parent.name for p in SHIPPED.glob(f"*/{CONFIG_FILE}"))
 
 
 def classifier_features(

@@ -12,11 +12,10 @@ from model.generator import Generator
 from model.latents import latents
 from model.levels import to_pixels
 from training.data.image_set import ImageSet
+from training.evaluation.choices import NUM_SAMPLES
 from training.evaluation.evaluating import DrawnPictures, class_counts, distances
 from training.evaluation.features import FeatureExtractor
 from training.evaluation.statistics import Advance, Statistics, collect, data_statistics, merged
-
-NUM_SAMPLES = 2_000  # unless another number is given
 
 # The calibrated average of the generator, and what counts the samples -> the scores.
 Score = Callable[[Generator, Advance], Mapping[str, float]]

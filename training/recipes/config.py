@@ -1,12 +1,13 @@
 """TrainConfig: everything that defines a training run, saved as JSON in the run's folder."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from model.config import DiscriminatorConfig, GeneratorConfig
-from model.devices import computes_bf16
+
+if TYPE_CHECKING:  # the flags of `sagan train` are made of these fields, and --help needs no torch
+    import torch
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -123,8 +124,10 @@ class TrainConfig(BaseModel):
         left = self.total_images - num_images
         return 1.0 if left >= self.cooldown_images else max(0.0, left / self.cooldown_images)
 
-    def runs_in_bf16(self, device: torch.device) -> bool:
+    def runs_in_bf16(self, device: "torch.device") -> bool:
         """Whether steps on `device` run under autocast."""
+        from model.devices import computes_bf16
+
         return self.precision == "bf16" or (self.precision == "auto" and computes_bf16(device))
 
     def with_classes(self, num_classes: int) -> Self:

@@ -4,7 +4,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.checkpoint import CARD_FILE, SAMPLES_FILE, Checkpoint
+from model.checkpoint import Checkpoint
+from model.checkpoint_folder import CARD_FILE, SAMPLES_FILE
 from model.generator import Generator
 from model.pictures import Pixels, encode_png
 from training.data.image_set import ImageSet

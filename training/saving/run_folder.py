@@ -11,7 +11,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from model.checkpoint import IN_RUN, RUN_FILE, CheckpointError, load_checkpoint
+from model.checkpoint import load_checkpoint
+from model.checkpoint_folder import IN_RUN, RUN_FILE, CheckpointError
 from training.data.image_set import ImageSet, data_key
 from training.errors import RunError
 from training.recipes.config import TrainConfig

@@ -213,7 +213,7 @@ async def test_a_child_that_dies_while_it_is_imported_is_not_started_again(
     with pytest.raises(ConfigurationRefusedError, match=f"API ended with {told} while it was imp"):
         await _child("API", "broken", environment).keep_alive()
     if "nothing_of" in content:
-        line = "sagan: broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_"
+        line = "Error: broken cannot be imported: ModuleNotFoundError: No module named 'nothing_of_"
         assert capfd.readouterr().err.startswith(line)
 
 

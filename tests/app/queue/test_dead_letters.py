@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
-from app.cli import _job_client, dead_letters
+from app.dead_letters import _job_client, dead_letters
 from app.errors import JobFailedError, QueueFullError
 from app.queue.admission import MAX_DEAD_LETTERS, JobQueue
 from app.queue.client import JobClient, ReplyStream

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from model.checkpoint import load_checkpoint
 from model.folders import models_folder
-from model.importers import describe
 from model.importers.cli import import_command
 from model.importers.download import sha256
+from model.importers.importing import describe
 from model.sampling.sampler import Sampler
 from tests.model.importers import layouts
 from tests.model.importers.layouts import write_discriminator, write_generator

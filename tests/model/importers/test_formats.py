@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.importers import Imported, Overrides, import_files
+from model.importers.importing import Imported, Overrides, import_files
 from model.importers.naming import ImportRefusedError
 from model.latents import latents
 from model.sampling.folding import FoldedGenerator

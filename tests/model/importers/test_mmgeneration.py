@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.importers import ImportRefusedError, import_files
+from model.importers.importing import import_files
+from model.importers.naming import ImportRefusedError
 from tests.model.importers import layouts
 from tests.model.importers.layouts import write_discriminator, write_generator
 from tests.model.importers.reference import draw, judge

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.importers import import_files
+from model.importers.importing import import_files
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import of_classes
 

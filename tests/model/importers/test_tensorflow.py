@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.importers import ImportRefusedError, import_files
+from model.importers.importing import import_files
+from model.importers.naming import ImportRefusedError
 from tests.model.importers.layouts import Layout, write_discriminator, write_generator
 from tests.model.importers.reference import GeneratorTruth, Layer, Norm, draw, judge
 from tests.model.importers.writers import State, Writer, sigma_after_one_iteration

@@ -9,6 +9,7 @@ import torch
 
 from model.checkpoint import CONFIG_FILE, ClassInfo
 from training import picturebook
+from training.evaluation.choices import SHIPPED
 from training.evaluation.classifier import (
     WEIGHTS_FILE,
     Classifier,
@@ -16,7 +17,7 @@ from training.evaluation.classifier import (
     TrainedClassifier,
     load_classifier,
 )
-from training.evaluation.feature_networks import SHIPPED, open_features
+from training.evaluation.feature_networks import open_features
 from training.evaluation.features import FeatureError
 from training.evaluation.metrics import Moments, frechet_distance
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from model.checkpoint import ClassInfo
 from training.data.image_set import DataError, ImageSet
+from training.evaluation.choices import METRICS
 from training.evaluation.evaluating import (
-    METRICS,
     DrawnPictures,
     class_counts,
     evaluate,

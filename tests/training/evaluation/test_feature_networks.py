@@ -12,11 +12,8 @@ from torch import Tensor, nn
 from model.importers.download import DownloadError
 from tests.training.evaluation.networks import Colours, Quadrants, StyleGanLayout, grey, script
 from training.evaluation import feature_networks
-from training.evaluation.feature_networks import (
-    open_features,
-    open_torchscript,
-    shipped_classifiers,
-)
+from training.evaluation.choices import shipped_classifiers
+from training.evaluation.feature_networks import open_features, open_torchscript
 from training.evaluation.features import FeatureError
 
 CPU = torch.device("cpu")
