@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def packages_with_private_parts() -> dict[str, set[str]]:
                 for package, part in private_parts(kind):
                     found.setdefault(package, set()).add(part)
     return found
+
+
+def test_each_package_of_ours_is_installed() -> None:
+    """Also into an image, where the tree is not on the path."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found = {
+        module.name
+        for package in (app, model, training)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if module.ispkg
+    }
+    assert found | {*OWN} == set(project["tool"]["setuptools"]["packages"])
 
 
 def test_each_package_has_one_lower_bound() -> None:
