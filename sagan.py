@@ -26,6 +26,7 @@ COMMANDS = {
         "doctor",
         "Look for what keeps the service from running here.",
     ),
+    "mcp": ("app.mcp.command", "mcp", "Let agents use a server, over the Model Context Protocol."),
     "api-key": ("app.cli", "api_key", "Make an API key for a client of `serve` or `api`."),
     "prepare": ("training.cli.prepare", "prepare_command", "Prepare pictures for training."),
     "presets": ("training.cli.presets", "presets_command", "List the named recipes of `train`."),

@@ -233,6 +233,8 @@ class ApiMetrics(JobMetrics):
         self.jobs_ended = self.counter(
             "sagan_jobs_ended_total", "Jobs of POST /generate that ended", ("state",)
         )
+        for state in ("done", "failed", "cancelled"):  # the first failure is an increase from 0
+            self.jobs_ended.labels(state)
         self.job_images = self.counter(
             "sagan_job_images_total", "Images drawn for jobs of POST /generate, each once"
         )
@@ -243,9 +245,14 @@ class ApiMetrics(JobMetrics):
         self.job_bytes = self.gauge(
             "sagan_job_bytes", "Bytes of the files that Redis keeps for jobs", ()
         )
+        self.job_max_bytes = self.gauge(
+            "sagan_job_max_bytes", "Bytes that Redis may keep for jobs (SAGAN_JOB_MAX_BYTES)", ()
+        )
         self.webhooks = self.counter(
             "sagan_webhooks_total", "Webhooks at the end of jobs, by outcome", ("outcome",)
         )
+        for outcome in ("sent", "given up"):
+            self.webhooks.labels(outcome)
 
 
 class WorkerMetrics(JobMetrics):

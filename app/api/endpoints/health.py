@@ -168,6 +168,7 @@ async def _set_job_gauges(services: Services) -> None:
     """Jobs and their bytes; without Redis there are no gauges rather than old ones."""
     services.metrics.jobs.clear()
     services.metrics.job_bytes.set(math.nan)
+    services.metrics.job_max_bytes.set(services.orders.max_bytes)
     with suppress(QueueUnavailableError, TimeoutError):
         async with asyncio.timeout(STATS_TIMEOUT_S):
             for state, num_jobs in (await services.orders.states()).items():

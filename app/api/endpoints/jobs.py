@@ -13,7 +13,14 @@ from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from app.api.documentation import NOT_MODIFIED, Responses, document, problems, query_parameters
+from app.api.documentation import (
+    BINARY,
+    NOT_MODIFIED,
+    Responses,
+    document,
+    problems,
+    query_parameters,
+)
 from app.api.middleware import IS_HEAD, PlainRoute
 from app.api.order_results import ResultReader, ids_document, refuse_ended
 from app.api.ordering import job_document, order_status
@@ -34,7 +41,7 @@ router = APIRouter(tags=["jobs"], route_class=PlainRoute)
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 NO_STORE = {"Cache-Control": "no-store"}
 RESULT_TYPES = ("application/zip", "application/json")
-ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+ZIP = {"application/zip": {"schema": BINARY}}
 RESULT: Responses = {
     200: {
         "description": "A zip that is sent while the images are drawn, or their ids",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from app.api.image_headers import image_disposition
 from app.api.main import create_app
 from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import Settings
-from tests.app.api.fake_worker import CARD, FakeWorker
+from tests.app.api.fake_worker import CARD, FakeWorker, body_of
 from tests.app.api.served_app import served
 
 PREFIX = CARD.fingerprint[:12]
@@ -248,6 +250,59 @@ async def test_curl_saves_the_image_under_its_name(
     assert saved == images | {"models.json"}
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in images)
     assert json.loads((tmp_path / "models.json").read_bytes())["openapi"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "items"),
+    [
+        # with JSON, HTTPie asks for JSON first; the service then puts the image into a document
+        ([], ["class=tabby", "seed:=4", "truncation:=0.5", "Accept:image/png"]),
+        (["--form"], ["class=tabby", "seed=4", "truncation=0.5", "model="]),
+        (["--multipart"], ["class=tabby", "seed=4", "truncation=0.5"]),
+        ([], ["class==tabby", "seed==4", "truncation==0.5"]),
+    ],
+    ids=["json", "form", "multipart", "query"],
+)
+async def test_httpie_draws_with_each_kind_of_body(
+    settings: Settings, worker: FakeWorker, tmp_path: Path, flags: list[str], items: list[str]
+) -> None:
+    """The same image, into a file."""
+    async with served(create_app(settings), settings, ready=True) as port:
+        done = await asyncio.to_thread(
+            httpie, tmp_path, *flags, "-o", "cat.png", "POST", f":{port}/generate", *items
+        )
+    assert done.returncode == 0, done.stderr
+    (job,) = worker.drawn
+    assert (tmp_path / "cat.png").read_bytes() == body_of(job)
+    assert (job.label, job.seed, job.truncation_thousandths) == (2, 4, 500)
+
+
+async def test_httpie_shows_what_is_wrong(
+    settings: Settings, worker: FakeWorker, tmp_path: Path
+) -> None:
+    """A problem is JSON that it prints, and a failure to shells."""
+    async with served(create_app(settings), settings, ready=True) as port:
+        done = await asyncio.to_thread(
+            httpie, tmp_path, "--check-status", f":{port}/generate", "class=tabbi"
+        )
+    assert done.returncode == 4  # its exit status for 4xx
+    assert json.loads(done.stdout)["status"] == 422
+    assert worker.drawn == []
+
+
+def httpie(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs HTTPie in a folder; it neither reads its user's settings nor asks for updates."""
+    config = folder / "config"
+    config.mkdir()
+    (config / "config.json").write_text('{"disable_update_warnings": true}')
+    return subprocess.run(
+        [Path(sys.executable).parent / "http", "--ignore-stdin", *arguments],
+        cwd=folder,
+        env={**os.environ, "HTTPIE_CONFIG_DIR": str(config)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
 
 
 async def test_the_compressed_bytes_are_gzip(settings: Settings, worker: FakeWorker) -> None:

@@ -1,0 +1,1 @@
+"""`sagan mcp`: a server of the Model Context Protocol, through which agents use the service."""
