@@ -9,12 +9,16 @@ import numpy as np
 from PIL import Image
 from rich.progress import MofNCompleteColumn, Progress
 
+from class_names import WHOLE, Mix, written_mix
 from model.checkpoint import Checkpoint
 from model.cli.options import (
     FORMATS,
     class_option,
+    class_or_mix_option,
     device_option,
+    find_classes,
     find_label,
+    mix_option,
     model_option,
     open_checkpoint,
     picture_option,
@@ -44,7 +48,8 @@ def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
 
 @click.command()
 @model_option
-@class_option
+@class_or_mix_option
+@mix_option
 @click.option("--seed", type=click.IntRange(0, NUM_SEEDS - 1), help="Random if not given.")
 @click.option("-n", "count", type=click.IntRange(1, MAX_IMAGES), default=1, show_default=True,
               help="Number of images; image i has seed + i.")  # fmt: skip
@@ -63,7 +68,8 @@ def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
 )
 def generate(
     model: str | None,
-    class_name: str,
+    class_name: str | None,
+    mix: str | None,
     seed: int | None,
     count: int,
     truncation: float | None,
@@ -72,14 +78,15 @@ def generate(
     precision: Precision,
     out: Path,
 ) -> None:
-    """Generate images of a class and write them to a file or a folder.
+    """Generate images of a class, or of a mix of classes, and write them to a file or a folder.
 
     \b
     sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
     sagan generate --class zebra -n 50000 -o zebras.npz
+    sagan generate --mix zebra:0.5,castle:0.3,airliner:0.2 --seed 7 -o mix.png
     """
     checkpoint = open_checkpoint(model)
-    label = find_label(checkpoint, class_name)
+    classes = find_classes(checkpoint, class_name, mix)
     first = secrets.randbelow(NUM_SEEDS - count + 1) if seed is None else seed
     if first + count > NUM_SEEDS:
         raise click.UsageError(
@@ -87,13 +94,15 @@ def generate(
             f"{first + count - 1}: begin at {NUM_SEEDS - count} or before"
         )
     sampler = open_sampler(checkpoint, device, precision)
+    weights = {label: part / WHOLE for label, part in classes}
 
     def draw(start: int, stop: int) -> Pixels:
         seeds = range(first + start, first + stop)
-        return sampler.sample([label] * (stop - start), seeds, truncation, attention_scale)
+        return sampler.sample([weights] * (stop - start), seeds, truncation, attention_scale)
 
-    name = checkpoint.classes[label].name
-    _save(out, _drawn(draw, count), name, label, first, count)
+    names = [checkpoint.classes[label].name for label, _ in classes]
+    name = names[0] if len(names) == 1 else written_mix(names, classes)
+    _save(out, _drawn(draw, count), name, classes, first, count)
     click.echo(f"{out}: {name}, seed {first}" + (f" to {first + count - 1}" if count > 1 else ""))
 
 
@@ -121,16 +130,16 @@ def _drawn(draw: Callable[[int, int], Pixels], count: int) -> Iterator[Pixels]:
 
 
 def _save(
-    out: Path, batches: Iterator[Pixels], name: str, label: int, first: int, count: int
+    out: Path, batches: Iterator[Pixels], name: str, classes: Mix, first: int, count: int
 ) -> None:
-    """Writes a sheet, an array, or a folder of files called CLASS-SEED.png."""
+    """Writes a sheet, an array, or a folder of files called CLASS-SEED.png.
+
+    An array has the label of each image or, if they mix classes, the labels and thousandths.
+    """
     if out.suffix.lower() == ARRAY:
-        np.savez(
-            out,
-            images=_whole(batches, count),
-            labels=np.full(count, label),
-            seeds=np.arange(first, first + count),
-        )
+        (label, _), *others = classes
+        of = {"mix": np.array(classes)} if others else {"labels": np.full(count, label)}
+        np.savez(out, images=_whole(batches, count), seeds=np.arange(first, first + count), **of)
         return
     if out.suffix.lower() in FORMATS and not out.is_dir():
         if count > MAX_IN_SHEET:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from class_names import ClassNames
+from class_names import WHOLE, ClassNames, Mix, mix_of, read_mix
 from model.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from model.pictures import FileFormat
 from model.sampling.sampler import MAX_ATTENTION_SCALE
@@ -47,6 +47,12 @@ model_option = click.option(
 class_option = click.option(
     "--class", "class_name", required=True, help="Name, WordNet id, alias or index of the class."
 )
+class_or_mix_option = click.option(
+    "--class", "class_name", help="Name, WordNet id, alias or index of the class; or give --mix."
+)
+mix_option = click.option(
+    "--mix", help="Up to three classes with their weights: zebra:0.5,castle:0.3,airliner:0.2."
+)
 picture_option = click.option(
     "-o",
     "--out",
@@ -83,6 +89,19 @@ def open_checkpoint(model: str | None) -> Checkpoint:
         return load_checkpoint(model, discriminator=False)
     except CheckpointError as error:
         raise click.ClickException(str(error)) from error
+
+
+def find_classes(checkpoint: Checkpoint, class_name: str | None, mix: str | None) -> Mix:
+    """The classes of --class or --mix with their weights; raises click.UsageError."""
+    if (class_name is None) == (mix is None):
+        raise click.UsageError("give either --class or --mix")
+    if class_name is not None:
+        return ((find_label(checkpoint, class_name), WHOLE),)
+    try:
+        shares = read_mix(mix)
+        return mix_of([(find_label(checkpoint, name), weight) for name, weight in shares])
+    except ValueError as error:
+        raise click.UsageError(f"--mix {mix!r}: {error}") from error
 
 
 def find_label(checkpoint: Checkpoint, text: str) -> int:

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.class_choice import classes_of, refuse_unclear_classes
 from app.api.combined_files import BUNDLE_TYPES, Bundle, Recoded
 from app.api.documentation import (
     NOT_MODIFIED,
@@ -30,7 +31,6 @@ from app.api.rendering import (
     card_of_image,
     image_jobs,
     job_of_image,
-    required_class,
     respond,
     respond_combined,
 )
@@ -65,10 +65,10 @@ IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
 async def generate(request: Request) -> Response:
     """Generates one image, or `n` images as a contact sheet, a zip or a JSON document.
 
-    Fields are query parameters or members of a JSON body. The same class, seed, truncation and
-    attention scale give the same bytes, whatever else the server renders. Without a seed the server
-    picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response is 202
-    with a job in `Location`, and `n` may be 100,000.
+    Fields are query parameters or members of a JSON body. The same class or mix, seed, truncation
+    and attention scale give the same bytes, whatever else the server renders. Without a seed the
+    server picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response
+    is 202 with a job in `Location`, and `n` may be 100,000.
     """
     if wants_job(request):
         return await take_order(request)
@@ -108,16 +108,16 @@ async def _drawn(
     services = services_of(request)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
-    key = required_class(fields.class_key)
+    refuse_unclear_classes(fields.class_key, fields.mix)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
     output = bundle.unit_format if several else bundle.file_format
-    jobs = jobs_of(services, card, key, fields, output)
+    jobs = jobs_of(services, card, fields, output)
     cache_control = NO_STORE if fields.seed is None else REVALIDATE
     if several:
         bundle = bundle._replace(
             model=card.name,
-            class_name=card.classes[jobs[0].label].name,
+            class_name=card.class_text(jobs[0].label, jobs[0].mix),
             prefix=prefix_of(request),
             marked=services.settings.mark,
         )
@@ -221,17 +221,19 @@ def refuse_too_large(card: ModelCard, scale: int) -> None:
 
 
 def jobs_of(
-    services: Services, card: ModelCard, key: str, fields: GenerateFields, output: FileFormat
+    services: Services, card: ModelCard, fields: GenerateFields, output: FileFormat
 ) -> list[Job]:
-    """The jobs of images of class `key`; raises UnknownClassError, InvalidValueError."""
+    """The jobs of the images; raises UnknownClassError, AmbiguousClassError, InvalidValueError."""
+    label, mix = classes_of(services.classes(card), fields.class_key, fields.mix)
     return image_jobs(
         services,
         card,
-        key,
+        label,
         num_images=fields.n,
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
         attention_scale_thousandths=fields.attention_scale_thousandths,
+        mix=mix,
         output=output,
         priority=fields.priority,
     )
