@@ -1,20 +1,5 @@
 /** The state of the view as the fragment of the page's address, so that a link shows it again. */
 
-/**
- * @typedef {'overlay' | 'heatmap' | 'pair' | 'contour' | 'picture'} Show
- * @typedef {'seeds' | 'truncation' | 'walk'} Tray
- * @typedef {'both' | 'class' | 'latent'} Moves what a walk changes
- *
- * `image` names the picture for ever; class and seed stand for it until it has been drawn. A pin's
- * place in `pins` is its place in the palette; null is a place that is free. `seeds` is how many
- * seeds the wall has, `frame` the frame of the walk, `second` a model whose picture is beside it.
- * @typedef {{image: string | null, classKey: string, seed: number, truncation: number | null,
- *   scale: number, model: string | null, second: string | null, show: Show, layer: number,
- *   shared: boolean, turned: boolean, smooth: boolean, difference: boolean, gain: number,
- *   at: [number, number] | null, pins: ([number, number] | null)[], tray: Tray, seeds: number,
- *   toClass: string | null, toSeed: number | null, moves: Moves, frame: number}} State
- */
-
 export const MAX_SEED = 2 ** 32 - 1;
 const MAX_TRUNCATION = 4;
 const MAX_SCALE = 2;

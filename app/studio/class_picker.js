@@ -3,10 +3,6 @@
 import { make, settled, spoken } from './elements.js';
 import { Thumbnails } from './picture_list.js';
 
-/**
- * @import { ClassEntry, Service } from './service.js'
- */
-
 const MOST_SHOWN = 60;
 const TYPING_MS = 120;
 

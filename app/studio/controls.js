@@ -3,22 +3,10 @@
 import { show } from './announcer.js';
 import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
-import { element, put, spoken } from './elements.js';
+import { element, on, put, spoken } from './elements.js';
 import { listenToHolding } from './holding.js';
 import { RecipeControls } from './recipe_controls.js';
 import { ViewControls } from './view_controls.js';
-
-/**
- * @import { State } from './address.js'
- * @import { Picture, Service } from './service.js'
- * @typedef {(changes: Partial<State>) => void} Change
- *
- * `now` draws another picture at once, `soon` when the reader has stopped, and `model` with another
- * model; `view` shows the same picture in another way, `difference` its difference; `end` changes
- * where the walk goes; `hold` shows the picture with γ as it is for a while.
- * @typedef {{now: Change, model: (name: string) => void, soon: Change, view: Change,
- *   difference: Change, end: Change, hold: (held: boolean) => void}} Changes
- */
 
 export class Controls {
   /** @param {Service} service @param {Changes} changes */
@@ -32,7 +20,7 @@ export class Controls {
     this.dial.addEventListener('view', () => difference(this.dial.view));
     const picture = element('picture', HTMLElement);
     listenToHolding(element('hold', HTMLButtonElement), picture, hold);
-    element('skip', HTMLElement).addEventListener('click', () => picture.focus());
+    on('skip', 'click', () => picture.focus());
     const picker = (/** @type {string} */ id, /** @type {(classKey: string) => void} */ choose) =>
       new ClassPicker(
         element(id, HTMLInputElement), element(`${id}-list`, HTMLElement), service,

@@ -6,7 +6,6 @@ const GREY = 128;
  * A picture in which grey means no difference; both pictures have the same size.
  * @param {ImageBitmap} one @param {ImageBitmap} other @param {number} gain how often the difference
  *   of a channel is taken
- * @returns {OffscreenCanvas}
  */
 export function difference(one, other, gain) {
   const { canvas, context } = canvasOf(one);

@@ -4,17 +4,6 @@ import { AttentionMaps } from './attention_maps.js';
 import { settled } from './elements.js';
 import { isAbort, Problem } from './service.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Notices } from './notices.js'
- * @import { Picture, Recipe, Service } from './service.js'
- *
- * What is done with what arrives, in this order. `maps` is null where a picture has no attention.
- * @typedef {{picture: (picture: Picture, bitmap: ImageBitmap, signal: AbortSignal) => Promise<void>,
- *   maps: (maps: AttentionMaps | null) => void, drawn: (signal: AbortSignal) => void,
- *   failed: (error: unknown) => void}} Receiver
- */
-
 const DRAW_MS = 200; // after the last change of what is typed or dragged
 const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 
@@ -46,7 +35,6 @@ export class Drawing {
     return this.controller.signal;
   }
 
-  /** Gives up the picture that is under way. */
   giveUp() {
     this.controller.abort();
     document.body.dataset.state = 'drawing';
@@ -62,7 +50,6 @@ export class Drawing {
     this.actSoon();
   }
 
-  /** Draws the picture of the state, then its attention. */
   async draw() {
     this.giveUp();
     this.pending = null;

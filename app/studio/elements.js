@@ -2,12 +2,20 @@
 
 /**
  * The element with this id; throws TypeError if it is missing or of another kind.
- * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
+ * @template {HTMLElement} T @param {string} id @param {new () => T} kind
  */
 export function element(id, kind) {
   const found = document.getElementById(id);
   if (!(found instanceof kind)) throw new TypeError(`#${id} is no ${kind.name}`);
   return found;
+}
+
+/**
+ * Acts on each event of an element.
+ * @param {string} id @param {string} kind @param {(event: Event) => void} act
+ */
+export function on(id, kind, act) {
+  element(id, HTMLElement).addEventListener(kind, act);
 }
 
 /** Shows a text, if it is a new one. @param {string} id of an element @param {string} text */
@@ -26,6 +34,32 @@ export function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
+}
+
+/** A button that acts. @param {() => void} act @param {(Node | string)[]} children */
+export function button(act, ...children) {
+  const made = make('button', {}, ...children);
+  made.addEventListener('click', act);
+  return made;
+}
+
+/** What went wrong, in words. @param {unknown} error */
+export function inWords(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Calls `draw` before the next frame, however often it is called until then.
+ * @param {() => void} draw @returns {() => void}
+ */
+export function eachFrame(draw) {
+  let scheduled = 0;
+  return () => {
+    scheduled ||= requestAnimationFrame(() => {
+      scheduled = 0;
+      draw();
+    });
+  };
 }
 
 /**

@@ -3,7 +3,7 @@
 import { element } from './elements.js';
 
 /**
- * @param {import('./service.js').Problem} problem why a key is needed
+ * @param {Problem} problem why a key is needed
  * @returns {Promise<string>} the key; the dialog stays until there is one
  */
 export function askForKey(problem) {

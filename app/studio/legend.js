@@ -2,13 +2,6 @@
 
 import { element, put } from './elements.js';
 
-/**
- * @import { Show } from './address.js'
- * @import { Numbers } from './attention_maps.js'
- * @import { Stage } from './stage.js'
- * @typedef {{show: Show, shared: boolean, turned: boolean}} Settings
- */
-
 const EVEN_BITS = 1; // an entropy this near to the most is that of a map over half of all cells
 const LINES = [0.25, 0.5, 0.75]; // of `attention_canvas.js`
 

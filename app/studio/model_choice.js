@@ -3,8 +3,6 @@
 import { element } from './elements.js';
 import { readModel } from './readings.js';
 
-/** @import { Model } from './service.js' */
-
 /**
  * @param {Model[]} all models that are served @param {Model | null} model of the picture
  * @param {string} name of the chosen model @param {string | null} second that it is compared with

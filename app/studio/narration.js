@@ -7,12 +7,6 @@ import { showScale } from './legend.js';
 import { showPins } from './pin_list.js';
 import { readPins, readPoint } from './readings.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Comparison } from './comparison.js'
- * @import { Stage } from './stage.js'
- */
-
 const SPEAK_MS = 500;
 const READ_MS = 120; // faster than anybody reads, text would only delay the picture
 

@@ -3,13 +3,8 @@
  * thumbnails of classes. They are drawn as bulk jobs, a few at a time, when they come into view.
  */
 
-import { make } from './elements.js';
+import { button, make } from './elements.js';
 import { isAbort } from './service.js';
-
-/**
- * @import { Recipe, Service } from './service.js'
- * @typedef {{recipe: Recipe, label: string, caption: string}} Item
- */
 
 const AT_ONCE = 4;
 const MARGIN = '160px'; // how far below the view a picture is already asked for
@@ -115,10 +110,10 @@ export class PictureList {
     for (const { recipe, label, caption } of items) {
       const image = make('img', { alt: '', width: 96, height: 96, decoding: 'async' });
       const text = make('span', {}, caption);
-      const button = make('button', { type: 'button', ariaLabel: label }, image, text);
-      button.addEventListener('click', () => this.onChoose(recipe));
-      this.buttons.set(keyOf(recipe), button);
-      this.place.append(make('li', {}, button));
+      const choice = button(() => this.onChoose(recipe), image, text);
+      choice.ariaLabel = label;
+      this.buttons.set(keyOf(recipe), choice);
+      this.place.append(make('li', {}, choice));
       this.thumbnails.add(image, recipe);
     }
   }

@@ -1,13 +1,7 @@
 /** The pins as a list beside the picture. */
 
-import { element, make } from './elements.js';
+import { button, element, make } from './elements.js';
 import { COLOURS } from './pins.js';
-
-/**
- * @import { Stage } from './stage.js'
- * @typedef {{name: string, colour: string, label: string, selected: boolean,
- *   select: () => void, remove: () => void}} Item
- */
 
 /** Lists the pins of a stage. @param {Stage} stage */
 export function showPins(stage) {
@@ -21,19 +15,18 @@ export function showPins(stage) {
 
 /**
  * Shows two buttons for each pin: one selects it, so that its map is seen alone, one removes it.
- * @param {HTMLElement} place @param {Item[]} pins
+ * @param {HTMLElement} place @param {PinItem[]} pins
  */
 function listPins(place, pins) {
   const focused = [...place.querySelectorAll('button')].findIndex(
-    (button) => button === document.activeElement,
+    (one) => one === document.activeElement,
   );
   const items = pins.map(({ name, colour, label, selected, select, remove }) => {
     const swatch = make('b', { className: 'swatch' }, label);
     swatch.style.setProperty('--colour', colour); // through the CSSOM, which the policy allows
-    const chip = make('button', { type: 'button', ariaPressed: String(selected) }, swatch, name);
-    const cross = make('button', { type: 'button', ariaLabel: `Remove pin ${name}` }, '×');
-    chip.addEventListener('click', select);
-    cross.addEventListener('click', remove);
+    const [chip, cross] = [button(select, swatch, name), button(remove, '×')];
+    chip.ariaPressed = String(selected);
+    cross.ariaLabel = `Remove pin ${name}`;
     return make('li', {}, chip, cross);
   });
   place.replaceChildren(...items);

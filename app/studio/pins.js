@@ -8,11 +8,6 @@ export const NAMES = [
   'orange', 'sky blue', 'green', 'yellow', 'blue', 'vermilion', 'purple', 'white',
 ];
 
-/**
- * `slot` is the place in the palette, which a pin keeps when others go.
- * @typedef {{x: number, y: number, slot: number}} Pin x and y are pixels of the picture
- */
-
 export class Pins {
   /** @param {([number, number] | null)[]} [points] as `points` gives them */
   constructor(points = []) {

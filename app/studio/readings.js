@@ -2,12 +2,6 @@
 
 import { element, make, put } from './elements.js';
 
-/**
- * @import { Numbers } from './attention_maps.js'
- * @import { Model } from './service.js'
- * @import { Stage } from './stage.js'
- */
-
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
 /** @param {string} name of a reading @param {string} text */
 const read = (name, text) => put(`reading-${name}`, text || '–');

@@ -1,10 +1,5 @@
 /** What the service offers: its models and the classes of each. */
 
-/**
- * @import { State } from './address.js'
- * @import { ClassEntry, Manner, Model, Picture, Service } from './service.js'
- */
-
 const PREFIX = 12; // digits of a fingerprint in an image id
 
 export class ServedModels {
@@ -67,7 +62,6 @@ export class ServedModels {
    * What changes when another model draws: classes keep their names, which have other numbers
    * there, and if the picture was compared with that model, the two change places.
    * @param {string} model @param {State} state @param {Picture | null} picture
-   * @returns {Partial<State>}
    */
   changesFor(model, state, picture) {
     const before = picture?.model ?? state.model ?? '';

@@ -5,21 +5,6 @@
 
 import { storage } from './storage.js';
 
-/**
- * What determines a picture. `truncation` and `attentionScale` are null where they are not set.
- * @typedef {{classKey: string, seed: number, truncation: number | null,
- *   attentionScale: number | null, model: string | null}} Recipe
- *
- * @typedef {{id: string, model: string, seed: number, blob: Blob, timing: string}} Picture
- * @typedef {{index: number, name: string, wnid: string | null, aliases: string[]}} ClassEntry
- * @typedef {{index: number, height: number, width: number, gamma: number | null}} AttentionLayer
- * @typedef {{name: string, fingerprint: string, resolution: number, num_classes: number,
- *   attention_layers: AttentionLayer[], renderer: string, workers_ready: number,
- *   facts: Record<string, string | number | boolean>}} Model
- * @typedef {{signal?: AbortSignal, bulk?: boolean, quiet?: boolean}} Manner  `bulk`: interactive
- *   requests go first; `quiet`: a failure is not waited for, and no one is told
- */
-
 const KEY_NAME = 'sagan-key';
 const keys = storage('sessionStorage'); // of this tab
 const LONGEST_WAIT_S = 10; // before a server that does not answer is asked again
@@ -41,7 +26,6 @@ export class Problem extends Error {
     this.suggestions = suggestions;
   }
 
-  /** Whether the same request may succeed later. */
   get passes() {
     return this.status === 0 || RETRIED.has(this.status);
   }
@@ -69,7 +53,6 @@ export class Service extends EventTarget {
     this.troubled = false;
   }
 
-  /** Whether this tab has an API key. */
   get hasKey() {
     return keys.getItem(KEY_NAME) !== null;
   }
@@ -89,7 +72,7 @@ export class Service extends EventTarget {
     return (await (await this.send(`classes${query}`, {}, manner)).json()).classes;
   }
 
-  /** @param {Recipe} recipe @param {Manner} [manner] @returns {Promise<Picture>} */
+  /** @param {Recipe} recipe @param {Manner} [manner] */
   async generate(recipe, manner = {}) {
     const query = parameters({
       class: recipe.classKey,
@@ -123,7 +106,7 @@ export class Service extends EventTarget {
   /**
    * A strip of the frames from one picture to another, both included, side by side.
    * @param {Recipe} from @param {{classKey: string | null, seed: number | null}} to
-   * @param {number} frames @param {Manner} [manner] @returns {Promise<Blob>}
+   * @param {number} frames @param {Manner} [manner]
    */
   async walk(from, to, frames, manner = {}) {
     const query = parameters({
@@ -140,7 +123,7 @@ export class Service extends EventTarget {
     return (await this.send(`interpolate${query}`, { method: 'POST' }, manner)).blob();
   }
 
-  /** Whether a worker is ready to draw. @returns {Promise<boolean>} */
+  /** Whether a worker is ready to draw. */
   async isReady() {
     const response = await fetch(new URL('readyz', this.base)).catch(() => null);
     return response?.ok ?? false;
@@ -156,7 +139,6 @@ export class Service extends EventTarget {
     }, WATCH_MS);
   }
 
-  /** Ends all waits, so that requests are sent again now. */
   retryNow() {
     for (const wake of [...this.sleepers]) wake();
   }
@@ -165,7 +147,6 @@ export class Service extends EventTarget {
    * Sends a request until it is answered: waits out a full queue, a limit, a restart; asks for a
    * key. Throws a Problem that no wait mends, and AbortError.
    * @param {string} path @param {RequestInit} how @param {Manner} [manner]
-   * @returns {Promise<Response>}
    */
   async send(path, how, manner = {}) {
     for (let attempt = 0; ; attempt += 1) {
@@ -191,7 +172,7 @@ export class Service extends EventTarget {
 
   /**
    * @param {string} path @param {RequestInit} how @param {string | null} key
-   * @param {AbortSignal} [signal] @returns {Promise<Response | Problem>}
+   * @param {AbortSignal} [signal]
    */
   async attempt(path, how, key, signal) {
     const headers = new Headers(key === null ? undefined : { Authorization: `Bearer ${key}` });
@@ -251,7 +232,7 @@ export function isAbort(error) {
 
 /**
  * A query string of the values that are not null.
- * @param {Record<string, string | number | null>} values @returns {string}
+ * @param {Record<string, string | number | null>} values
  */
 export function parameters(values) {
   const given = Object.entries(values).filter(([, value]) => value !== null);
@@ -259,7 +240,7 @@ export function parameters(values) {
   return given.length ? `?${query}` : '';
 }
 
-/** @param {Response} response @returns {Promise<Picture>} */
+/** @param {Response} response */
 async function picture(response) {
   const header = (/** @type {string} */ name) => response.headers.get(name) ?? '';
   return {
@@ -271,7 +252,7 @@ async function picture(response) {
   };
 }
 
-/** @param {Response} response @returns {Promise<Problem>} */
+/** @param {Response} response */
 async function problemOf(response) {
   const wait = Number(response.headers.get('Retry-After') ?? NaN);
   const members = await response.json().catch(() => ({}));

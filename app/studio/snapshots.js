@@ -2,12 +2,6 @@
 
 import { element, make } from './elements.js';
 
-/**
- * @import { Notices } from './notices.js'
- * @import { ServedModels } from './served_models.js'
- * @import { Model, Picture, Recipe, Service } from './service.js'
- */
-
 const LOOK_MS = 10_000;
 const MOST = 48; // pictures that are kept
 

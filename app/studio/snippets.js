@@ -1,19 +1,13 @@
 /** The request for a picture as code: curl, Python, and OpenAI's client. */
 
-/**
- * @import { Recipe } from './service.js'
- * @typedef {{recipe: Recipe, className: string, base: string, needsKey: boolean}} Shown `base`: the
- *   address of the service, with a slash at its end
- */
-
-/** @param {Shown} shown */
+/** @param {Asked} shown */
 export function curl({ recipe, className, base, needsKey }) {
   const query = new URLSearchParams(fields(recipe, className));
   const key = needsKey ? ' -H "Authorization: Bearer $SAGAN_KEY"' : '';
   return `curl -X POST${key} '${base}generate?${query}' -o ${className}.png`;
 }
 
-/** @param {Shown} shown */
+/** @param {Asked} shown */
 export function python({ recipe, className, base, needsKey }) {
   const key = needsKey ? ', headers={"Authorization": "Bearer " + os.environ["SAGAN_KEY"]}' : '';
   return `${needsKey ? 'import os\n' : ''}import urllib.parse
@@ -27,7 +21,7 @@ Path(${JSON.stringify(`${className}.png`)}).write_bytes(urllib.request.urlopen(r
 `;
 }
 
-/** OpenAI's format has no truncation and no attention scale. @param {Shown} shown */
+/** OpenAI's format has no truncation and no attention scale. @param {Asked} shown */
 export function openai({ recipe, className, base, needsKey }) {
   const key = needsKey ? 'os.environ["SAGAN_KEY"]' : '"none"';
   const model = recipe.model === null ? '' : `, model=${JSON.stringify(recipe.model)}`;

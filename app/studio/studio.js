@@ -24,11 +24,6 @@ import { followTheme } from './theme.js';
 import { Tray } from './tray.js';
 import { endOf } from './walk.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Picture } from './service.js'
- */
-
 class Studio {
   constructor() {
     const { state } = this;
@@ -98,7 +93,6 @@ class Studio {
     return picture === null ? '' : this.models.nameOf(picture.model, partsOf(picture.id).classKey);
   }
 
-  /** The name of the model of the picture. */
   get modelName() {
     return this.drawing.picture?.model ?? this.state.model ?? '';
   }
@@ -208,7 +202,6 @@ class Studio {
     void this.drawing.draw();
   }
 
-  /** Shows the state in all controls. */
   showState() {
     const { state, stage } = this;
     const { picture } = this.drawing;

@@ -1,14 +1,8 @@
 /** Below the picture: a wall of seeds, one seed at several truncations, a walk to another. */
 
-import { element, spoken } from './elements.js';
+import { element, on, spoken } from './elements.js';
 import { PictureList } from './picture_list.js';
 import { Walk } from './walk.js';
-
-/**
- * @import { Recipe, Service } from './service.js'
- * @import { End } from './walk.js'
- * @typedef {import('./address.js').Tray} Name
- */
 
 const TRUNCATIONS = [0.3, 0.5, 0.7, 1, 1.3, 1.6, 2, null];
 const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
@@ -16,7 +10,7 @@ const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
 export class Tray {
   /**
    * @param {Service} service @param {(recipe: Recipe) => void} onChoose
-   * @param {(name: Name) => void} onOpen @param {() => void} onWall the wall has another size
+   * @param {(name: TrayName) => void} onOpen @param {() => void} onWall the wall has another size
    * @param {(text: string) => void} say
    */
   constructor(service, onChoose, onOpen, onWall, say) {
@@ -26,7 +20,7 @@ export class Tray {
     this.truncations = new PictureList(element('truncation-list', HTMLElement), service, onChoose);
     this.walk = new Walk(service, say);
     this.count = element('seed-count', HTMLSelectElement);
-    /** @type {Name} */
+    /** @type {TrayName} */
     this.open = 'seeds';
     /** @type {Recipe | null} */
     this.recipe = null;
@@ -34,14 +28,12 @@ export class Tray {
     /** @type {End} */
     this.end = { classKey: null, seed: null };
     this.wall = Number(this.count.value); // how many seeds it has
-    /** @type {Partial<Record<Name, string>>} what each tab has been filled for */
+    /** @type {Partial<Record<TrayName, string>>} what each tab has been filled for */
     this.filled = {};
-    for (const name of NAMES) this.tab(name).addEventListener('click', () => this.choose(name));
-    element('tabs', HTMLElement).addEventListener('keydown', (event) => this.onKey(event));
+    for (const name of NAMES) on(`tab-${name}`, 'click', () => this.choose(name));
+    on('tabs', 'keydown', (event) => this.onKey(/** @type {KeyboardEvent} */ (event)));
     this.count.addEventListener('change', () => this.enlarge(Number(this.count.value)));
-    element('seed-more', HTMLButtonElement).addEventListener('click', () =>
-      this.enlarge(this.wall + Number(this.count.value)),
-    );
+    on('seed-more', 'click', () => this.enlarge(this.wall + Number(this.count.value)));
   }
 
   /**
@@ -55,7 +47,7 @@ export class Tray {
     this.refresh();
   }
 
-  /** @param {Name} name */
+  /** @param {TrayName} name */
   choose(name) {
     this.open = name;
     for (const one of NAMES) {
@@ -85,7 +77,7 @@ export class Tray {
     }
   }
 
-  /** @param {Name} name @param {unknown} purpose */
+  /** @param {TrayName} name @param {unknown} purpose */
   isNew(name, purpose) {
     const text = JSON.stringify(purpose);
     if (this.filled[name] === text) return false;
@@ -145,7 +137,7 @@ export class Tray {
     event.preventDefault();
   }
 
-  /** @param {Name} name */
+  /** @param {TrayName} name */
   tab(name) {
     return element(`tab-${name}`, HTMLButtonElement);
   }

@@ -1,13 +1,8 @@
 /** A walk from the picture that is shown to another: the frames between, and a slider. */
 
 import { MAX_SEED } from './address.js';
-import { element, settled } from './elements.js';
+import { element, inWords, settled } from './elements.js';
 import { isAbort } from './service.js';
-
-/**
- * @import { Recipe, Service } from './service.js'
- * @typedef {{classKey: string | null, seed: number | null}} End null: as at the start
- */
 
 const FRAMES = 24;
 const GUTTER_PX = 2; // between the frames of a strip
@@ -16,7 +11,7 @@ const SETTLE_MS = 250;
 
 /**
  * Where the walk of a state goes: to the next seed, unless the reader has chosen.
- * @param {import('./address.js').State} state @returns {End}
+ * @param {State} state
  */
 export function endOf({ toClass, toSeed, seed, moves }) {
   const next = toSeed ?? (seed === MAX_SEED ? 0 : seed + 1);
@@ -49,7 +44,6 @@ export class Walk {
     );
   }
 
-  /** The place along the walk, counted from 0. */
   get frame() {
     return Number(this.slider.value);
   }
@@ -93,7 +87,7 @@ export class Walk {
       this.draw();
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
-      this.progress.textContent = error instanceof Error ? error.message : String(error);
+      this.progress.textContent = inWords(error);
       this.say(this.progress.textContent);
     }
   }
