@@ -21,7 +21,7 @@ export class AddressBar {
     addEventListener('popstate', () => goTo(readState(location.hash)));
   }
 
-  /** Writes the view into the address. @param {boolean} step whether "back" leads here again */
+  /** @param {boolean} step whether "back" leads here again */
   save(step) {
     const { state, stage, tray } = this;
     state.at = stage.at;

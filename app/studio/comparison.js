@@ -46,7 +46,7 @@ export class Comparison {
     element('hold', HTMLButtonElement).disabled = !other || show === 'heatmap';
   }
 
-  /** Shows the picture with γ as it is for as long as the reader holds it. @param {boolean} held */
+  /** @param {boolean} held */
   hold(held) {
     if (this.held === held) return;
     this.held = held;
@@ -78,7 +78,6 @@ export class Comparison {
   }
 
   /**
-   * What is to be shown: the picture, its difference, or the other picture.
    */
   get shown() {
     const { picture, plain, held } = this;

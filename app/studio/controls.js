@@ -5,12 +5,13 @@ import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
 import { element, on, put, spoken } from './elements.js';
 import { listenToHolding } from './holding.js';
+import { Mix } from './mix.js';
 import { RecipeControls } from './recipe_controls.js';
 import { ViewControls } from './view_controls.js';
 
 export class Controls {
   /** @param {Service} service @param {Changes} changes */
-  constructor(service, { now, model, soon, view, difference, end, hold }) {
+  constructor(service, { now, soon, mix, model, view, difference, end, hold }) {
     this.recipe = new RecipeControls(now, soon, end);
     this.view = new ViewControls(view);
     const models = element('model', HTMLSelectElement);
@@ -18,15 +19,16 @@ export class Controls {
     this.dial = new Dial();
     this.dial.addEventListener('turn', () => soon({ scale: this.dial.scale }));
     this.dial.addEventListener('view', () => difference(this.dial.view));
-    const picture = element('picture', HTMLElement);
+    const picture = element('picture');
     listenToHolding(element('hold', HTMLButtonElement), picture, hold);
     on('skip', 'click', () => picture.focus());
     const picker = (/** @type {string} */ id, /** @type {(classKey: string) => void} */ choose) =>
       new ClassPicker(
-        element(id, HTMLInputElement), element(`${id}-list`, HTMLElement), service,
+        element(id, HTMLInputElement), element(`${id}-list`), service,
         ({ index }) => choose(String(index)), show,
       );
-    this.picker = picker('class', (classKey) => now({ classKey }));
+    this.picker = picker('class', (classKey) => now({ classKey, mix: null }));
+    this.mix = new Mix(service, mix, show);
     this.endPicker = picker('to-class', (toClass) => end({ toClass }));
   }
 
@@ -37,7 +39,7 @@ export class Controls {
     this.view.show(state);
   }
 
-  /** Names the picture everywhere. @param {Picture} picture @param {string} className */
+  /** @param {Picture} picture @param {string} className */
   showNames(picture, className) {
     if (!className) return;
     const [name, seed] = [spoken(className), `seed ${picture.seed}`];

@@ -36,7 +36,7 @@ function pixelsOf(picture) {
   return context.getImageData(0, 0, picture.width, picture.height);
 }
 
-/** A canvas as large as a picture. @param {ImageBitmap} picture */
+/** @param {ImageBitmap} picture */
 function canvasOf({ width, height }) {
   const canvas = new OffscreenCanvas(width, height);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (

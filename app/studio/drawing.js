@@ -8,8 +8,8 @@ const DRAW_MS = 200; // after the last change of what is typed or dragged
 const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 
 /** What determines the picture of a state. @param {State} state @returns {Recipe} */
-export function recipeOf({ classKey, seed, truncation, scale, model }) {
-  return { classKey, seed, truncation, attentionScale: scale === 1 ? null : scale, model };
+export function recipeOf({ classKey, mix, seed, truncation, scale, model }) {
+  return { classKey, mix, seed, truncation, attentionScale: scale === 1 ? null : scale, model };
 }
 
 export class Drawing {
@@ -27,10 +27,12 @@ export class Drawing {
     this.controller = new AbortController();
     /** @type {(() => void) | null} what waits for the reader to stop */
     this.pending = null;
+    /** @type {Recipe | null} the newest picture on the way to another one */
+    this.passing = null;
+    this.isPassing = false;
     this.actSoon = settled(DRAW_MS, () => this.pending?.());
   }
 
-  /** Aborted as soon as another picture is wanted. */
   get signal() {
     return this.controller.signal;
   }
@@ -40,10 +42,7 @@ export class Drawing {
     document.body.dataset.state = 'drawing';
   }
 
-  /**
-   * Gives up the picture that is under way, and acts when the reader has stopped.
-   * @param {() => void} act
-   */
+  /** @param {() => void} act */
   later(act) {
     this.giveUp();
     this.pending = act;
@@ -67,6 +66,25 @@ export class Drawing {
     } finally {
       clearTimeout(slow);
     }
+  }
+
+  /**
+   * Shows pictures while the reader goes on changing them: one at a time, and then the newest.
+   * @param {Recipe} recipe
+   */
+  async pass(recipe) {
+    this.passing = recipe;
+    if (this.isPassing) return;
+    this.isPassing = true;
+    while (this.passing !== null) {
+      const next = this.passing;
+      this.passing = null;
+      const bitmap = await this.service.generate(next, { quiet: true })
+        .then(({ blob }) => createImageBitmap(blob)).catch(() => null);
+      if (bitmap !== null && this.pending !== null) this.receiver.passing(bitmap);
+      else bitmap?.close(); // the picture that it led to is wanted by now
+    }
+    this.isPassing = false;
   }
 
   /** @param {AbortSignal} signal */
@@ -99,7 +117,7 @@ export class Drawing {
     }
   }
 
-  /** Says why the picture does not come. @param {AbortSignal} signal */
+  /** @param {AbortSignal} signal */
   async explain(signal) {
     const ready = await this.service.isReady();
     const { state } = document.body.dataset;

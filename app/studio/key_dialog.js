@@ -11,7 +11,7 @@ export function askForKey(problem) {
   const form = element('key-form', HTMLFormElement);
   const input = element('key', HTMLInputElement);
   const refused = problem.message.includes('unknown');
-  element('key-reason', HTMLElement).textContent = refused
+  element('key-reason').textContent = refused
     ? 'The service does not know this key. Check it and try once more.'
     : 'This service draws pictures for people who have an API key.';
   input.value = '';

@@ -16,7 +16,7 @@ export function showScale(stage) {
  * @param {number} largest weight of the layer
  */
 function showLegend(settings, maps, largest) {
-  const legend = element('legend', HTMLElement);
+  const legend = element('legend');
   legend.hidden = settings.show === 'picture' || maps.length === 0;
   legend.dataset.show = settings.show;
   const top = settings.shared ? largest : maps.length === 1 ? maps[0].largest : null;

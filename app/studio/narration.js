@@ -29,7 +29,6 @@ export class Narration {
     });
   }
 
-  /** The point's numbers, the scale of the map and a caption that says what is seen. */
   read() {
     const { stage, state, comparison } = this;
     readPoint(stage);

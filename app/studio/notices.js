@@ -20,7 +20,7 @@ export class Notices {
     this.place = place;
     this.retryNow = () => service.retryNow();
     this.until = 0;
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     service.addEventListener('waiting', (event) => {
       const { problem, seconds } = /** @type {CustomEvent} */ (event).detail;

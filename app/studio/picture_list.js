@@ -1,7 +1,4 @@
-/**
- * Small pictures in a list, which fill in as they arrive: a wall of seeds, a strip of truncations,
- * thumbnails of classes. They are drawn as bulk jobs, a few at a time, when they come into view.
- */
+/** Small pictures in a list, drawn as bulk jobs, a few at a time, when they come into view. */
 
 import { button, make } from './elements.js';
 import { isAbort } from './service.js';
@@ -9,7 +6,6 @@ import { isAbort } from './service.js';
 const AT_ONCE = 4;
 const MARGIN = '160px'; // how far below the view a picture is already asked for
 
-/** Draws pictures into <img> elements, a few at a time, those in view first. */
 export class Thumbnails {
   /** @param {Service} service @param {boolean} [quiet] whether a failure is not waited for */
   constructor(service, quiet = false) {
@@ -34,7 +30,6 @@ export class Thumbnails {
     this.observer.observe(image);
   }
 
-  /** Cancels what is under way and frees the pictures. */
   clear() {
     this.controller.abort();
     this.controller = new AbortController();
@@ -79,7 +74,6 @@ export class Thumbnails {
   }
 }
 
-/** Pictures to choose from, as buttons. */
 export class PictureList {
   /**
    * @param {HTMLElement} place @param {Service} service
@@ -93,7 +87,7 @@ export class PictureList {
     this.buttons = new Map();
   }
 
-  /** Shows these in place of those shown so far. @param {Item[]} items */
+  /** @param {Item[]} items */
   show(items) {
     this.clear();
     this.add(items);
@@ -118,7 +112,7 @@ export class PictureList {
     }
   }
 
-  /** Marks the picture that is shown large. @param {Recipe} recipe */
+  /** @param {Recipe} recipe */
   mark(recipe) {
     for (const [key, button] of this.buttons) {
       button.ariaCurrent = key === keyOf(recipe) ? 'true' : 'false';

@@ -3,14 +3,14 @@
 import { button, element, make } from './elements.js';
 import { COLOURS } from './pins.js';
 
-/** Lists the pins of a stage. @param {Stage} stage */
+/** @param {Stage} stage */
 export function showPins(stage) {
   const pins = stage.pinNames.map(({ pin, name }) => ({
     name, colour: COLOURS[pin.slot], label: String(pin.slot + 1), selected: pin === stage.selected,
     select: () => stage.selectPin(pin), remove: () => stage.removePin(pin),
   }));
-  listPins(element('pin-list', HTMLElement), pins);
-  element('pins', HTMLElement).hidden = pins.length === 0;
+  listPins(element('pin-list'), pins);
+  element('pins').hidden = pins.length === 0;
 }
 
 /**

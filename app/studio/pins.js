@@ -9,7 +9,7 @@ export const NAMES = [
 ];
 
 export class Pins {
-  /** @param {([number, number] | null)[]} [points] as `points` gives them */
+  /** @param {(Point | null)[]} [points] as `points` gives them */
   constructor(points = []) {
     /** @type {Pin[]} */
     this.all = [];
@@ -46,7 +46,7 @@ export class Pins {
 
   /**
    * The pixels of the pins, each at its place in the palette; null where the colour is free.
-   * @returns {([number, number] | null)[]}
+   * @returns {(Point | null)[]}
    */
   get points() {
     const last = this.all.at(-1)?.slot ?? -1;

@@ -24,7 +24,7 @@ export class Recording {
     this.button = element('record', HTMLButtonElement);
     /** @type {Sight[]} */
     this.sights = [];
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     this.moved = false; // since the last look
     this.button.addEventListener('click', () => {

@@ -20,7 +20,7 @@ export class SecondPicture {
     this.service = service;
     this.models = models;
     this.stage = stage;
-    this.place = element('second', HTMLElement);
+    this.place = element('second');
     const canvas = element('second-picture', HTMLCanvasElement);
     this.canvas = new AttentionCanvas(canvas);
     /** @type {ImageBitmap | null} */
@@ -44,7 +44,8 @@ export class SecondPicture {
     this.place.dataset.state = 'drawing';
     put('second-name', second);
     try {
-      await this.load({ ...recipe, classKey: className, model: second }, signal);
+      const mix = recipe.mix && className;
+      await this.load({ ...recipe, classKey: className, mix, model: second }, signal);
       this.place.dataset.state = 'drawn';
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
@@ -94,7 +95,6 @@ export class SecondPicture {
     this.read();
   });
 
-  /** The numbers of its own map of the point. */
   readPoint() {
     if (this.place.hidden || this.picture === null) return;
     const { at } = spotsOf(this.stage);

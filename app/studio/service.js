@@ -1,7 +1,4 @@
-/**
- * The service behind the page: every request, its key, its errors, and how long to wait before a
- * request is sent again. Nothing here touches the document.
- */
+/** The service: every request, its key, its errors, and when it is sent again. No document here. */
 
 import { storage } from './storage.js';
 
@@ -48,7 +45,7 @@ export class Service extends EventTarget {
     this.asking = null;
     /** @type {Set<() => void>} */
     this.sleepers = new Set();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.watch = undefined;
     this.troubled = false;
   }
@@ -63,7 +60,6 @@ export class Service extends EventTarget {
   }
 
   /**
-   * The classes with `text` in a name, alias or WordNet id.
    * @param {string} text @param {string | null} model @param {Manner} [manner]
    * @returns {Promise<ClassEntry[]>}
    */
@@ -75,13 +71,7 @@ export class Service extends EventTarget {
   /** @param {Recipe} recipe @param {Manner} [manner] */
   async generate(recipe, manner = {}) {
     const query = parameters({
-      class: recipe.classKey,
-      seed: recipe.seed,
-      truncation: recipe.truncation,
-      attention_scale: recipe.attentionScale,
-      model: recipe.model,
-      priority: manner.bulk ? 'bulk' : null,
-      format: 'png',
+      ...fieldsOf(recipe, manner), attention_scale: recipe.attentionScale, format: 'png',
     });
     return picture(await this.send(`generate${query}`, { method: 'POST' }, manner));
   }
@@ -110,20 +100,11 @@ export class Service extends EventTarget {
    */
   async walk(from, to, frames, manner = {}) {
     const query = parameters({
-      class: from.classKey,
-      seed: from.seed,
-      truncation: from.truncation,
-      model: from.model,
-      to_class: to.classKey,
-      to_seed: to.seed,
-      frames,
-      priority: manner.bulk ? 'bulk' : null,
-      format: 'strip',
+      ...fieldsOf(from, manner), to_class: to.classKey, to_seed: to.seed, frames, format: 'strip',
     });
     return (await this.send(`interpolate${query}`, { method: 'POST' }, manner)).blob();
   }
 
-  /** Whether a worker is ready to draw. */
   async isReady() {
     const response = await fetch(new URL('readyz', this.base)).catch(() => null);
     return response?.ok ?? false;
@@ -223,6 +204,12 @@ export class Service extends EventTarget {
   tell(kind, detail) {
     this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
+}
+
+/** @param {Recipe} recipe @param {Manner} manner */
+function fieldsOf({ classKey, mix, seed, truncation, model }, { bulk }) {
+  const priority = bulk ? 'bulk' : null;
+  return { class: mix === null ? classKey : null, mix, seed, truncation, model, priority };
 }
 
 /** @param {unknown} error @returns {boolean} whether a newer request took the place of this one */

@@ -4,7 +4,7 @@ import { COLOURS } from './pins.js';
 
 /**
  * The spots of a point and of pins that are pixels of a picture.
- * @param {Stage} stage @returns {{at: Spot | null, pins: Spot[]}}
+ * @param {Stage} stage @returns {Spots}
  */
 export function spotsOf(stage) {
   const spot = (/** @type {number} */ x, /** @type {number} */ y) =>
@@ -17,9 +17,9 @@ export function spotsOf(stage) {
 }
 
 /**
- * What is drawn on one canvas: the map of the point, or else those of all pins. A picture and a map
- * side by side are laid over each other. Without maps there are the points alone.
- * @param {AttentionMaps | null} maps @param {{at: Spot | null, pins: Spot[]}} spots
+ * What is drawn on one canvas: the map of the point, or else those of all pins. Without
+ * maps there are the points alone.
+ * @param {AttentionMaps | null} maps @param {Spots} spots
  * @param {Settings} settings
  */
 export function viewOf(maps, { at, pins }, settings) {

@@ -129,14 +129,13 @@ export class Stage extends EventTarget {
     }
   }
 
-  /** Shows the map of one pin alone, or of all pins again. @param {Pin} pin */
+  /** @param {Pin} pin */
   selectPin(pin) {
     this.selected = this.selected === pin ? null : pin;
     this.pointAt(this.resting);
     this.tell('pins');
   }
 
-  /** Shows the maps of all pins at once. */
   pointAtAllPins() {
     this.selected = null;
     if (this.pins.all.length) this.pointAt(null);
@@ -161,12 +160,12 @@ export class Stage extends EventTarget {
     return this.selected && /** @type {Point} */ ([this.selected.x, this.selected.y]);
   }
 
-  /** The pixels whose maps are shown. @returns {Point[]} */
+  /** @returns {Point[]} */
   get shown() {
     return this.at === null ? this.pins.all.map(({ x, y }) => [x, y]) : [this.at];
   }
 
-  /** The numbers of what is shown for a pixel. @param {Point} point */
+  /** @param {Point} point */
   numbers([x, y]) {
     return this.maps?.numbersAt(this.part(x), this.part(y), this.settings.turned) ?? null;
   }
@@ -180,12 +179,11 @@ export class Stage extends EventTarget {
     this.tell('pins');
   }
 
-  /** The names of the pins' colours with their places. */
   get pinNames() {
     return this.pins.all.map((pin) => ({ pin, name: `${NAMES[pin.slot]}: ${pin.x}, ${pin.y}` }));
   }
 
-  /** The pixel at a part of the side. @param {number} part */
+  /** @param {number} part */
   pixel(part) {
     return this.inside(Math.floor(part * this.resolution));
   }

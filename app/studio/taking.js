@@ -50,7 +50,10 @@ export function listenToTaking({ picture, code, drawing, link, say }) {
   on('take-link', 'click', () => void copied(link(), 'Link'));
   on('take-curl', 'click', () => void copied(curl(code()), 'curl command'));
   on('take-python', 'click', () => void copied(python(code()), 'Python'));
-  on('take-openai', 'click', () => void copied(openai(code()), 'Python for OpenAI’s client'));
+  on('take-openai', 'click', () => {
+    if (code().recipe.mix !== null) say('OpenAI’s format has no mixes of classes.');
+    else void copied(openai(code()), 'Python for OpenAI’s client');
+  });
   on('copy-close', 'click', () => element('copy-dialog', HTMLDialogElement).close());
   on('take-png', 'click', () => {
     const shown = picture();

@@ -5,7 +5,7 @@ import { PictureList } from './picture_list.js';
 import { Walk } from './walk.js';
 
 const TRUNCATIONS = [0.3, 0.5, 0.7, 1, 1.3, 1.6, 2, null];
-const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk', 'mix']);
 
 export class Tray {
   /**
@@ -16,8 +16,8 @@ export class Tray {
   constructor(service, onChoose, onOpen, onWall, say) {
     this.onOpen = onOpen;
     this.onWall = onWall;
-    this.seeds = new PictureList(element('seed-list', HTMLElement), service, onChoose);
-    this.truncations = new PictureList(element('truncation-list', HTMLElement), service, onChoose);
+    this.seeds = new PictureList(element('seed-list'), service, onChoose);
+    this.truncations = new PictureList(element('truncation-list'), service, onChoose);
     this.walk = new Walk(service, say);
     this.count = element('seed-count', HTMLSelectElement);
     /** @type {TrayName} */
@@ -36,10 +36,7 @@ export class Tray {
     on('seed-more', 'click', () => this.enlarge(this.wall + Number(this.count.value)));
   }
 
-  /**
-   * Fills the open tab for this picture.
-   * @param {Recipe} recipe @param {string} className @param {End} end of the walk
-   */
+  /** @param {Recipe} recipe @param {string} className @param {End} end of the walk */
   fill(recipe, className, end) {
     this.recipe = recipe;
     this.className = spoken(className);
@@ -53,7 +50,7 @@ export class Tray {
     for (const one of NAMES) {
       this.tab(one).ariaSelected = String(one === name);
       this.tab(one).tabIndex = one === name ? 0 : -1;
-      element(`panel-${one}`, HTMLElement).hidden = one !== name;
+      element(`panel-${one}`).hidden = one !== name;
     }
     if (name !== 'walk') this.walk.play(false);
     this.refresh();
@@ -63,17 +60,20 @@ export class Tray {
   refresh() {
     const { recipe } = this;
     if (recipe === null) return;
-    const { classKey, seed, truncation, model } = recipe;
+    const { classKey, mix, seed, truncation, model } = recipe;
     if (this.open === 'seeds') {
-      if (this.isNew('seeds', [classKey, truncation, model])) this.refill();
+      if (this.isNew('seeds', [classKey, mix, truncation, model])) this.refill();
       this.seeds.mark(recipe);
     } else if (this.open === 'truncation') {
-      if (this.isNew('truncation', [classKey, seed, model])) {
+      if (this.isNew('truncation', [classKey, mix, seed, model])) {
         this.truncations.show(TRUNCATIONS.map((one) => this.item({ ...recipe, truncation: one })));
       }
       this.truncations.mark(recipe);
-    } else if (this.isNew('walk', [classKey, seed, truncation, model, this.end])) {
-      this.walk.show(recipe, this.end);
+    } else if (
+      this.open === 'walk' && this.isNew('walk', [classKey, mix, seed, truncation, model, this.end])
+    ) {
+      if (mix === null) this.walk.show(recipe, this.end);
+      else this.walk.clear('A walk begins at a picture of one class.');
     }
   }
 
@@ -131,7 +131,8 @@ export class Tray {
   onKey(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
-    const next = NAMES[(NAMES.indexOf(this.open) + step + NAMES.length) % NAMES.length];
+    const names = NAMES.filter((name) => !this.tab(name).hidden);
+    const next = names[(names.indexOf(this.open) + step + names.length) % names.length];
     this.choose(next);
     this.tab(next).focus();
     event.preventDefault();

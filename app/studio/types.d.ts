@@ -3,7 +3,7 @@
 // What is seen.
 
 type Show = 'overlay' | 'heatmap' | 'pair' | 'contour' | 'picture';
-type TrayName = 'seeds' | 'truncation' | 'walk';
+type TrayName = 'seeds' | 'truncation' | 'walk' | 'mix';
 /** What a walk changes. */
 type Moves = 'both' | 'class' | 'latent';
 /** A pixel of the picture: column and row. */
@@ -13,7 +13,12 @@ type Point = [number, number];
 type State = {
   /** Names the picture for ever; class and seed stand for it until it has been drawn. */
   image: string | null;
+  /** The class, or that of a mix with the largest weight. */
   classKey: string;
+  /** `5:0.5,8:0.3,1:0.2`; null: one class. */
+  mix: string | null;
+  /** The classes that the reader can mix. */
+  corners: string[];
   seed: number;
   truncation: number | null;
   /** The factor of γ. */
@@ -47,6 +52,8 @@ type Change = (changes: Partial<State>) => void;
 type Changes = {
   /** Draws another picture at once. */
   now: Change;
+  /** Draws another mix, also while it changes. */
+  mix: Change;
   /** Draws with another model. */
   model: (name: string) => void;
   /** Draws when the reader has stopped. */
@@ -69,6 +76,9 @@ type Settings = Pick<State, 'show' | 'shared' | 'turned' | 'smooth'>;
 /** A point as parts of the picture's sides; its colour is null for the one that is pointed at. */
 type Spot = { x: number; y: number; colour: string | null; label: string };
 
+/** The point and the pins. */
+type Spots = { at: Spot | null; pins: Spot[] };
+
 /** What the caption tells. */
 type Seen = Pick<State, 'show' | 'turned' | 'scale' | 'difference' | 'gain'> & {
   /** The pins whose maps are shown at once; 0 if it is the map of one point. */
@@ -82,6 +92,7 @@ type Seen = Pick<State, 'show' | 'turned' | 'scale' | 'difference' | 'gain'> & {
 /** What determines a picture; null where it is not set. */
 type Recipe = {
   classKey: string;
+  mix: string | null;
   seed: number;
   truncation: number | null;
   attentionScale: number | null;
@@ -113,6 +124,8 @@ type Manner = {
 /** What is done with what arrives, in this order. */
 type Receiver = {
   picture: (picture: Picture, bitmap: ImageBitmap, signal: AbortSignal) => Promise<void>;
+  /** A picture on the way to another one. */
+  passing: (bitmap: ImageBitmap) => void;
   /** Null where a picture has no attention. */
   maps: (maps: AttentionMaps | null) => void;
   drawn: (signal: AbortSignal) => void;
@@ -157,6 +170,8 @@ type Source = {
 
 /** What the recorded pointer has seen, and since when, in ms. */
 type Sight = { file: Promise<Blob>; ms: number };
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
 
 // Types and classes of modules, so that no module has to import them in comments.
 

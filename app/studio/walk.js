@@ -29,18 +29,19 @@ export class Walk {
     this.canvas = element('walk-canvas', HTMLCanvasElement);
     this.slider = element('walk-part', HTMLInputElement);
     this.player = element('walk-play', HTMLButtonElement);
-    this.progress = element('walk-state', HTMLElement);
+    this.progress = element('walk-state');
     /** @type {ImageBitmap | null} */
     this.strip = null;
     this.smooth = true;
+    this.wanted = false;
     this.controller = new AbortController();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     this.slider.max = String(FRAMES - 1);
     this.slider.addEventListener('input', () => this.draw());
     this.player.addEventListener('click', () => this.play(this.timer === undefined));
     this.fetchSoon = settled(SETTLE_MS, (/** @type {Recipe} */ from, /** @type {End} */ to) =>
-      void this.fetch(from, to),
+      this.wanted && void this.fetch(from, to),
     );
   }
 
@@ -58,12 +59,15 @@ export class Walk {
    * @param {Recipe} from @param {End} to
    */
   show(from, to) {
-    this.clear();
-    this.progress.textContent = `Drawing ${FRAMES} frames…`;
+    this.clear(`Drawing ${FRAMES} frames…`);
+    this.wanted = true;
     this.fetchSoon(from, to);
   }
 
-  clear() {
+  /** @param {string} why there are no frames */
+  clear(why) {
+    this.progress.textContent = why;
+    this.wanted = false;
     this.controller.abort();
     this.controller = new AbortController();
     this.play(false);
@@ -106,7 +110,7 @@ export class Walk {
     this.slider.ariaValueText = this.progress.textContent;
   }
 
-  /** Moves the slider to and fro, or stops it. @param {boolean} playing */
+  /** @param {boolean} playing */
   play(playing) {
     clearInterval(this.timer);
     this.timer = undefined;
