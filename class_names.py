@@ -1,4 +1,4 @@
-"""Class names: the lookup of classes for HTTP, the command line and training.
+"""Class names: the lookup of classes, and mixes of them, for HTTP, the command line and training.
 
 It imports neither torch nor a web framework, so that `app`, `model` and `training` all use it.
 """
@@ -6,13 +6,22 @@ It imports neither torch nor a web framework, so that `app`, `model` and `traini
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from unicodedata import normalize
 
 MAX_NAME_LENGTH = 200  # of a name in a request; normalizing longer ones could take long
 MAX_INDEX_DIGITS = 9
+MAX_MIXED = 3  # classes of a mix
+MAX_SHARES = 16  # classes that a request may name for a mix, also twice or with the weight 0
+WHOLE = 1000  # thousandths
+MAX_WEIGHT = 1000
 _SEPARATORS = re.compile(r"[\s_-]+")
+_WEIGHT = re.compile(r"(?=\.?[0-9])([0-9]{0,4})(?:\.([0-9]{0,3})0*)?", re.ASCII)
+
+Share = tuple[str, int]  # what a mix is asked for by: a name and a weight in thousandths
+Mix = tuple[tuple[int, int], ...]  # labels with weights that sum to 1000, the largest first
 
 
 class NamedClass(Protocol):
@@ -105,6 +114,65 @@ class ClassNames:
             label = int(text)
             return (label,) if label < len(self.classes) else ()
         return ()
+
+
+def read_mix(raw: object) -> tuple[Share, ...]:
+    """The classes and weights in `zebra:0.5,bus:0.3,castle:0.2`, or in a mapping of these.
+
+    Weights are relative: 1 and 3 are a quarter and three quarters. A name with a comma can only
+    stand in a mapping. Raises ValueError.
+    """
+    if isinstance(raw, str):
+        pairs = [part.strip().rpartition(":")[::2] for part in raw.split(",", MAX_SHARES)]
+    elif isinstance(raw, Mapping):
+        pairs = [(str(name), weight) for name, weight in raw.items()]
+    else:
+        raise ValueError("should be CLASS:WEIGHT,CLASS:WEIGHT or an object of classes and weights")
+    if not 1 <= len(pairs) <= MAX_SHARES:
+        raise ValueError(f"should name 1 to {MAX_SHARES} classes")
+    return tuple((name.strip(), _thousandths(name, weight)) for name, weight in pairs)
+
+
+def mix_of(shares: Iterable[tuple[int, int]]) -> Mix:
+    """The mix of labels with relative weights: normalised, and one for all that mean the same.
+
+    Weights of one label are added, and classes without weight are left out. The weights are
+    rounded to thousandths (largest remainder), so that they sum to 1000. Raises ValueError if no
+    weight is left, or more than MAX_MIXED classes.
+    """
+    weights: Counter[int] = Counter()
+    for label, weight in shares:
+        weights[label] += weight
+    if not (total := weights.total()):
+        raise ValueError("all weights are 0: give one of them a weight")
+    parts = {label: divmod(weight * WHOLE, total) for label, weight in weights.items()}
+    missing = WHOLE - sum(whole for whole, _ in parts.values())
+    raised = sorted(parts, key=lambda label: (-parts[label][1], label))[:missing]
+    mix = [(label, whole + (label in raised)) for label, (whole, _) in parts.items()]
+    mix = sorted(((label, part) for label, part in mix if part), key=lambda one: (-one[1], one[0]))
+    if len(mix) > MAX_MIXED:
+        raise ValueError(f"it mixes {len(mix)} classes: {MAX_MIXED} are the most")
+    return tuple(mix)
+
+
+def written_mix(names: Sequence[str], mix: Mix) -> str:
+    """The mix in the form that `read_mix` reads, with the names of its classes."""
+    return ",".join(f"{name}:{part / WHOLE:g}" for name, (_, part) in zip(names, mix, strict=True))
+
+
+def _thousandths(name: str, weight: object) -> int:
+    match = _WEIGHT.fullmatch(weight.strip() if isinstance(weight, str) else repr(weight))
+    if not name.strip():
+        raise ValueError(f"{weight!r:.40} has no weight: write CLASS:WEIGHT, such as zebra:0.5")
+    if match is None:
+        raise ValueError(
+            f"the weight {weight!r:.40} of {name!r:.40} should be a number from 0 to {MAX_WEIGHT} "
+            "with at most three decimals"
+        )
+    number = int(match[1] or 0) * WHOLE + int((match[2] or "").ljust(3, "0"))
+    if number > MAX_WEIGHT * WHOLE:
+        raise ValueError(f"the weight {weight} of {name!r:.40} is over {MAX_WEIGHT}")
+    return number
 
 
 class _Table(dict[str, tuple[int, ...]]):

@@ -42,7 +42,7 @@ _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _WEBP_XMP_FLAG = 0x04
 _NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # An attribute or an element of XMP, also as other programs write it, or a member of the JSON.
-_IMAGE_ID = re.compile(rb"image_id\s*(?:=\s*[\"']|>|\":\s*\")([0-9a-f]{12}[-0-9an]{1,60})[\"'<]")
+_IMAGE_ID = re.compile(rb"image_id\s*(?:=\s*[\"']|>|\":\s*\")([0-9a-f]{12}[-0-9anx_]{1,100})[\"'<]")
 
 
 def marked_file(body: bytes, file_format: str, members: Members) -> bytes:

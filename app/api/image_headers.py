@@ -135,7 +135,7 @@ def _spelt(name: str) -> _Spelling:
 
 def image_disposition(card: ModelCard, job: Job) -> str:
     """`inline; filename="zebra-3.png"`; with a truncation or attention scale, these follow."""
-    name = card.classes[job.label].name
+    name = card.class_text(job.label, job.mix)
     if job.truncation_thousandths is None and job.attention_scale_thousandths == WHOLE:
         plain, encoded = _spelt(name)
         if not encoded and job.kind == "sample":  # the usual case
@@ -168,7 +168,7 @@ def combined_disposition(
         ending += f"x{len(jobs)}"
     elif kind != "x1":
         ending += f"-{kind}"
-    return _disposition(card.classes[first.label].name, f"{ending}.{suffix}")
+    return _disposition(card.class_text(first.label, first.mix), f"{ending}.{suffix}")
 
 
 def _disposition(name: str, ending: str) -> str:

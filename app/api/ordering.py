@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.authentication import client_of
+from app.api.class_choice import required_class
 from app.api.documentation import Responses, document
 from app.api.rendering import (
     NO_HEADERS,
     first_seed,
     refuse_scale_without_attention,
-    required_class,
 )
 from app.api.requests import all_fields, prefix_of
 from app.api.schemas import JobOut, OrderFields
@@ -79,6 +79,12 @@ async def take_order(request: Request) -> Response:
 
 def order_of(request: Request, services: Services, fields: OrderFields) -> Order:
     """What the fields order; raises UnknownClassError, InvalidValueError, NotReadyError."""
+    if fields.mix is not None:
+        raise InvalidValueError(
+            "a job has images of one class: give class instead of mix, or leave out "
+            "Prefer: respond-async",
+            extra={"fields": ["mix"]},
+        )
     key = required_class(fields.class_key)
     card = services.model(fields.model)
     label = services.label(card, key)

@@ -62,6 +62,7 @@ from app.queue.messages import (
     new_id,
 )
 from app.telemetry import request_id
+from class_names import Mix
 
 T = TypeVar("T")
 NO_HEADERS: Mapping[str, str] = {}
@@ -229,6 +230,7 @@ def job_of_image(card: ModelCard, image: ImageId, output: FileFormat) -> Job:
         seed=image.seed,
         truncation_thousandths=image.truncation_thousandths,
         attention_scale_thousandths=image.attention_scale_thousandths,
+        mix=image.mix,
         output=output,
         request_id=request_id.get(),
     )
@@ -309,25 +311,27 @@ async def combine(
 def image_jobs(
     services: Services,
     card: ModelCard,
-    class_key: str | int,
+    label: int,
     *,
     num_images: int,
     seed: int | None,
     truncation_thousandths: int | None = None,
     attention_scale_thousandths: int = WHOLE,
+    mix: Mix = (),
     output: Output = "png",
     priority: Priority = "interactive",
 ) -> list[Job]:
-    """A job for each image of a class; image i has the first seed plus i.
+    """A job for each image of the class `label`, or of a mix; image i has the first seed plus i.
 
-    `class_key` names the class, or is its label. Raises UnknownClassError, InvalidValueError.
+    Raises InvalidValueError.
     """
     first = Job(
         fingerprint=card.fingerprint,
-        label=class_key if isinstance(class_key, int) else services.label(card, class_key),
+        label=label,
         seed=first_seed(seed, num_images),
         truncation_thousandths=truncation_thousandths,
         attention_scale_thousandths=attention_scale_thousandths,
+        mix=mix,
         output=output,
         priority=priority,
         request_id=request_id.get(),
@@ -374,26 +378,17 @@ def refuse_too_many(
         )
 
 
-def required_class(key: str | None) -> str:
-    """The class of the request; raises InvalidValueError if it has none."""
-    if key is None:
-        raise InvalidValueError(
-            "class is missing: give a name, alias, WordNet id or index; GET /classes lists them",
-            extra={"fields": ["class"]},
-        )
-    return key
-
-
 def card_of_image(services: Services, named: ImageId) -> ModelCard:
     """The card of the model that makes this image.
 
     Raises NotReadyError, NotFoundError, RetiredCheckpointError, InvalidValueError.
     """
     card = services.cards.of_fingerprint(named.prefix)
-    if named.label >= len(card.classes):
-        raise NotFoundError(
-            f"model {card.name} has {len(card.classes)} classes; there is no index {named.label}"
-        )
+    for label in (named.label, *(label for label, _ in named.mix)):
+        if label >= len(card.classes):
+            raise NotFoundError(
+                f"model {card.name} has {len(card.classes)} classes; there is no index {label}"
+            )
     refuse_scale_without_attention(card, named.attention_scale_thousandths)
     return card
 

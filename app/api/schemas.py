@@ -8,13 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.api.requests import (
-    RequestFields,
-    text_or_index,
-    thousandths,
-    whole_number,
-    yes_or_no,
-)
+from app.api.class_choice import MixField
+from app.api.requests import RequestFields, text_or_index, thousandths, whole_number, yes_or_no
 from app.queue.messages import (
     IMAGE_ID_PATTERN,
     MAX_ATTENTION_SCALE_THOUSANDTHS,
@@ -95,6 +90,7 @@ class _DrawnFields(RequestFields):
     """What determines the first image of a request, and the model that draws it."""
 
     class_key: ClassKey | None = Field(None, alias="class")
+    mix: MixField | None = None
     seed: Seed | None = None
     truncation_thousandths: Thousandths | None = Field(None, alias="truncation")
     attention_scale_thousandths: ScaleThousandths = WHOLE

@@ -4,7 +4,8 @@ Each message has the version of its format in the member `version`; a message wi
 1. A reader ignores members that it does not know and refuses versions that it does not know. So a
 new member that older readers may ignore keeps the version, and a change that they would misread
 needs the next one. A job has the version that its own members need: an old worker would draw a job
-with an attention scale as if it had none, so such a job has version 2, and all other jobs have 1.
+with an attention scale as if it had none, so such a job has version 2, and one with a mix of
+classes has version 3. All other jobs have version 1.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from typing import Final, Literal, TypeVar, get_args
 from pydantic import TypeAdapter
 
 from app.errors import InvalidValueError
+from class_names import MAX_MIXED, Mix, mix_of, written_mix
 
 _random = Random()  # noqa: S311 - seeded by the system: an id must be new, and is no secret
 os.register_at_fork(after_in_child=_random.seed)
 FORMAT_VERSION: Final = 1
 SCALED_JOB_VERSION: Final = 2  # of a job with an attention scale other than 1
+MIXED_JOB_VERSION: Final = 3  # of a job of several classes
 Kind = Literal["sample", "attention", "attention-all", "frame"]
 View = Literal["overlay", "heatmap", "pair"]
 FileFormat = Literal["png", "webp", "jpeg"]  # of an image
@@ -58,8 +61,10 @@ WHOLE = 1000  # thousandths: the attention scale that draws as the checkpoint wa
 FINGERPRINT_DIGITS = 12
 
 _NUMBER = r"0|[1-9][0-9]{0,9}"
+_PART = rf"(?:{_NUMBER})x[1-9][0-9]{{0,2}}"  # a label and its weight in thousandths
+_CLASSES = rf"{_NUMBER}|{_PART}(?:_{_PART}){{1,{MAX_MIXED - 1}}}"
 IMAGE_ID_PATTERN = (
-    rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_NUMBER})-({_NUMBER})-(n|{_NUMBER})(-a({_NUMBER}))?"
+    rf"[0-9a-f]{{{FINGERPRINT_DIGITS}}}-({_CLASSES})-({_NUMBER})-(n|{_NUMBER})(-a({_NUMBER}))?"
 )
 _IMAGE_ID = re.compile(IMAGE_ID_PATTERN, re.ASCII)
 
@@ -81,7 +86,8 @@ class FormatVersionError(DecodeError):
 class Job:
     """One image, or one image's attention maps, to be made: the unit of the queue.
 
-    `attention_scale_thousandths` multiply γ of every self-attention of the generator.
+    `mix` has two or three classes with their weights, and `label` is its first class; () is that
+    class alone. `attention_scale_thousandths` multiply γ of every self-attention of the generator.
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
     an image between two others: the one of `label` and `seed`, and the one of `to_label` and
@@ -102,21 +108,27 @@ class Job:
     to_seed: int = 0
     part_thousandths: int = 0
     attention_scale_thousandths: int = WHOLE
+    mix: Mix = ()
     priority: Priority = "interactive"
     request_id: str | None = None
     traceparent: str | None = None  # the request's span (W3C Trace Context), where it is traced
     job_id: str = field(default_factory=new_id)
-    version: Literal[1, 2] = FORMAT_VERSION  # set by what the other members need
+    version: Literal[1, 2, 3] = FORMAT_VERSION  # set by what the other members need
 
     def __post_init__(self) -> None:
         plain = self.attention_scale_thousandths == WHOLE
         version = FORMAT_VERSION if plain else SCALED_JOB_VERSION
+        version = MIXED_JOB_VERSION if self.mix else version
         if self.version != version:
             object.__setattr__(self, "version", version)
+        if self.mix and (not is_canonical(self.mix) or self.mix[0][0] != self.label):
+            raise ValueError(f"{self.mix!r:.80} is not how a mix of class {self.label} is written")
         if self.output not in OUTPUTS.get(self.kind, ()):
             raise ValueError(f"a job of kind {self.kind!r} has no output {self.output!r}")
         if (self.kind == "attention") != bool(self.queries):
             raise ValueError(f"a job of kind {self.kind!r} has {len(self.queries)} queries")
+        if self.mix and self.kind == "frame":
+            raise ValueError("a walk leads from class to class, and has no mix")
 
     @property
     def truncation(self) -> float | None:
@@ -130,6 +142,11 @@ class Job:
         return self.attention_scale_thousandths / WHOLE
 
     @property
+    def classes(self) -> int | dict[int, float]:
+        """The class, or the weights of several, as the sampler takes them."""
+        return {label: part / WHOLE for label, part in self.mix} if self.mix else self.label
+
+    @property
     def image_id(self) -> str:
         """The id of the image that this job makes or looks into."""
         return format_image_id(
@@ -138,6 +155,7 @@ class Job:
             self.seed,
             self.truncation_thousandths,
             self.attention_scale_thousandths,
+            self.mix,
         )
 
     def encode(self) -> bytes:
@@ -162,7 +180,7 @@ _JOB = TypeAdapter(Job)
 
 def decode_job(data: bytes) -> Job:
     """The job that `Job.encode` wrote; raises DecodeError for anything else."""
-    return _decode(_JOB, data, "job", newest=SCALED_JOB_VERSION)
+    return _decode(_JOB, data, "job", newest=MIXED_JOB_VERSION)
 
 
 @dataclass(frozen=True)
@@ -254,6 +272,12 @@ class ModelCard:
         times = Counter(one.name for one in self.classes)
         return {one.name: i for i, one in enumerate(self.classes) if times[one.name] == 1}
 
+    def class_text(self, label: int, mix: Mix = ()) -> str:
+        """The name of a class, or the names and weights of a mix, as a request may give it."""
+        if not mix:
+            return self.classes[label].name
+        return written_mix([self.classes[label].name for label, _ in mix], mix)
+
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
         unknown = {"attention_gammas"} if self.attention_gammas is None else set()
@@ -316,13 +340,17 @@ def member_of(data: bytes, name: str) -> object:
 
 @dataclass(frozen=True)
 class ImageId:
-    """The checkpoint (12 hex digits), class index, seed, truncation and attention scale."""
+    """The checkpoint (12 hex digits), class index, seed, truncation and attention scale.
+
+    `mix` has the classes of a mix with their weights, and `label` is its first class.
+    """
 
     prefix: str
     label: int
     seed: int
     truncation_thousandths: int | None
     attention_scale_thousandths: int = WHOLE
+    mix: Mix = ()
 
     def __str__(self) -> str:
         return format_image_id(
@@ -331,6 +359,7 @@ class ImageId:
             self.seed,
             self.truncation_thousandths,
             self.attention_scale_thousandths,
+            self.mix,
         )
 
 
@@ -340,15 +369,17 @@ def format_image_id(
     seed: int,
     truncation_thousandths: int | None,
     attention_scale_thousandths: int = WHOLE,
+    mix: Mix = (),
 ) -> str:
     """The image id of these values; `fingerprint` may be the whole one.
 
     An attention scale of 1 is not written, so that each image has one id.
     """
+    classes = "_".join([f"{one}x{part}" for one, part in mix]) if mix else label
     truncation = "n" if truncation_thousandths is None else truncation_thousandths
     scale = attention_scale_thousandths
     suffix = "" if scale == WHOLE else f"-a{scale}"
-    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{label}-{seed}-{truncation}{suffix}"
+    return f"{fingerprint[:FINGERPRINT_DIGITS]}-{classes}-{seed}-{truncation}{suffix}"
 
 
 def parse_image_id(text: str) -> ImageId:
@@ -358,16 +389,35 @@ def parse_image_id(text: str) -> ImageId:
         raise InvalidValueError(
             f"{text[:80]!r} is not an image id: expected <{FINGERPRINT_DIGITS} hex digits>-<class>"
             "-<seed>-<truncation in thousandths, or n>, and -a<attention scale in thousandths> "
-            "unless the scale is 1"
+            "unless the scale is 1; the classes of a mix are <class>x<weight in thousandths>_…"
         )
-    label, seed, truncation, _, scale = match.groups()
+    classes, seed, truncation, _, scale = match.groups()
     thousandths = None if truncation == "n" else int(truncation)
     check_seed(int(seed))
     check_truncation_thousandths(thousandths)
     if scale is not None:
         check_written_scale(int(scale))
     scale_thousandths = WHOLE if scale is None else int(scale)
-    return ImageId(text[:FINGERPRINT_DIGITS], int(label), int(seed), thousandths, scale_thousandths)
+    mix = parse_mix(classes) if "x" in classes else ()
+    label = mix[0][0] if mix else int(classes)
+    return ImageId(text[:FINGERPRINT_DIGITS], label, int(seed), thousandths, scale_thousandths, mix)
+
+
+def parse_mix(text: str) -> Mix:
+    """The mix in an image id, `5x600_8x400`; raises InvalidValueError if it has another form."""
+    parts = [part.split("x") for part in text.split("_")]
+    mix = tuple((int(label), int(part)) for label, part in parts)
+    if not is_canonical(mix):
+        raise InvalidValueError(
+            f"{text!r} is not how an image id writes a mix: the weights of two or three classes "
+            f"sum to {WHOLE}, the largest is first, and of equal ones the lower class"
+        )
+    return mix
+
+
+def is_canonical(mix: Mix) -> bool:
+    """Whether a mix is written in the one form that it has: see `mix_of`."""
+    return len(mix) > 1 and min(part for _, part in mix) > 0 and mix == mix_of(mix)
 
 
 def check_seed(seed: int) -> None:

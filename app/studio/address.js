@@ -1,20 +1,5 @@
 /** The state of the view as the fragment of the page's address, so that a link shows it again. */
 
-/**
- * @typedef {'overlay' | 'heatmap' | 'pair' | 'contour' | 'picture'} Show
- * @typedef {'seeds' | 'truncation' | 'walk'} Tray
- * @typedef {'both' | 'class' | 'latent'} Moves what a walk changes
- *
- * `image` names the picture for ever; class and seed stand for it until it has been drawn. A pin's
- * place in `pins` is its place in the palette; null is a place that is free. `seeds` is how many
- * seeds the wall has, `frame` the frame of the walk, `second` a model whose picture is beside it.
- * @typedef {{image: string | null, classKey: string, seed: number, truncation: number | null,
- *   scale: number, model: string | null, second: string | null, show: Show, layer: number,
- *   shared: boolean, turned: boolean, smooth: boolean, difference: boolean, gain: number,
- *   at: [number, number] | null, pins: ([number, number] | null)[], tray: Tray, seeds: number,
- *   toClass: string | null, toSeed: number | null, moves: Moves, frame: number}} State
- */
-
 export const MAX_SEED = 2 ** 32 - 1;
 const MAX_TRUNCATION = 4;
 const MAX_SCALE = 2;
@@ -22,18 +7,23 @@ const MAX_PINS = 8;
 const MAX_GAIN = 16;
 const MAX_SEEDS = 1024;
 const MAX_FRAME = 23;
-const ID = /[0-9a-f]{12}-\d{1,5}-\d{1,10}-(?:n|\d{1,4})(?:-a\d{1,4})?/;
+const MIX = '(?:x\\d{1,3}(?:_\\d{1,5}x\\d{1,3}){1,2})?'; // after the first class of a mix
+const ID = new RegExp(`[0-9a-f]{12}-\\d{1,5}${MIX}-\\d{1,10}-(?:n|\\d{1,4})(?:-a\\d{1,4})?`);
+const SHARES = /^[^:,]+:[\d.]+(?:,[^:,]+:[\d.]+){1,2}$/;
 const WHOLE_ID = new RegExp(`^${ID.source}$`);
 const SHOWS = /** @type {const} */ (['overlay', 'heatmap', 'pair', 'contour', 'picture']);
-const TRAYS = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+const TRAYS = /** @type {const} */ (['seeds', 'truncation', 'walk', 'mix']);
 const MOVES = /** @type {const} */ (['both', 'class', 'latent']);
 
 /** What an image id says. @param {string} id */
 export function partsOf(id) {
-  const [fingerprint, label, seed, truncation, scale] = id.split('-');
+  const [fingerprint, classes, seed, truncation, scale] = id.split('-');
+  const parts = classes.split('_').map((one) => one.split('x'));
   return {
     fingerprint,
-    classKey: label,
+    classKey: parts[0][0],
+    mix: parts.length === 1 ? null
+      : parts.map(([label, thousandths]) => `${label}:${Number(thousandths) / 1000}`).join(),
     seed: Number(seed),
     truncation: truncation === 'n' ? null : Number(truncation) / 1000,
     scale: scale === undefined ? 1 : Number(scale.slice(1)) / 1000,
@@ -48,7 +38,8 @@ export function imageIdIn(text) {
 /** @returns {State} the view of a reader who has no link */
 export function firstState() {
   return {
-    image: null, classKey: '0', seed: 7, truncation: null, scale: 1, model: null, second: null,
+    image: null, classKey: '0', mix: null, corners: [], seed: 7, truncation: null, scale: 1,
+    model: null, second: null,
     show: 'overlay', layer: -1, shared: false, turned: false, smooth: true,
     difference: false, gain: 4, at: null, pins: [],
     tray: 'seeds', seeds: 16, toClass: null, toSeed: null, moves: 'both', frame: 0,
@@ -65,15 +56,17 @@ export function readState(fragment) {
   const state = firstState();
   const image = text('image');
   if (image !== null && WHOLE_ID.test(image)) {
-    const { classKey, seed, truncation, scale } = partsOf(image);
-    Object.assign(state, { image, classKey, seed, truncation, scale });
+    const { classKey, mix, seed, truncation, scale } = partsOf(image);
+    Object.assign(state, { image, classKey, mix, seed, truncation, scale });
   } else {
-    state.classKey = text('class') ?? state.classKey;
+    state.mix = SHARES.exec(text('mix') ?? '')?.[0] ?? null;
+    state.classKey = text('class') ?? state.mix?.split(':')[0] ?? state.classKey;
     state.seed = within(text('seed'), 0, MAX_SEED) ?? state.seed;
     state.truncation = within(text('truncation'), 0.001, MAX_TRUNCATION);
     state.scale = within(text('scale'), 0, MAX_SCALE) ?? 1;
     state.model = text('model');
   }
+  state.corners = text('corners')?.split('_').slice(0, 3) ?? [];
   state.second = text('second');
   state.show = SHOWS.find((one) => one === text('show')) ?? state.show;
   state.tray = TRAYS.find((one) => one === text('tray')) ?? state.tray;
@@ -105,12 +98,14 @@ export function fragmentOf(state) {
   if (state.image !== null) {
     put('image', state.image);
   } else {
-    put('class', state.classKey);
+    if (state.mix === null) put('class', state.classKey);
+    else put('mix', state.mix);
     put('seed', state.seed);
     put('truncation', state.truncation);
     put('scale', state.scale === 1 ? null : state.scale);
     put('model', state.model);
   }
+  put('corners', state.corners.join('_'));
   put('second', state.second);
   putNew('show');
   put('layer', state.layer === -1 ? null : state.layer);
@@ -138,7 +133,7 @@ function within(text, least, most) {
 
 /**
  * Points, and null for each place between two `_` without a point.
- * @param {string | null} text `x.y__x.y` @returns {([number, number] | null)[]}
+ * @param {string | null} text `x.y__x.y` @returns {(Point | null)[]}
  */
 function points(text) {
   return (text ?? '').split('_').map((one) => {

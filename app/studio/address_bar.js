@@ -1,13 +1,7 @@
 /** Keeps the address of the page that of the view, and leads back through the views before. */
 
 import { fragmentOf, readState } from './address.js';
-import { element, settled } from './elements.js';
-
-/**
- * @import { State } from './address.js'
- * @import { Stage } from './stage.js'
- * @import { Tray } from './tray.js'
- */
+import { on, settled } from './elements.js';
 
 const ADDRESS_MS = 300; // browsers allow few changes of the address in a second
 
@@ -23,11 +17,11 @@ export class AddressBar {
     this.tray = tray;
     this.saveSoon = settled(ADDRESS_MS, () => this.save(false));
     for (const kind of ['point', 'pins']) stage.addEventListener(kind, this.saveSoon);
-    element('walk-part', HTMLElement).addEventListener('input', this.saveSoon);
+    on('walk-part', 'input', this.saveSoon);
     addEventListener('popstate', () => goTo(readState(location.hash)));
   }
 
-  /** Writes the view into the address. @param {boolean} step whether "back" leads here again */
+  /** @param {boolean} step whether "back" leads here again */
   save(step) {
     const { state, stage, tray } = this;
     state.at = stage.at;

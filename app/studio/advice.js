@@ -3,12 +3,6 @@
 import { spoken } from './elements.js';
 import { Problem } from './service.js';
 
-/**
- * @import { Remedy } from './notices.js'
- * @typedef {{again: () => void, restart: () => void, today: () => void,
- *   ofClass: (name: string) => void}} Ways `today`: draws with the checkpoint that is served now
- */
-
 const MOST_SUGGESTIONS = 4;
 
 /** @param {unknown} error @param {Ways} ways @returns {{text: string, remedies: Remedy[]}} */

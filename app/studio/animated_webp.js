@@ -42,7 +42,7 @@ export function animatedWebp(frames, width, height) {
   return chunk('RIFF', [letters('WEBP'), ...chunks]);
 }
 
-/** The chunks of a WebP file. @param {Uint8Array} bytes @returns {Chunk[]} */
+/** @param {Uint8Array} bytes @returns {Chunk[]} */
 function chunksOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (nameAt(bytes, 0) !== 'RIFF' || nameAt(bytes, 8) !== 'WEBP') {

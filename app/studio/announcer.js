@@ -7,15 +7,15 @@ import { element } from './elements.js';
  * @param {string} text @param {boolean} [seen]
  */
 export function say(text, seen = false) {
-  element('live', HTMLElement).textContent = text;
+  element('live').textContent = text;
   if (!seen) return;
-  const toast = element('toast', HTMLElement);
+  const toast = element('toast');
   toast.textContent = text;
   toast.classList.remove('shown');
   requestAnimationFrame(() => toast.classList.add('shown'));
 }
 
-/** Tells everybody, for a moment. @param {string} text */
+/** @param {string} text */
 export function show(text) {
   say(text, true);
 }

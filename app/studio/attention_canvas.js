@@ -127,10 +127,7 @@ export class AttentionCanvas {
     });
   }
 
-  /**
-   * A ring at the point, its label, and an arrow to where it looks most.
-   * @param {Marker} marker
-   */
+  /** A ring at the point, its label, and an arrow to where it looks most. @param {Marker} marker */
   drawMarker(marker) {
     const { context, canvas } = this;
     const side = canvas.width;

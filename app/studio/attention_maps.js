@@ -146,10 +146,7 @@ function meanDistance({ values, rows, columns }, from) {
   return sum > 0 ? weighted / sum : 0;
 }
 
-/**
- * The place of the largest value of a field.
- * @param {Field} field @returns {Peak}
- */
+/** The place of the largest value of a field. @param {Field} field @returns {Peak} */
 export function peak(field) {
   let best = 0;
   for (let i = 1; i < field.values.length; i += 1) {

@@ -2,14 +2,6 @@
 
 import { put } from './elements.js';
 
-/**
- * `numPins` are the pins whose maps are shown at once; 0 if it is the map of one point. `held`: the
- * reader holds the picture with γ as it is.
- * @import { Show } from './address.js'
- * @typedef {{show: Show, turned: boolean, scale: number, difference: boolean, gain: number,
- *   numPins: number, held: boolean}} Shown
- */
-
 /** @type {Record<Exclude<Show, 'picture'>, string>} */
 const SUBJECTS = {
   overlay: 'The light shows',
@@ -18,12 +10,12 @@ const SUBJECTS = {
   contour: 'Lines at 25, 50 and 75 % of the scale show',
 };
 
-/** @param {Shown} shown */
+/** @param {Seen} shown */
 export function showCaption(shown) {
   put('hint', [pictureIn(shown), attentionIn(shown)].filter(Boolean).join(' '));
 }
 
-/** @param {Shown} shown */
+/** @param {Seen} shown */
 function pictureIn({ show, scale, difference, gain, held }) {
   if (scale !== 1 && show !== 'heatmap') {
     if (held) return 'This is the picture with γ × 1.';
@@ -35,7 +27,7 @@ function pictureIn({ show, scale, difference, gain, held }) {
   return show === 'picture' ? 'This is the picture without its attention.' : '';
 }
 
-/** @param {Shown} shown */
+/** @param {Seen} shown */
 function attentionIn({ show, turned, scale, numPins }) {
   if (show === 'picture') return '';
   const subject = show === 'overlay' && numPins > 1 ? 'The light and each pin’s colour show'

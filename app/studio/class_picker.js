@@ -3,10 +3,6 @@
 import { make, settled, spoken } from './elements.js';
 import { Thumbnails } from './picture_list.js';
 
-/**
- * @import { ClassEntry, Service } from './service.js'
- */
-
 const MOST_SHOWN = 60;
 const TYPING_MS = 120;
 
@@ -38,7 +34,7 @@ export class ClassPicker {
     this.listen();
   }
 
-  /** Shows the name of the class that is drawn. @param {string} name */
+  /** @param {string} name */
   setName(name) {
     this.name = spoken(name);
     if (document.activeElement !== this.input) this.input.value = this.name;
@@ -132,10 +128,10 @@ export class ClassPicker {
     const also = [entry.wnid, ...entry.aliases.filter((one) => one !== spoken(entry.name))];
     const small = make('small', {}, also.filter(Boolean).join(' · '));
     const text = make('span', {}, spoken(entry.name), small);
-    const option = make('li', { id: `class-option-${index}`, role: 'option' }, image, text);
+    const option = make('li', { id: `${this.list.id}-${index}`, role: 'option' }, image, text);
     option.ariaSelected = 'false';
     this.thumbnails.add(image, {
-      classKey: String(entry.index), seed: 0, truncation: null, attentionScale: null,
+      classKey: String(entry.index), mix: null, seed: 0, truncation: null, attentionScale: null,
       model: this.model,
     });
     return option;
@@ -183,7 +179,7 @@ export class ClassPicker {
       if (i === this.active) option.scrollIntoView({ block: 'nearest' });
     });
     if (this.active < 0) this.input.removeAttribute('aria-activedescendant');
-    else this.input.setAttribute('aria-activedescendant', `class-option-${this.active}`);
+    else this.input.setAttribute('aria-activedescendant', `${this.list.id}-${this.active}`);
   }
 
   /** @param {number} index */

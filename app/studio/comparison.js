@@ -3,14 +3,9 @@
 import { difference, meanChange } from './difference.js';
 import { element, put } from './elements.js';
 
-/**
- * @import { Recipe, Service } from './service.js'
- * @typedef {import('./address.js').State} Settings
- */
-
 export class Comparison {
   /**
-   * @param {Settings} settings @param {Service} service
+   * @param {State} settings @param {Service} service
    * @param {(picture: ImageBitmap | OffscreenCanvas) => void} onShow
    */
   constructor(settings, service, onShow) {
@@ -51,7 +46,7 @@ export class Comparison {
     element('hold', HTMLButtonElement).disabled = !other || show === 'heatmap';
   }
 
-  /** Shows the picture with γ as it is for as long as the reader holds it. @param {boolean} held */
+  /** @param {boolean} held */
   hold(held) {
     if (this.held === held) return;
     this.held = held;
@@ -83,8 +78,6 @@ export class Comparison {
   }
 
   /**
-   * What is to be shown: the picture, its difference, or the other picture.
-   * @returns {ImageBitmap | OffscreenCanvas | null}
    */
   get shown() {
     const { picture, plain, held } = this;
@@ -94,7 +87,6 @@ export class Comparison {
     return wanted ? difference(picture, plain, gain) : picture;
   }
 
-  /** How much γ changes the picture, in words. */
   get note() {
     const { scale, difference: wanted } = this.settings;
     if (scale === 1) return wanted ? 'There is nothing to compare: turn Attention away from 1.' : '';

@@ -3,26 +3,15 @@
 import { show } from './announcer.js';
 import { ClassPicker } from './class_picker.js';
 import { Dial } from './dial.js';
-import { element, put, spoken } from './elements.js';
+import { element, on, put, spoken } from './elements.js';
 import { listenToHolding } from './holding.js';
+import { Mix } from './mix.js';
 import { RecipeControls } from './recipe_controls.js';
 import { ViewControls } from './view_controls.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Picture, Service } from './service.js'
- * @typedef {(changes: Partial<State>) => void} Change
- *
- * `now` draws another picture at once, `soon` when the reader has stopped, and `model` with another
- * model; `view` shows the same picture in another way, `difference` its difference; `end` changes
- * where the walk goes; `hold` shows the picture with γ as it is for a while.
- * @typedef {{now: Change, model: (name: string) => void, soon: Change, view: Change,
- *   difference: Change, end: Change, hold: (held: boolean) => void}} Changes
- */
-
 export class Controls {
   /** @param {Service} service @param {Changes} changes */
-  constructor(service, { now, model, soon, view, difference, end, hold }) {
+  constructor(service, { now, soon, mix, model, view, difference, end, hold }) {
     this.recipe = new RecipeControls(now, soon, end);
     this.view = new ViewControls(view);
     const models = element('model', HTMLSelectElement);
@@ -30,15 +19,16 @@ export class Controls {
     this.dial = new Dial();
     this.dial.addEventListener('turn', () => soon({ scale: this.dial.scale }));
     this.dial.addEventListener('view', () => difference(this.dial.view));
-    const picture = element('picture', HTMLElement);
+    const picture = element('picture');
     listenToHolding(element('hold', HTMLButtonElement), picture, hold);
-    element('skip', HTMLElement).addEventListener('click', () => picture.focus());
+    on('skip', 'click', () => picture.focus());
     const picker = (/** @type {string} */ id, /** @type {(classKey: string) => void} */ choose) =>
       new ClassPicker(
-        element(id, HTMLInputElement), element(`${id}-list`, HTMLElement), service,
+        element(id, HTMLInputElement), element(`${id}-list`), service,
         ({ index }) => choose(String(index)), show,
       );
-    this.picker = picker('class', (classKey) => now({ classKey }));
+    this.picker = picker('class', (classKey) => now({ classKey, mix: null }));
+    this.mix = new Mix(service, mix, show);
     this.endPicker = picker('to-class', (toClass) => end({ toClass }));
   }
 
@@ -49,7 +39,7 @@ export class Controls {
     this.view.show(state);
   }
 
-  /** Names the picture everywhere. @param {Picture} picture @param {string} className */
+  /** @param {Picture} picture @param {string} className */
   showNames(picture, className) {
     if (!className) return;
     const [name, seed] = [spoken(className), `seed ${picture.seed}`];

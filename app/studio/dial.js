@@ -6,7 +6,7 @@ import { element } from './elements.js';
 export class Dial extends EventTarget {
   constructor() {
     super();
-    this.place = element('dial', HTMLElement);
+    this.place = element('dial');
     this.range = element('scale', HTMLInputElement);
     this.output = element('scale-value', HTMLOutputElement);
     this.compare = element('difference', HTMLInputElement);
@@ -25,7 +25,7 @@ export class Dial extends EventTarget {
     return Number(this.range.value);
   }
 
-  /** How the reader has set it. @returns {{difference: boolean, gain: number}} */
+  /** @returns {{difference: boolean, gain: number}} */
   get view() {
     return { difference: this.compare.checked, gain: Number(this.gain.value) };
   }

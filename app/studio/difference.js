@@ -6,7 +6,6 @@ const GREY = 128;
  * A picture in which grey means no difference; both pictures have the same size.
  * @param {ImageBitmap} one @param {ImageBitmap} other @param {number} gain how often the difference
  *   of a channel is taken
- * @returns {OffscreenCanvas}
  */
 export function difference(one, other, gain) {
   const { canvas, context } = canvasOf(one);
@@ -37,7 +36,7 @@ function pixelsOf(picture) {
   return context.getImageData(0, 0, picture.width, picture.height);
 }
 
-/** A canvas as large as a picture. @param {ImageBitmap} picture */
+/** @param {ImageBitmap} picture */
 function canvasOf({ width, height }) {
   const canvas = new OffscreenCanvas(width, height);
   const context = /** @type {OffscreenCanvasRenderingContext2D} */ (

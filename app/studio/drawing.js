@@ -4,23 +4,12 @@ import { AttentionMaps } from './attention_maps.js';
 import { settled } from './elements.js';
 import { isAbort, Problem } from './service.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Notices } from './notices.js'
- * @import { Picture, Recipe, Service } from './service.js'
- *
- * What is done with what arrives, in this order. `maps` is null where a picture has no attention.
- * @typedef {{picture: (picture: Picture, bitmap: ImageBitmap, signal: AbortSignal) => Promise<void>,
- *   maps: (maps: AttentionMaps | null) => void, drawn: (signal: AbortSignal) => void,
- *   failed: (error: unknown) => void}} Receiver
- */
-
 const DRAW_MS = 200; // after the last change of what is typed or dragged
 const SLOW_MS = 3000; // after which a reader is told why the picture does not come
 
 /** What determines the picture of a state. @param {State} state @returns {Recipe} */
-export function recipeOf({ classKey, seed, truncation, scale, model }) {
-  return { classKey, seed, truncation, attentionScale: scale === 1 ? null : scale, model };
+export function recipeOf({ classKey, mix, seed, truncation, scale, model }) {
+  return { classKey, mix, seed, truncation, attentionScale: scale === 1 ? null : scale, model };
 }
 
 export class Drawing {
@@ -38,31 +27,28 @@ export class Drawing {
     this.controller = new AbortController();
     /** @type {(() => void) | null} what waits for the reader to stop */
     this.pending = null;
+    /** @type {Recipe | null} the newest picture on the way to another one */
+    this.passing = null;
+    this.isPassing = false;
     this.actSoon = settled(DRAW_MS, () => this.pending?.());
   }
 
-  /** Aborted as soon as another picture is wanted. */
   get signal() {
     return this.controller.signal;
   }
 
-  /** Gives up the picture that is under way. */
   giveUp() {
     this.controller.abort();
     document.body.dataset.state = 'drawing';
   }
 
-  /**
-   * Gives up the picture that is under way, and acts when the reader has stopped.
-   * @param {() => void} act
-   */
+  /** @param {() => void} act */
   later(act) {
     this.giveUp();
     this.pending = act;
     this.actSoon();
   }
 
-  /** Draws the picture of the state, then its attention. */
   async draw() {
     this.giveUp();
     this.pending = null;
@@ -80,6 +66,25 @@ export class Drawing {
     } finally {
       clearTimeout(slow);
     }
+  }
+
+  /**
+   * Shows pictures while the reader goes on changing them: one at a time, and then the newest.
+   * @param {Recipe} recipe
+   */
+  async pass(recipe) {
+    this.passing = recipe;
+    if (this.isPassing) return;
+    this.isPassing = true;
+    while (this.passing !== null) {
+      const next = this.passing;
+      this.passing = null;
+      const bitmap = await this.service.generate(next, { quiet: true })
+        .then(({ blob }) => createImageBitmap(blob)).catch(() => null);
+      if (bitmap !== null && this.pending !== null) this.receiver.passing(bitmap);
+      else bitmap?.close(); // the picture that it led to is wanted by now
+    }
+    this.isPassing = false;
   }
 
   /** @param {AbortSignal} signal */
@@ -112,7 +117,7 @@ export class Drawing {
     }
   }
 
-  /** Says why the picture does not come. @param {AbortSignal} signal */
+  /** @param {AbortSignal} signal */
   async explain(signal) {
     const ready = await this.service.isReady();
     const { state } = document.body.dataset;

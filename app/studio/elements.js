@@ -2,22 +2,29 @@
 
 /**
  * The element with this id; throws TypeError if it is missing or of another kind.
- * @template {HTMLElement} T @param {string} id @param {new () => T} kind @returns {T}
+ * @template {Element} [T=HTMLElement] @param {string} id @param {new () => T} [kind] @returns {T}
  */
-export function element(id, kind) {
+export function element(id, kind = /** @type {any} */ (HTMLElement)) {
   const found = document.getElementById(id);
   if (!(found instanceof kind)) throw new TypeError(`#${id} is no ${kind.name}`);
   return found;
 }
 
+/**
+ * Acts on each event of an element.
+ * @param {string} id @param {string} kind @param {(event: Event) => void} act
+ */
+export function on(id, kind, act) {
+  element(id).addEventListener(kind, act);
+}
+
 /** Shows a text, if it is a new one. @param {string} id of an element @param {string} text */
 export function put(id, text) {
-  const place = element(id, HTMLElement);
+  const place = element(id);
   if (place.textContent !== text) place.textContent = text;
 }
 
 /**
- * A new element with properties and children.
  * @template {keyof HTMLElementTagNameMap} K @param {K} tag
  * @param {Partial<HTMLElementTagNameMap[K]>} [properties] @param {(Node | string)[]} children
  * @returns {HTMLElementTagNameMap[K]}
@@ -28,12 +35,40 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
+/** A button that acts. @param {() => void} act @param {(Node | string)[]} children */
+export function button(act, ...children) {
+  const made = make('button', {}, ...children);
+  made.addEventListener('click', act);
+  return made;
+}
+
+/** @param {unknown} error */
+export function inWords(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
 /**
- * A name of a class as people write it: `golden_retriever` -> `golden retriever`.
+ * Calls `draw` before the next frame, however often it is called until then.
+ * @param {() => void} draw @returns {() => void}
+ */
+export function eachFrame(draw) {
+  let scheduled = 0;
+  return () => {
+    scheduled ||= requestAnimationFrame(() => {
+      scheduled = 0;
+      draw();
+    });
+  };
+}
+
+/**
+ * A class as people write it, `golden_retriever` -> `golden retriever`, or a mix of them.
  * @param {string} name
  */
 export function spoken(name) {
-  return name.replaceAll('_', ' ');
+  const share = (/** @type {string} */ _, /** @type {number} */ part, /** @type {string} */ end) =>
+    ` ${Math.round(100 * part)} %${end && ', '}`;
+  return name.replaceAll('_', ' ').replace(/:(0\.\d+)(,|$)/g, share);
 }
 
 /**
@@ -42,7 +77,7 @@ export function spoken(name) {
  */
 export function throttled(ms, work) {
   let last = -Infinity;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  /** @type {Timer} */
   let timer;
   return () => {
     const run = () => {
@@ -57,12 +92,11 @@ export function throttled(ms, work) {
 }
 
 /**
- * Calls `work` once, `ms` milliseconds after the last call.
  * @template {unknown[]} A @param {number} ms @param {(...values: A) => void} work
  * @returns {(...values: A) => void}
  */
 export function settled(ms, work) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  /** @type {Timer} */
   let timer;
   return (...values) => {
     clearTimeout(timer);

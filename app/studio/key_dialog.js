@@ -3,7 +3,7 @@
 import { element } from './elements.js';
 
 /**
- * @param {import('./service.js').Problem} problem why a key is needed
+ * @param {Problem} problem why a key is needed
  * @returns {Promise<string>} the key; the dialog stays until there is one
  */
 export function askForKey(problem) {
@@ -11,7 +11,7 @@ export function askForKey(problem) {
   const form = element('key-form', HTMLFormElement);
   const input = element('key', HTMLInputElement);
   const refused = problem.message.includes('unknown');
-  element('key-reason', HTMLElement).textContent = refused
+  element('key-reason').textContent = refused
     ? 'The service does not know this key. Check it and try once more.'
     : 'This service draws pictures for people who have an API key.';
   input.value = '';

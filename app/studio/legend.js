@@ -2,13 +2,6 @@
 
 import { element, put } from './elements.js';
 
-/**
- * @import { Show } from './address.js'
- * @import { Numbers } from './attention_maps.js'
- * @import { Stage } from './stage.js'
- * @typedef {{show: Show, shared: boolean, turned: boolean}} Settings
- */
-
 const EVEN_BITS = 1; // an entropy this near to the most is that of a map over half of all cells
 const LINES = [0.25, 0.5, 0.75]; // of `attention_canvas.js`
 
@@ -23,7 +16,7 @@ export function showScale(stage) {
  * @param {number} largest weight of the layer
  */
 function showLegend(settings, maps, largest) {
-  const legend = element('legend', HTMLElement);
+  const legend = element('legend');
   legend.hidden = settings.show === 'picture' || maps.length === 0;
   legend.dataset.show = settings.show;
   const top = settings.shared ? largest : maps.length === 1 ? maps[0].largest : null;

@@ -3,8 +3,6 @@
 import { element } from './elements.js';
 import { readModel } from './readings.js';
 
-/** @import { Model } from './service.js' */
-
 /**
  * @param {Model[]} all models that are served @param {Model | null} model of the picture
  * @param {string} name of the chosen model @param {string | null} second that it is compared with
@@ -15,14 +13,14 @@ export function showModels(all, model, name, second, chosen) {
   const layer = chosen < 0 ? layers.length - 1 : chosen;
   offer('layer', layers.map(({ index, height, width }) =>
     [`${index}`, `${index}: ${height}×${width}`]), String(layer));
-  element('layer-row', HTMLElement).hidden = layers.length < 2;
-  element('dial', HTMLElement).hidden = layers.length === 0;
+  element('layer-row').hidden = layers.length < 2;
+  element('dial').hidden = layers.length === 0;
   readModel(model, layer);
   offer('model', all.map((one) => [one.name, one.name]), name);
-  element('model-row', HTMLElement).hidden = all.length < 2;
+  element('model-row').hidden = all.length < 2;
   const others = all.filter((one) => one.name !== name).map((one) => [one.name, one.name]);
   offer('second-model', [['', 'No other model'], ...others], second ?? '');
-  element('second-row', HTMLElement).hidden = all.length < 2 && second === null;
+  element('second-row').hidden = all.length < 2 && second === null;
 }
 
 /**

@@ -7,12 +7,6 @@ import { showScale } from './legend.js';
 import { showPins } from './pin_list.js';
 import { readPins, readPoint } from './readings.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Comparison } from './comparison.js'
- * @import { Stage } from './stage.js'
- */
-
 const SPEAK_MS = 500;
 const READ_MS = 120; // faster than anybody reads, text would only delay the picture
 
@@ -35,7 +29,6 @@ export class Narration {
     });
   }
 
-  /** The point's numbers, the scale of the map and a caption that says what is seen. */
   read() {
     const { stage, state, comparison } = this;
     readPoint(stage);

@@ -1,11 +1,6 @@
 /** Says what is wrong, and what happens next. */
 
-import { make } from './elements.js';
-
-/**
- * @import { Problem, Service } from './service.js'
- * @typedef {{label: string, act: () => void}} Remedy what the reader can do
- */
+import { button, make } from './elements.js';
 
 /** What a problem that passes means to a reader, by its slug. @type {Record<string, string>} */
 const MEANINGS = {
@@ -25,7 +20,7 @@ export class Notices {
     this.place = place;
     this.retryNow = () => service.retryNow();
     this.until = 0;
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     service.addEventListener('waiting', (event) => {
       const { problem, seconds } = /** @type {CustomEvent} */ (event).detail;
@@ -72,11 +67,7 @@ export class Notices {
   /** @param {string} kind @param {(Node | string)[]} text @param {Remedy[]} remedies */
   show(kind, text, remedies) {
     clearInterval(this.timer);
-    const buttons = remedies.map(({ label, act }) => {
-      const button = make('button', { type: 'button' }, label);
-      button.addEventListener('click', act);
-      return button;
-    });
+    const buttons = remedies.map(({ label, act }) => button(act, label));
     this.place.dataset.kind = kind;
     this.place.hidden = false;
     this.place.replaceChildren(make('p', {}, ...text), ...buttons);

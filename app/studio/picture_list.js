@@ -1,20 +1,11 @@
-/**
- * Small pictures in a list, which fill in as they arrive: a wall of seeds, a strip of truncations,
- * thumbnails of classes. They are drawn as bulk jobs, a few at a time, when they come into view.
- */
+/** Small pictures in a list, drawn as bulk jobs, a few at a time, when they come into view. */
 
-import { make } from './elements.js';
+import { button, make } from './elements.js';
 import { isAbort } from './service.js';
-
-/**
- * @import { Recipe, Service } from './service.js'
- * @typedef {{recipe: Recipe, label: string, caption: string}} Item
- */
 
 const AT_ONCE = 4;
 const MARGIN = '160px'; // how far below the view a picture is already asked for
 
-/** Draws pictures into <img> elements, a few at a time, those in view first. */
 export class Thumbnails {
   /** @param {Service} service @param {boolean} [quiet] whether a failure is not waited for */
   constructor(service, quiet = false) {
@@ -39,7 +30,6 @@ export class Thumbnails {
     this.observer.observe(image);
   }
 
-  /** Cancels what is under way and frees the pictures. */
   clear() {
     this.controller.abort();
     this.controller = new AbortController();
@@ -84,7 +74,6 @@ export class Thumbnails {
   }
 }
 
-/** Pictures to choose from, as buttons. */
 export class PictureList {
   /**
    * @param {HTMLElement} place @param {Service} service
@@ -98,7 +87,7 @@ export class PictureList {
     this.buttons = new Map();
   }
 
-  /** Shows these in place of those shown so far. @param {Item[]} items */
+  /** @param {Item[]} items */
   show(items) {
     this.clear();
     this.add(items);
@@ -115,15 +104,15 @@ export class PictureList {
     for (const { recipe, label, caption } of items) {
       const image = make('img', { alt: '', width: 96, height: 96, decoding: 'async' });
       const text = make('span', {}, caption);
-      const button = make('button', { type: 'button', ariaLabel: label }, image, text);
-      button.addEventListener('click', () => this.onChoose(recipe));
-      this.buttons.set(keyOf(recipe), button);
-      this.place.append(make('li', {}, button));
+      const choice = button(() => this.onChoose(recipe), image, text);
+      choice.ariaLabel = label;
+      this.buttons.set(keyOf(recipe), choice);
+      this.place.append(make('li', {}, choice));
       this.thumbnails.add(image, recipe);
     }
   }
 
-  /** Marks the picture that is shown large. @param {Recipe} recipe */
+  /** @param {Recipe} recipe */
   mark(recipe) {
     for (const [key, button] of this.buttons) {
       button.ariaCurrent = key === keyOf(recipe) ? 'true' : 'false';

@@ -1,39 +1,32 @@
 /** The pins as a list beside the picture. */
 
-import { element, make } from './elements.js';
+import { button, element, make } from './elements.js';
 import { COLOURS } from './pins.js';
 
-/**
- * @import { Stage } from './stage.js'
- * @typedef {{name: string, colour: string, label: string, selected: boolean,
- *   select: () => void, remove: () => void}} Item
- */
-
-/** Lists the pins of a stage. @param {Stage} stage */
+/** @param {Stage} stage */
 export function showPins(stage) {
   const pins = stage.pinNames.map(({ pin, name }) => ({
     name, colour: COLOURS[pin.slot], label: String(pin.slot + 1), selected: pin === stage.selected,
     select: () => stage.selectPin(pin), remove: () => stage.removePin(pin),
   }));
-  listPins(element('pin-list', HTMLElement), pins);
-  element('pins', HTMLElement).hidden = pins.length === 0;
+  listPins(element('pin-list'), pins);
+  element('pins').hidden = pins.length === 0;
 }
 
 /**
  * Shows two buttons for each pin: one selects it, so that its map is seen alone, one removes it.
- * @param {HTMLElement} place @param {Item[]} pins
+ * @param {HTMLElement} place @param {PinItem[]} pins
  */
 function listPins(place, pins) {
   const focused = [...place.querySelectorAll('button')].findIndex(
-    (button) => button === document.activeElement,
+    (one) => one === document.activeElement,
   );
   const items = pins.map(({ name, colour, label, selected, select, remove }) => {
     const swatch = make('b', { className: 'swatch' }, label);
     swatch.style.setProperty('--colour', colour); // through the CSSOM, which the policy allows
-    const chip = make('button', { type: 'button', ariaPressed: String(selected) }, swatch, name);
-    const cross = make('button', { type: 'button', ariaLabel: `Remove pin ${name}` }, '×');
-    chip.addEventListener('click', select);
-    cross.addEventListener('click', remove);
+    const [chip, cross] = [button(select, swatch, name), button(remove, '×')];
+    chip.ariaPressed = String(selected);
+    cross.ariaLabel = `Remove pin ${name}`;
     return make('li', {}, chip, cross);
   });
   place.replaceChildren(...items);

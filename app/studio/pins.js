@@ -8,13 +8,8 @@ export const NAMES = [
   'orange', 'sky blue', 'green', 'yellow', 'blue', 'vermilion', 'purple', 'white',
 ];
 
-/**
- * `slot` is the place in the palette, which a pin keeps when others go.
- * @typedef {{x: number, y: number, slot: number}} Pin x and y are pixels of the picture
- */
-
 export class Pins {
-  /** @param {([number, number] | null)[]} [points] as `points` gives them */
+  /** @param {(Point | null)[]} [points] as `points` gives them */
   constructor(points = []) {
     /** @type {Pin[]} */
     this.all = [];
@@ -51,7 +46,7 @@ export class Pins {
 
   /**
    * The pixels of the pins, each at its place in the palette; null where the colour is free.
-   * @returns {([number, number] | null)[]}
+   * @returns {(Point | null)[]}
    */
   get points() {
     const last = this.all.at(-1)?.slot ?? -1;

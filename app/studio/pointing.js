@@ -1,10 +1,5 @@
 /** What a pointer, a finger or the keyboard does on a picture: it points, and pins. */
 
-/**
- * @import { Stage } from './stage.js'
- * @typedef {[number, number]} Point a pixel of the picture: column and row
- */
-
 const TAP_PX = 8; // a finger that moved less has tapped
 const LARGE_STEP = 4;
 /** @type {Record<string, Point>} */

@@ -2,12 +2,6 @@
 
 import { element, make, put } from './elements.js';
 
-/**
- * @import { Numbers } from './attention_maps.js'
- * @import { Model } from './service.js'
- * @import { Stage } from './stage.js'
- */
-
 const STAGES = /([a-z]+);dur=([\d.]+)/g;
 /** @param {string} name of a reading @param {string} text */
 const read = (name, text) => put(`reading-${name}`, text || '–');
@@ -26,7 +20,7 @@ export function readModel(model, layer) {
   read('renderer', model?.renderer ?? '');
   const gamma = model?.attention_layers[layer]?.gamma ?? null; // a worker may not tell it
   read('gamma', gamma === null ? '' : gamma.toPrecision(3));
-  element('reading-gamma-row', HTMLElement).hidden = gamma === null;
+  element('reading-gamma-row').hidden = gamma === null;
 }
 
 /** The numbers of the map of the point, in the direction that is shown. @param {Stage} stage */
@@ -43,7 +37,7 @@ export function readPoint(stage) {
   read('most', most);
 }
 
-/** The numbers of each pin, also when the pointer is elsewhere. @param {Stage} stage */
+/** @param {Stage} stage */
 export function readPins(stage) {
   const { pins, resolution } = stage;
   const { turned } = stage.settings;

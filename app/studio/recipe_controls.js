@@ -1,12 +1,7 @@
 /** The controls of what is drawn: seed, truncation, and how far a walk goes. */
 
 import { MAX_SEED } from './address.js';
-import { element } from './elements.js';
-
-/**
- * @import { Moves, State } from './address.js'
- * @typedef {(changes: Partial<State>) => void} Change
- */
+import { element, on } from './elements.js';
 
 const input = (/** @type {string} */ id) => element(id, HTMLInputElement);
 const number = (/** @type {string} */ id) => Number(input(id).value);
@@ -26,8 +21,6 @@ export class RecipeControls {
    */
   constructor(change, changeSoon, changeEnd) {
     this.seed = 0;
-    /** @type {(id: string, kind: string, act: () => void) => void} */
-    const on = (id, kind, act) => element(id, HTMLElement).addEventListener(kind, act);
     on('seed', 'input', () => changeSoon({ seed: seedIn('seed') }));
     on('seed-next', 'click', () => change({ seed: Math.min(MAX_SEED, this.seed + 1) }));
     on('seed-before', 'click', () => change({ seed: Math.max(0, this.seed - 1) }));

@@ -3,14 +3,8 @@
 import { animatedWebp } from './animated_webp.js';
 import { show } from './announcer.js';
 import { fileOf } from './attention_canvas.js';
-import { element } from './elements.js';
+import { element, inWords } from './elements.js';
 import { download } from './taking.js';
-
-/**
- * @import { Drawn } from './attention_canvas.js'
- * @import { Stage } from './stage.js'
- * @typedef {{file: Promise<Blob>, ms: number}} Sight what is seen, and since when, in ms
- */
 
 const FRAME_MS = 80;
 const LONGEST_MS = 10_000;
@@ -30,7 +24,7 @@ export class Recording {
     this.button = element('record', HTMLButtonElement);
     /** @type {Sight[]} */
     this.sights = [];
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     this.moved = false; // since the last look
     this.button.addEventListener('click', () => {
@@ -65,7 +59,6 @@ export class Recording {
     }
   }
 
-  /** Ends the recording, and saves it as a file. */
   stop() {
     clearInterval(this.timer);
     this.timer = undefined;
@@ -83,14 +76,14 @@ export class Recording {
       download(await animationOf(sights), `${this.name()}-path.webp`);
       show('Recording saved.');
     } catch (error) {
-      show(error instanceof Error ? error.message : String(error));
+      show(inWords(error));
     } finally {
       this.button.disabled = false;
     }
   }
 }
 
-/** An animated WebP file. @param {Sight[]} sights @returns {Promise<Blob>} */
+/** An animated WebP file. @param {Sight[]} sights */
 async function animationOf(sights) {
   const frames = [];
   for (const [i, { file, ms }] of sights.entries()) {

@@ -2,18 +2,11 @@
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { AttentionMaps } from './attention_maps.js';
-import { element, put, throttled } from './elements.js';
+import { eachFrame, element, inWords, put, throttled } from './elements.js';
 import { listenToPointer } from './pointing.js';
 import { numbersInWords } from './readings.js';
 import { isAbort, Problem } from './service.js';
 import { spotsOf, viewOf } from './shown_maps.js';
-
-/**
- * @import { State } from './address.js'
- * @import { ServedModels } from './served_models.js'
- * @import { Recipe, Service } from './service.js'
- * @import { Stage } from './stage.js'
- */
 
 const READ_MS = 120; // faster than anybody reads, text would only delay the picture
 
@@ -27,14 +20,13 @@ export class SecondPicture {
     this.service = service;
     this.models = models;
     this.stage = stage;
-    this.place = element('second', HTMLElement);
+    this.place = element('second');
     const canvas = element('second-picture', HTMLCanvasElement);
     this.canvas = new AttentionCanvas(canvas);
     /** @type {ImageBitmap | null} */
     this.picture = null;
     /** @type {AttentionMaps | null} */
     this.maps = null;
-    this.scheduled = 0;
     this.read = throttled(READ_MS, () => this.readPoint());
     listenToPointer(stage, canvas);
     for (const kind of ['point', 'pins']) stage.addEventListener(kind, () => this.redraw());
@@ -52,13 +44,14 @@ export class SecondPicture {
     this.place.dataset.state = 'drawing';
     put('second-name', second);
     try {
-      await this.load({ ...recipe, classKey: className, model: second }, signal);
+      const mix = recipe.mix && className;
+      await this.load({ ...recipe, classKey: className, mix, model: second }, signal);
       this.place.dataset.state = 'drawn';
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
       this.setPicture(null);
       this.place.dataset.state = 'failed';
-      put('second-numbers', error instanceof Error ? error.message : String(error));
+      put('second-numbers', inWords(error));
     }
   }
 
@@ -96,18 +89,12 @@ export class SecondPicture {
     this.redraw();
   }
 
-  /** Draws before the next frame, however often it is called until then. */
-  redraw() {
-    if (this.scheduled || this.place.hidden) return;
-    this.scheduled = requestAnimationFrame(() => {
-      this.scheduled = 0;
-      const spots = spotsOf(this.stage);
-      this.canvas.draw(viewOf(this.maps, spots, this.stage.settings));
-      this.read();
-    });
-  }
+  redraw = eachFrame(() => {
+    if (this.place.hidden) return;
+    this.canvas.draw(viewOf(this.maps, spotsOf(this.stage), this.stage.settings));
+    this.read();
+  });
 
-  /** The numbers of its own map of the point. */
   readPoint() {
     if (this.place.hidden || this.picture === null) return;
     const { at } = spotsOf(this.stage);

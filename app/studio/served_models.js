@@ -1,10 +1,5 @@
 /** What the service offers: its models and the classes of each. */
 
-/**
- * @import { State } from './address.js'
- * @import { ClassEntry, Manner, Model, Picture, Service } from './service.js'
- */
-
 const PREFIX = 12; // digits of a fingerprint in an image id
 
 export class ServedModels {
@@ -20,7 +15,7 @@ export class ServedModels {
     this.seen = new Map();
   }
 
-  /** Learns what models there are. @param {Manner} [manner] */
+  /** @param {Manner} [manner] */
   async learn(manner) {
     const { default: first, models } = await this.service.models(manner);
     this.default = first;
@@ -42,7 +37,7 @@ export class ServedModels {
     return this.seen.get(picture?.id.split('-')[0] ?? '') ?? null;
   }
 
-  /** What to call a checkpoint. @param {string} prefix of its fingerprint */
+  /** @param {string} prefix of its fingerprint */
   nameOfSnapshot(prefix) {
     const images = this.seen.get(prefix)?.facts.images_seen;
     return images === undefined ? prefix : `${images.toLocaleString('en')} images`;
@@ -64,16 +59,27 @@ export class ServedModels {
   }
 
   /**
-   * What changes when another model draws: classes keep their names, which have other numbers
-   * there, and if the picture was compared with that model, the two change places.
+   * The name of a class, or those of a mix with their shares.
+   * @param {string} model @param {{classKey: string, mix: string | null}} classes
+   */
+  namesOf(model, { classKey, mix }) {
+    if (mix === null) return this.nameOf(model, classKey);
+    const parts = mix.split(',').map((one) => one.split(':'));
+    return parts.map(([key, share]) => `${this.nameOf(model, key)}:${share}`).join();
+  }
+
+  /**
+   * What another model changes: classes have other numbers there, but the same names; the model
+   * that the picture was compared with takes the place of the first.
    * @param {string} model @param {State} state @param {Picture | null} picture
-   * @returns {Partial<State>}
    */
   changesFor(model, state, picture) {
     const before = picture?.model ?? state.model ?? '';
     return {
       model,
       classKey: this.nameOf(before, state.classKey) || state.classKey,
+      mix: state.mix && this.namesOf(before, state),
+      corners: [],
       toClass: this.nameOf(before, state.toClass) || state.toClass,
       second: state.second === model ? before || null : state.second,
     };

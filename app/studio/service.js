@@ -1,24 +1,6 @@
-/**
- * The service behind the page: every request, its key, its errors, and how long to wait before a
- * request is sent again. Nothing here touches the document.
- */
+/** The service: every request, its key, its errors, and when it is sent again. No document here. */
 
 import { storage } from './storage.js';
-
-/**
- * What determines a picture. `truncation` and `attentionScale` are null where they are not set.
- * @typedef {{classKey: string, seed: number, truncation: number | null,
- *   attentionScale: number | null, model: string | null}} Recipe
- *
- * @typedef {{id: string, model: string, seed: number, blob: Blob, timing: string}} Picture
- * @typedef {{index: number, name: string, wnid: string | null, aliases: string[]}} ClassEntry
- * @typedef {{index: number, height: number, width: number, gamma: number | null}} AttentionLayer
- * @typedef {{name: string, fingerprint: string, resolution: number, num_classes: number,
- *   attention_layers: AttentionLayer[], renderer: string, workers_ready: number,
- *   facts: Record<string, string | number | boolean>}} Model
- * @typedef {{signal?: AbortSignal, bulk?: boolean, quiet?: boolean}} Manner  `bulk`: interactive
- *   requests go first; `quiet`: a failure is not waited for, and no one is told
- */
 
 const KEY_NAME = 'sagan-key';
 const keys = storage('sessionStorage'); // of this tab
@@ -41,7 +23,6 @@ export class Problem extends Error {
     this.suggestions = suggestions;
   }
 
-  /** Whether the same request may succeed later. */
   get passes() {
     return this.status === 0 || RETRIED.has(this.status);
   }
@@ -64,12 +45,11 @@ export class Service extends EventTarget {
     this.asking = null;
     /** @type {Set<() => void>} */
     this.sleepers = new Set();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.watch = undefined;
     this.troubled = false;
   }
 
-  /** Whether this tab has an API key. */
   get hasKey() {
     return keys.getItem(KEY_NAME) !== null;
   }
@@ -80,7 +60,6 @@ export class Service extends EventTarget {
   }
 
   /**
-   * The classes with `text` in a name, alias or WordNet id.
    * @param {string} text @param {string | null} model @param {Manner} [manner]
    * @returns {Promise<ClassEntry[]>}
    */
@@ -89,16 +68,10 @@ export class Service extends EventTarget {
     return (await (await this.send(`classes${query}`, {}, manner)).json()).classes;
   }
 
-  /** @param {Recipe} recipe @param {Manner} [manner] @returns {Promise<Picture>} */
+  /** @param {Recipe} recipe @param {Manner} [manner] */
   async generate(recipe, manner = {}) {
     const query = parameters({
-      class: recipe.classKey,
-      seed: recipe.seed,
-      truncation: recipe.truncation,
-      attention_scale: recipe.attentionScale,
-      model: recipe.model,
-      priority: manner.bulk ? 'bulk' : null,
-      format: 'png',
+      ...fieldsOf(recipe, manner), attention_scale: recipe.attentionScale, format: 'png',
     });
     return picture(await this.send(`generate${query}`, { method: 'POST' }, manner));
   }
@@ -123,24 +96,15 @@ export class Service extends EventTarget {
   /**
    * A strip of the frames from one picture to another, both included, side by side.
    * @param {Recipe} from @param {{classKey: string | null, seed: number | null}} to
-   * @param {number} frames @param {Manner} [manner] @returns {Promise<Blob>}
+   * @param {number} frames @param {Manner} [manner]
    */
   async walk(from, to, frames, manner = {}) {
     const query = parameters({
-      class: from.classKey,
-      seed: from.seed,
-      truncation: from.truncation,
-      model: from.model,
-      to_class: to.classKey,
-      to_seed: to.seed,
-      frames,
-      priority: manner.bulk ? 'bulk' : null,
-      format: 'strip',
+      ...fieldsOf(from, manner), to_class: to.classKey, to_seed: to.seed, frames, format: 'strip',
     });
     return (await this.send(`interpolate${query}`, { method: 'POST' }, manner)).blob();
   }
 
-  /** Whether a worker is ready to draw. @returns {Promise<boolean>} */
   async isReady() {
     const response = await fetch(new URL('readyz', this.base)).catch(() => null);
     return response?.ok ?? false;
@@ -156,7 +120,6 @@ export class Service extends EventTarget {
     }, WATCH_MS);
   }
 
-  /** Ends all waits, so that requests are sent again now. */
   retryNow() {
     for (const wake of [...this.sleepers]) wake();
   }
@@ -165,7 +128,6 @@ export class Service extends EventTarget {
    * Sends a request until it is answered: waits out a full queue, a limit, a restart; asks for a
    * key. Throws a Problem that no wait mends, and AbortError.
    * @param {string} path @param {RequestInit} how @param {Manner} [manner]
-   * @returns {Promise<Response>}
    */
   async send(path, how, manner = {}) {
     for (let attempt = 0; ; attempt += 1) {
@@ -191,7 +153,7 @@ export class Service extends EventTarget {
 
   /**
    * @param {string} path @param {RequestInit} how @param {string | null} key
-   * @param {AbortSignal} [signal] @returns {Promise<Response | Problem>}
+   * @param {AbortSignal} [signal]
    */
   async attempt(path, how, key, signal) {
     const headers = new Headers(key === null ? undefined : { Authorization: `Bearer ${key}` });
@@ -244,6 +206,12 @@ export class Service extends EventTarget {
   }
 }
 
+/** @param {Recipe} recipe @param {Manner} manner */
+function fieldsOf({ classKey, mix, seed, truncation, model }, { bulk }) {
+  const priority = bulk ? 'bulk' : null;
+  return { class: mix === null ? classKey : null, mix, seed, truncation, model, priority };
+}
+
 /** @param {unknown} error @returns {boolean} whether a newer request took the place of this one */
 export function isAbort(error) {
   return error instanceof DOMException && error.name === 'AbortError';
@@ -251,7 +219,7 @@ export function isAbort(error) {
 
 /**
  * A query string of the values that are not null.
- * @param {Record<string, string | number | null>} values @returns {string}
+ * @param {Record<string, string | number | null>} values
  */
 export function parameters(values) {
   const given = Object.entries(values).filter(([, value]) => value !== null);
@@ -259,7 +227,7 @@ export function parameters(values) {
   return given.length ? `?${query}` : '';
 }
 
-/** @param {Response} response @returns {Promise<Picture>} */
+/** @param {Response} response */
 async function picture(response) {
   const header = (/** @type {string} */ name) => response.headers.get(name) ?? '';
   return {
@@ -271,7 +239,7 @@ async function picture(response) {
   };
 }
 
-/** @param {Response} response @returns {Promise<Problem>} */
+/** @param {Response} response */
 async function problemOf(response) {
   const wait = Number(response.headers.get('Retry-After') ?? NaN);
   const members = await response.json().catch(() => ({}));

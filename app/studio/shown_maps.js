@@ -3,18 +3,8 @@
 import { COLOURS } from './pins.js';
 
 /**
- * @import { Show } from './address.js'
- * @import { Layer, Marker, View } from './attention_canvas.js'
- * @import { AttentionMaps } from './attention_maps.js'
- * @typedef {{show: Show, shared: boolean, turned: boolean, smooth: boolean}} Settings
- *
- * A point as parts of the picture's sides; its colour is null for the one that is pointed at.
- * @typedef {{x: number, y: number, colour: string | null, label: string}} Spot
- */
-
-/**
  * The spots of a point and of pins that are pixels of a picture.
- * @param {import('./stage.js').Stage} stage @returns {{at: Spot | null, pins: Spot[]}}
+ * @param {Stage} stage @returns {Spots}
  */
 export function spotsOf(stage) {
   const spot = (/** @type {number} */ x, /** @type {number} */ y) =>
@@ -27,10 +17,10 @@ export function spotsOf(stage) {
 }
 
 /**
- * What is drawn on one canvas: the map of the point, or else those of all pins. A picture and a map
- * side by side are laid over each other. Without maps there are the points alone.
- * @param {AttentionMaps | null} maps @param {{at: Spot | null, pins: Spot[]}} spots
- * @param {Settings} settings @returns {View}
+ * What is drawn on one canvas: the map of the point, or else those of all pins. Without
+ * maps there are the points alone.
+ * @param {AttentionMaps | null} maps @param {Spots} spots
+ * @param {Settings} settings
  */
 export function viewOf(maps, { at, pins }, settings) {
   const { show, smooth } = settings;
@@ -52,7 +42,7 @@ export function fieldOf(maps, { x, y }, { turned, shared }) {
   return turned ? maps.lookersAt(maps.keyAt(x, y), shared) : maps.mapOf(maps.queryAt(x, y), shared);
 }
 
-/** @param {AttentionMaps} maps @param {Spot} spot @param {Settings} settings @returns {Layer} */
+/** @param {AttentionMaps} maps @param {Spot} spot @param {Settings} settings */
 function layerOf(maps, spot, settings) {
   return { field: fieldOf(maps, spot, settings), colour: spot.colour };
 }
@@ -60,7 +50,6 @@ function layerOf(maps, spot, settings) {
 /**
  * With an arrow to where it looks most, unless it is shown who looks at it.
  * @param {AttentionMaps | null} maps @param {Spot} spot @param {Settings} settings
- * @returns {Marker}
  */
 function markerOf(maps, { x, y, colour, label }, { turned }) {
   const target = maps === null || turned ? null : maps.peakOf(maps.queryAt(x, y));

@@ -2,12 +2,6 @@
 
 import { element, make } from './elements.js';
 
-/**
- * @import { Notices } from './notices.js'
- * @import { ServedModels } from './served_models.js'
- * @import { Model, Picture, Recipe, Service } from './service.js'
- */
-
 const LOOK_MS = 10_000;
 const MOST = 48; // pictures that are kept
 
@@ -47,7 +41,7 @@ export class Snapshots {
     await this.keepNewest(newest).catch(() => {});
   }
 
-  /** Draws what is shown with the newest checkpoint, small. @param {Model} newest */
+  /** @param {Model} newest */
   async keepNewest({ name }) {
     const { recipe } = this.shown();
     const manner = { bulk: true, quiet: true };
@@ -74,7 +68,7 @@ export class Snapshots {
       const image = make('img', { src, alt: '', width: 96, height: 96 });
       return make('li', {}, image, this.models.nameOfSnapshot(one));
     });
-    element('snapshot-list', HTMLElement).replaceChildren(...items);
-    element('snapshots', HTMLElement).hidden = items.length < 2;
+    element('snapshot-list').replaceChildren(...items);
+    element('snapshots').hidden = items.length < 2;
   }
 }

@@ -1,19 +1,13 @@
 /** The request for a picture as code: curl, Python, and OpenAI's client. */
 
-/**
- * @import { Recipe } from './service.js'
- * @typedef {{recipe: Recipe, className: string, base: string, needsKey: boolean}} Shown `base`: the
- *   address of the service, with a slash at its end
- */
-
-/** @param {Shown} shown */
+/** @param {Asked} shown */
 export function curl({ recipe, className, base, needsKey }) {
   const query = new URLSearchParams(fields(recipe, className));
   const key = needsKey ? ' -H "Authorization: Bearer $SAGAN_KEY"' : '';
-  return `curl -X POST${key} '${base}generate?${query}' -o ${className}.png`;
+  return `curl -X POST${key} '${base}generate?${query}' -o '${fileName(className)}'`;
 }
 
-/** @param {Shown} shown */
+/** @param {Asked} shown */
 export function python({ recipe, className, base, needsKey }) {
   const key = needsKey ? ', headers={"Authorization": "Bearer " + os.environ["SAGAN_KEY"]}' : '';
   return `${needsKey ? 'import os\n' : ''}import urllib.parse
@@ -23,11 +17,11 @@ from pathlib import Path
 fields = ${JSON.stringify(fields(recipe, className))}
 url = ${JSON.stringify(`${base}generate?`)} + urllib.parse.urlencode(fields)
 request = urllib.request.Request(url, method="POST"${key})
-Path(${JSON.stringify(`${className}.png`)}).write_bytes(urllib.request.urlopen(request).read())
+Path(${JSON.stringify(fileName(className))}).write_bytes(urllib.request.urlopen(request).read())
 `;
 }
 
-/** OpenAI's format has no truncation and no attention scale. @param {Shown} shown */
+/** OpenAI's format has no truncation and no attention scale. @param {Asked} shown */
 export function openai({ recipe, className, base, needsKey }) {
   const key = needsKey ? 'os.environ["SAGAN_KEY"]' : '"none"';
   const model = recipe.model === null ? '' : `, model=${JSON.stringify(recipe.model)}`;
@@ -40,18 +34,23 @@ client = OpenAI(base_url=${JSON.stringify(`${base}v1`)}, api_key=${key})
 answer = client.images.generate(
     prompt=${JSON.stringify(className)}${model}, extra_body={"seed": ${recipe.seed}}
 )
-Path(${JSON.stringify(`${className}.png`)}).write_bytes(base64.b64decode(answer.data[0].b64_json))
+Path(${JSON.stringify(fileName(className))}).write_bytes(base64.b64decode(answer.data[0].b64_json))
 `;
 }
 
 /** @param {Recipe} recipe @param {string} className @returns {Record<string, string>} */
 function fields(recipe, className) {
-  const { seed, truncation, attentionScale, model } = recipe;
+  const { mix, seed, truncation, attentionScale, model } = recipe;
   return {
-    class: className,
+    [mix === null ? 'class' : 'mix']: className,
     seed: String(seed),
     ...(truncation === null ? {} : { truncation: String(truncation) }),
     ...(attentionScale === null ? {} : { attention_scale: String(attentionScale) }),
     ...(model === null ? {} : { model }),
   };
+}
+
+/** @param {string} className */
+function fileName(className) {
+  return `${className.replaceAll(/[:,]+/g, '-')}.png`;
 }

@@ -2,17 +2,10 @@
 
 import { AttentionCanvas } from './attention_canvas.js';
 import { peak } from './attention_maps.js';
-import { element } from './elements.js';
+import { eachFrame, on } from './elements.js';
 import { NAMES, Pins } from './pins.js';
 import { listenToKeys, listenToPointer } from './pointing.js';
 import { fieldOf, spotsOf, viewOf } from './shown_maps.js';
-
-/**
- * @import { AttentionMaps } from './attention_maps.js'
- * @import { Pin } from './pins.js'
- * @import { Point } from './pointing.js'
- * @import { Settings } from './shown_maps.js'
- */
 
 const PIN_REACH = 1 / 24; // part of the side within which a click takes a pin away
 
@@ -36,11 +29,10 @@ export class Stage extends EventTarget {
     /** @type {Point | null} */
     this.at = null;
     this.resolution = 1;
-    this.scheduled = 0;
     this.byKeyboard = false;
     for (const canvas of [main, beside]) listenToPointer(this, canvas);
     listenToKeys(this, main);
-    element('pins-clear', HTMLElement).addEventListener('click', () => this.setPins([]));
+    on('pins-clear', 'click', () => this.setPins([]));
     this.canvases[0].fit(main, () => this.draw());
     this.canvases[1].fit(beside, () => this.draw());
   }
@@ -83,14 +75,7 @@ export class Stage extends EventTarget {
     this.tell('pins');
   }
 
-  /** Draws before the next frame, however often it is called until then. */
-  redraw() {
-    if (this.scheduled) return;
-    this.scheduled = requestAnimationFrame(() => {
-      this.scheduled = 0;
-      this.draw();
-    });
-  }
+  redraw = eachFrame(() => this.draw());
 
   draw() {
     const { view } = this;
@@ -107,12 +92,10 @@ export class Stage extends EventTarget {
     return this.canvases[0].picture !== null;
   }
 
-  /** What is shown, on one canvas. */
   get view() {
     return viewOf(this.maps, spotsOf(this), this.settings);
   }
 
-  /** What is shown, in words. */
   describe() {
     const { at: spot } = spotsOf(this);
     if (this.maps === null || this.at === null || spot === null) return '';
@@ -146,14 +129,13 @@ export class Stage extends EventTarget {
     }
   }
 
-  /** Shows the map of one pin alone, or of all pins again. @param {Pin} pin */
+  /** @param {Pin} pin */
   selectPin(pin) {
     this.selected = this.selected === pin ? null : pin;
     this.pointAt(this.resting);
     this.tell('pins');
   }
 
-  /** Shows the maps of all pins at once. */
   pointAtAllPins() {
     this.selected = null;
     if (this.pins.all.length) this.pointAt(null);
@@ -178,12 +160,12 @@ export class Stage extends EventTarget {
     return this.selected && /** @type {Point} */ ([this.selected.x, this.selected.y]);
   }
 
-  /** The pixels whose maps are shown. @returns {Point[]} */
+  /** @returns {Point[]} */
   get shown() {
     return this.at === null ? this.pins.all.map(({ x, y }) => [x, y]) : [this.at];
   }
 
-  /** The numbers of what is shown for a pixel. @param {Point} point */
+  /** @param {Point} point */
   numbers([x, y]) {
     return this.maps?.numbersAt(this.part(x), this.part(y), this.settings.turned) ?? null;
   }
@@ -197,12 +179,11 @@ export class Stage extends EventTarget {
     this.tell('pins');
   }
 
-  /** The names of the pins' colours with their places. */
   get pinNames() {
     return this.pins.all.map((pin) => ({ pin, name: `${NAMES[pin.slot]}: ${pin.x}, ${pin.y}` }));
   }
 
-  /** The pixel at a part of the side. @param {number} part */
+  /** @param {number} part */
   pixel(part) {
     return this.inside(Math.floor(part * this.resolution));
   }

@@ -24,17 +24,12 @@ import { followTheme } from './theme.js';
 import { Tray } from './tray.js';
 import { endOf } from './walk.js';
 
-/**
- * @import { State } from './address.js'
- * @import { Picture } from './service.js'
- */
-
 class Studio {
   constructor() {
     const { state } = this;
     this.service = new Service(document.baseURI, askForKey);
     this.models = new ServedModels(this.service);
-    this.notices = new Notices(element('notice', HTMLElement), this.service);
+    this.notices = new Notices(element('notice'), this.service);
     this.stage = new Stage(
       element('picture', HTMLCanvasElement), element('beside', HTMLCanvasElement), state,
     );
@@ -48,12 +43,14 @@ class Studio {
     this.address = new AddressBar(state, this.stage, this.tray, (view) => this.goTo(view));
     this.comparison = new Comparison(state, this.service, (shown) => {
       this.stage.setPicture(shown);
+      this.controls.mix.draw(shown);
       this.narration.read();
     });
     this.narration = new Narration(state, this.stage, this.comparison);
     this.second = new SecondPicture(state, this.service, this.models, this.stage);
     this.drawing = new Drawing(state, this.service, this.notices, {
       picture: (picture, bitmap, signal) => this.showPicture(picture, bitmap, signal),
+      passing: (bitmap) => this.showPassing(bitmap),
       maps: (maps) => this.stage.setMaps(maps),
       drawn: (signal) => {
         void this.noteSnapshot();
@@ -71,6 +68,7 @@ class Studio {
       now: (changes) => this.change(changes),
       model: (name) => this.change(this.models.changesFor(name, state, this.drawing.picture)),
       soon: (changes) => this.changeSoon(changes),
+      mix: (changes) => this.changeMix(changes),
       view: (changes) => this.changeView(changes),
       difference: (changes) => this.changeDifference(changes),
       end: (changes) => this.changeEnd(changes),
@@ -92,13 +90,11 @@ class Studio {
     return recipeOf(this.state);
   }
 
-  /** The class of the picture that is shown. */
   get className() {
     const { picture } = this.drawing;
-    return picture === null ? '' : this.models.nameOf(picture.model, partsOf(picture.id).classKey);
+    return picture === null ? '' : this.models.namesOf(picture.model, partsOf(picture.id));
   }
 
-  /** The name of the model of the picture. */
   get modelName() {
     return this.drawing.picture?.model ?? this.state.model ?? '';
   }
@@ -108,7 +104,7 @@ class Studio {
     try {
       await this.models.learn();
       this.state.model = this.models.after(this.drawing.picture, this.state.model);
-      this.showModels();
+      this.showSettings();
     } catch (error) {
       this.report(error);
     }
@@ -128,9 +124,9 @@ class Studio {
   async showPicture(picture, bitmap, signal) {
     this.comparison.setPicture(bitmap);
     this.stage.maps = null;
-    const { classKey, seed, truncation } = partsOf(picture.id);
+    const { classKey, mix, seed, truncation } = partsOf(picture.id);
     const model = this.models.after(picture, this.state.model);
-    Object.assign(this.state, { image: picture.id, classKey, seed, truncation, model });
+    Object.assign(this.state, { image: picture.id, classKey, mix, seed, truncation, model });
     await this.refreshComparison(signal);
     readPicture(picture);
     await this.models.learnClasses(picture.model, signal);
@@ -156,14 +152,27 @@ class Studio {
   }
 
   /**
-   * Draws another picture as soon as the reader stops changing it. The state changes at once, and
-   * the picture before is given up: its arrival would set the controls back under the reader's hand.
+   * Draws another picture when the reader stops changing it. The one before is given up: its
+   * arrival would set the controls back.
    * @param {Partial<State>} changes
    */
   changeSoon(changes) {
     this.drawing.later(() => this.change({}));
     Object.assign(this.state, changes, { image: null });
-    this.controls.show(this.state);
+    this.showSettings();
+  }
+
+  /** Shows pictures of the mixes that the reader passes, and draws the one where they stop. */
+  changeMix(/** @type {Partial<State>} */ changes) {
+    this.changeSoon(changes);
+    void this.drawing.pass(this.recipe);
+  }
+
+  /** @param {ImageBitmap} bitmap whose maps are not asked for */
+  showPassing(bitmap) {
+    this.stage.maps = null;
+    this.comparison.setPicture(bitmap);
+    this.comparison.show();
   }
 
   /** @param {Partial<State>} changes of how the same picture is shown */
@@ -200,7 +209,6 @@ class Studio {
     this.showView();
   }
 
-  /** Shows what the state says, and draws its picture. */
   showView() {
     this.address.place();
     this.showState();
@@ -208,7 +216,6 @@ class Studio {
     void this.drawing.draw();
   }
 
-  /** Shows the state in all controls. */
   showState() {
     const { state, stage } = this;
     const { picture } = this.drawing;
@@ -220,6 +227,9 @@ class Studio {
 
   showSettings() {
     this.controls.show(this.state);
+    const { models, modelName, drawing } = this;
+    const nameOf = (/** @type {string} */ key) => models.nameOf(modelName, key) || key;
+    this.controls.mix.show(this.state, models.of(drawing.picture), nameOf);
     this.tray.walk.smooth = this.state.smooth;
     this.showModels();
   }
@@ -268,20 +278,19 @@ class Studio {
       this.notices.error(`${file.name} does not say which picture it is.`, []);
       return;
     }
-    const { classKey, seed, truncation, scale } = partsOf(image);
-    Object.assign(this.state, { image, classKey, seed, truncation, scale });
+    const { classKey, mix, seed, truncation, scale } = partsOf(image);
+    Object.assign(this.state, { image, classKey, mix, seed, truncation, scale });
     show(`Opened ${image}.`);
     void this.drawing.draw();
   }
 
-  /** Says what went wrong and what the reader can do. */
   report = (/** @type {unknown} */ error) => {
     if (isAbort(error)) return;
     const { text, remedies } = adviceOn(error, {
       again: () => void this.drawing.draw(),
       restart: () => this.goTo(firstState()),
       today: () => this.change({ scale: 1 }),
-      ofClass: (classKey) => this.change({ classKey }),
+      ofClass: (classKey) => this.change({ classKey, mix: null }),
     });
     this.notices.error(text, remedies);
   };

@@ -2,19 +2,8 @@
 
 import { imageIdIn } from './address.js';
 import { fileOf } from './attention_canvas.js';
-import { element, make } from './elements.js';
+import { element, make, on } from './elements.js';
 import { curl, openai, python } from './snippets.js';
-
-/**
- * @import { Drawn } from './attention_canvas.js'
- * @import { Picture } from './service.js'
- * @import { Shown } from './snippets.js'
- *
- * What there is to take along, and where to say that it was taken.
- * @typedef {{picture: () => Picture | null,
- *   code: () => Shown, link: () => string, say: (text: string) => void,
- *   drawing: () => Drawn | null}} Source
- */
 
 const LARGE_PX = 1024;
 const HEAD_BYTES = 65_536; // of a dropped file, in which its mark stands
@@ -46,7 +35,7 @@ async function copy(text) {
 
 /**
  * The image id that a file bears in a text chunk or in XMP, or else in its name.
- * @param {File} file @returns {Promise<string | null>}
+ * @param {File} file
  */
 async function idOfFile(file) {
   const head = await file.slice(0, HEAD_BYTES).arrayBuffer();
@@ -55,21 +44,22 @@ async function idOfFile(file) {
 
 /** Makes the buttons work. @param {Source} source */
 export function listenToTaking({ picture, code, drawing, link, say }) {
-  const on = (/** @type {string} */ id, /** @type {() => void} */ act) =>
-    element(id, HTMLButtonElement).addEventListener('click', act);
   const copied = async (/** @type {string} */ text, /** @type {string} */ what) => {
     if (await copy(text)) say(`${what} copied.`);
   };
-  on('take-link', () => void copied(link(), 'Link'));
-  on('take-curl', () => void copied(curl(code()), 'curl command'));
-  on('take-python', () => void copied(python(code()), 'Python'));
-  on('take-openai', () => void copied(openai(code()), 'Python for OpenAI’s client'));
-  on('copy-close', () => element('copy-dialog', HTMLDialogElement).close());
-  on('take-png', () => {
+  on('take-link', 'click', () => void copied(link(), 'Link'));
+  on('take-curl', 'click', () => void copied(curl(code()), 'curl command'));
+  on('take-python', 'click', () => void copied(python(code()), 'Python'));
+  on('take-openai', 'click', () => {
+    if (code().recipe.mix !== null) say('OpenAI’s format has no mixes of classes.');
+    else void copied(openai(code()), 'Python for OpenAI’s client');
+  });
+  on('copy-close', 'click', () => element('copy-dialog', HTMLDialogElement).close());
+  on('take-png', 'click', () => {
     const shown = picture();
     if (shown !== null) download(shown.blob, `${shown.id}.png`);
   });
-  on('take-view', async () => {
+  on('take-view', 'click', async () => {
     const [shown, drawn] = [picture(), drawing()];
     if (shown === null || drawn === null) return;
     download(await fileOf(drawn, LARGE_PX, { type: 'image/png' }), `${shown.id}-attention.png`);

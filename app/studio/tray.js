@@ -1,32 +1,26 @@
 /** Below the picture: a wall of seeds, one seed at several truncations, a walk to another. */
 
-import { element, spoken } from './elements.js';
+import { element, on, spoken } from './elements.js';
 import { PictureList } from './picture_list.js';
 import { Walk } from './walk.js';
 
-/**
- * @import { Recipe, Service } from './service.js'
- * @import { End } from './walk.js'
- * @typedef {import('./address.js').Tray} Name
- */
-
 const TRUNCATIONS = [0.3, 0.5, 0.7, 1, 1.3, 1.6, 2, null];
-const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk']);
+const NAMES = /** @type {const} */ (['seeds', 'truncation', 'walk', 'mix']);
 
 export class Tray {
   /**
    * @param {Service} service @param {(recipe: Recipe) => void} onChoose
-   * @param {(name: Name) => void} onOpen @param {() => void} onWall the wall has another size
+   * @param {(name: TrayName) => void} onOpen @param {() => void} onWall the wall has another size
    * @param {(text: string) => void} say
    */
   constructor(service, onChoose, onOpen, onWall, say) {
     this.onOpen = onOpen;
     this.onWall = onWall;
-    this.seeds = new PictureList(element('seed-list', HTMLElement), service, onChoose);
-    this.truncations = new PictureList(element('truncation-list', HTMLElement), service, onChoose);
+    this.seeds = new PictureList(element('seed-list'), service, onChoose);
+    this.truncations = new PictureList(element('truncation-list'), service, onChoose);
     this.walk = new Walk(service, say);
     this.count = element('seed-count', HTMLSelectElement);
-    /** @type {Name} */
+    /** @type {TrayName} */
     this.open = 'seeds';
     /** @type {Recipe | null} */
     this.recipe = null;
@@ -34,20 +28,15 @@ export class Tray {
     /** @type {End} */
     this.end = { classKey: null, seed: null };
     this.wall = Number(this.count.value); // how many seeds it has
-    /** @type {Partial<Record<Name, string>>} what each tab has been filled for */
+    /** @type {Partial<Record<TrayName, string>>} what each tab has been filled for */
     this.filled = {};
-    for (const name of NAMES) this.tab(name).addEventListener('click', () => this.choose(name));
-    element('tabs', HTMLElement).addEventListener('keydown', (event) => this.onKey(event));
+    for (const name of NAMES) on(`tab-${name}`, 'click', () => this.choose(name));
+    on('tabs', 'keydown', (event) => this.onKey(/** @type {KeyboardEvent} */ (event)));
     this.count.addEventListener('change', () => this.enlarge(Number(this.count.value)));
-    element('seed-more', HTMLButtonElement).addEventListener('click', () =>
-      this.enlarge(this.wall + Number(this.count.value)),
-    );
+    on('seed-more', 'click', () => this.enlarge(this.wall + Number(this.count.value)));
   }
 
-  /**
-   * Fills the open tab for this picture.
-   * @param {Recipe} recipe @param {string} className @param {End} end of the walk
-   */
+  /** @param {Recipe} recipe @param {string} className @param {End} end of the walk */
   fill(recipe, className, end) {
     this.recipe = recipe;
     this.className = spoken(className);
@@ -55,13 +44,13 @@ export class Tray {
     this.refresh();
   }
 
-  /** @param {Name} name */
+  /** @param {TrayName} name */
   choose(name) {
     this.open = name;
     for (const one of NAMES) {
       this.tab(one).ariaSelected = String(one === name);
       this.tab(one).tabIndex = one === name ? 0 : -1;
-      element(`panel-${one}`, HTMLElement).hidden = one !== name;
+      element(`panel-${one}`).hidden = one !== name;
     }
     if (name !== 'walk') this.walk.play(false);
     this.refresh();
@@ -71,21 +60,24 @@ export class Tray {
   refresh() {
     const { recipe } = this;
     if (recipe === null) return;
-    const { classKey, seed, truncation, model } = recipe;
+    const { classKey, mix, seed, truncation, model } = recipe;
     if (this.open === 'seeds') {
-      if (this.isNew('seeds', [classKey, truncation, model])) this.refill();
+      if (this.isNew('seeds', [classKey, mix, truncation, model])) this.refill();
       this.seeds.mark(recipe);
     } else if (this.open === 'truncation') {
-      if (this.isNew('truncation', [classKey, seed, model])) {
+      if (this.isNew('truncation', [classKey, mix, seed, model])) {
         this.truncations.show(TRUNCATIONS.map((one) => this.item({ ...recipe, truncation: one })));
       }
       this.truncations.mark(recipe);
-    } else if (this.isNew('walk', [classKey, seed, truncation, model, this.end])) {
-      this.walk.show(recipe, this.end);
+    } else if (
+      this.open === 'walk' && this.isNew('walk', [classKey, mix, seed, truncation, model, this.end])
+    ) {
+      if (mix === null) this.walk.show(recipe, this.end);
+      else this.walk.clear('A walk begins at a picture of one class.');
     }
   }
 
-  /** @param {Name} name @param {unknown} purpose */
+  /** @param {TrayName} name @param {unknown} purpose */
   isNew(name, purpose) {
     const text = JSON.stringify(purpose);
     if (this.filled[name] === text) return false;
@@ -139,13 +131,14 @@ export class Tray {
   onKey(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
-    const next = NAMES[(NAMES.indexOf(this.open) + step + NAMES.length) % NAMES.length];
+    const names = NAMES.filter((name) => !this.tab(name).hidden);
+    const next = names[(names.indexOf(this.open) + step + names.length) % names.length];
     this.choose(next);
     this.tab(next).focus();
     event.preventDefault();
   }
 
-  /** @param {Name} name */
+  /** @param {TrayName} name */
   tab(name) {
     return element(`tab-${name}`, HTMLButtonElement);
   }

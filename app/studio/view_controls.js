@@ -1,10 +1,6 @@
 /** The controls of how the picture and its attention are shown; they do not change the picture. */
 
-import { element } from './elements.js';
-
-/**
- * @import { Show, State } from './address.js'
- */
+import { element, on } from './elements.js';
 
 const SWITCHES = /** @type {const} */ (['turned', 'shared', 'smooth']);
 const checkbox = (/** @type {string} */ id) => element(id, HTMLInputElement);
@@ -12,18 +8,17 @@ const checkbox = (/** @type {string} */ id) => element(id, HTMLInputElement);
 export class ViewControls {
   /** @param {(changes: Partial<State>) => void} change shows the same picture in another way */
   constructor(change) {
-    element('show', HTMLElement).addEventListener('input', () => {
+    on('show', 'input', () => {
       const chosen = document.querySelector('input[name=show]:checked');
       if (!(chosen instanceof HTMLInputElement)) return;
       change({ show: /** @type {Show} */ (chosen.value) });
     });
     for (const name of SWITCHES) {
-      checkbox(name).addEventListener('input', () => change({ [name]: checkbox(name).checked }));
+      on(name, 'input', () => change({ [name]: checkbox(name).checked }));
     }
-    const layer = element('layer', HTMLSelectElement);
-    layer.addEventListener('change', () => change({ layer: Number(layer.value) }));
-    const second = element('second-model', HTMLSelectElement);
-    second.addEventListener('change', () => change({ second: second.value || null }));
+    const chosen = (/** @type {string} */ id) => element(id, HTMLSelectElement).value;
+    on('layer', 'change', () => change({ layer: Number(chosen('layer')) }));
+    on('second-model', 'change', () => change({ second: chosen('second-model') || null }));
   }
 
   /** @param {State} state */

@@ -1,13 +1,8 @@
 /** A walk from the picture that is shown to another: the frames between, and a slider. */
 
 import { MAX_SEED } from './address.js';
-import { element, settled } from './elements.js';
+import { element, inWords, settled } from './elements.js';
 import { isAbort } from './service.js';
-
-/**
- * @import { Recipe, Service } from './service.js'
- * @typedef {{classKey: string | null, seed: number | null}} End null: as at the start
- */
 
 const FRAMES = 24;
 const GUTTER_PX = 2; // between the frames of a strip
@@ -16,7 +11,7 @@ const SETTLE_MS = 250;
 
 /**
  * Where the walk of a state goes: to the next seed, unless the reader has chosen.
- * @param {import('./address.js').State} state @returns {End}
+ * @param {State} state
  */
 export function endOf({ toClass, toSeed, seed, moves }) {
   const next = toSeed ?? (seed === MAX_SEED ? 0 : seed + 1);
@@ -34,22 +29,22 @@ export class Walk {
     this.canvas = element('walk-canvas', HTMLCanvasElement);
     this.slider = element('walk-part', HTMLInputElement);
     this.player = element('walk-play', HTMLButtonElement);
-    this.progress = element('walk-state', HTMLElement);
+    this.progress = element('walk-state');
     /** @type {ImageBitmap | null} */
     this.strip = null;
     this.smooth = true;
+    this.wanted = false;
     this.controller = new AbortController();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
+    /** @type {Timer} */
     this.timer = undefined;
     this.slider.max = String(FRAMES - 1);
     this.slider.addEventListener('input', () => this.draw());
     this.player.addEventListener('click', () => this.play(this.timer === undefined));
     this.fetchSoon = settled(SETTLE_MS, (/** @type {Recipe} */ from, /** @type {End} */ to) =>
-      void this.fetch(from, to),
+      this.wanted && void this.fetch(from, to),
     );
   }
 
-  /** The place along the walk, counted from 0. */
   get frame() {
     return Number(this.slider.value);
   }
@@ -64,12 +59,15 @@ export class Walk {
    * @param {Recipe} from @param {End} to
    */
   show(from, to) {
-    this.clear();
-    this.progress.textContent = `Drawing ${FRAMES} frames…`;
+    this.clear(`Drawing ${FRAMES} frames…`);
+    this.wanted = true;
     this.fetchSoon(from, to);
   }
 
-  clear() {
+  /** @param {string} why there are no frames */
+  clear(why) {
+    this.progress.textContent = why;
+    this.wanted = false;
     this.controller.abort();
     this.controller = new AbortController();
     this.play(false);
@@ -93,7 +91,7 @@ export class Walk {
       this.draw();
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
-      this.progress.textContent = error instanceof Error ? error.message : String(error);
+      this.progress.textContent = inWords(error);
       this.say(this.progress.textContent);
     }
   }
@@ -112,7 +110,7 @@ export class Walk {
     this.slider.ariaValueText = this.progress.textContent;
   }
 
-  /** Moves the slider to and fro, or stops it. @param {boolean} playing */
+  /** @param {boolean} playing */
   play(playing) {
     clearInterval(this.timer);
     this.timer = undefined;

@@ -95,7 +95,7 @@ class SamplerRenderer:
         members = image_members(
             job.image_id,
             self._marking.name,
-            self._marking.classes[job.label].name,
+            self._marking.class_text(job.label, job.mix),
             job.seed,
             job.truncation,
             job.attention_scale,
@@ -106,7 +106,7 @@ class SamplerRenderer:
 
     def _samples(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         return self.sampler.sample(
-            [job.label for job in jobs],
+            [job.classes for job in jobs],
             [job.seed for job in jobs],
             truncation=[job.truncation for job in jobs],
             attention_scale=[job.attention_scale for job in jobs],
@@ -115,6 +115,9 @@ class SamplerRenderer:
     def _samples_and_frames(self, jobs: Sequence[Job]) -> Pixels:  # (B, H, W, 3)
         weights = np.zeros((len(jobs), len(self.card.classes)))
         for row, job in zip(weights, jobs, strict=True):
+            if isinstance(mixed := job.classes, dict):
+                row[list(mixed)] = list(mixed.values())
+                continue
             part = job.part_thousandths / 1000  # 0 for a sample
             row[job.label] += 1 - part
             row[job.to_label] += part
@@ -133,11 +136,11 @@ class SamplerRenderer:
     def _attend(self, job: Job) -> DeviceOutput:
         if job.kind == "attention-all":
             whole = self.sampler.whole_attention(
-                job.label, job.seed, job.truncation, job.layer, job.attention_scale
+                job.classes, job.seed, job.truncation, job.layer, job.attention_scale
             )
             return DeviceOutput(None, whole=whole)
         asked = (
-            job.label,
+            job.classes,
             job.seed,
             job.queries,
             job.truncation,

@@ -5,7 +5,15 @@ from difflib import get_close_matches
 
 import click
 
-from class_names import MAX_NAME_LENGTH, ClassNames, normalized
+from class_names import (
+    MAX_NAME_LENGTH,
+    WHOLE,
+    ClassNames,
+    Mix,
+    mix_of,
+    normalized,
+    read_mix,
+)
 from model.checkpoint_folder import (
     CheckpointError,
     ClassInfo,
@@ -29,6 +37,18 @@ def command_error(error: CheckpointError) -> click.ClickException:
     """The error of the command: a name that nothing has is a wrong command line."""
     kind = click.UsageError if isinstance(error, UnknownCheckpointError) else click.ClickException
     return kind(str(error))
+
+
+def find_classes(classes: Sequence[ClassInfo], class_name: str | None, mix: str | None) -> Mix:
+    """The classes of --class or --mix with their weights; raises click.UsageError."""
+    if (class_name is None) == (mix is None):
+        raise click.UsageError("give either --class or --mix")
+    if class_name is not None:
+        return ((find_label(classes, class_name), WHOLE),)
+    try:
+        return mix_of([(find_label(classes, name), weight) for name, weight in read_mix(mix)])
+    except ValueError as error:
+        raise click.UsageError(f"--mix {mix!r}: {error}") from error
 
 
 def find_label(classes: Sequence[ClassInfo], text: str) -> int:

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from class_names import WHOLE, written_mix
 from model.bounds import NUM_SEEDS, Precision
-from model.cli.class_choice import find_label, open_classes
+from model.cli.class_choice import find_classes, find_label, open_classes
 from model.cli.completion import complete_class
 from model.cli.options import (
     FORMATS,
     SEED,
     class_option,
+    class_or_mix_option,
     device_option,
+    mix_option,
     model_option,
     only_one,
     picture_option,
@@ -52,7 +55,8 @@ def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
 
 @click.command()
 @model_option
-@class_option
+@class_or_mix_option
+@mix_option
 @click.option("--seed", type=SEED, help="Random if not given.")
 @click.option("-n", "count", type=click.IntRange(1, MAX_IMAGES), default=1, show_default=True,
               help="Number of images; image i has seed + i.")  # fmt: skip
@@ -71,7 +75,8 @@ def _images(_ctx: click.Context, _param: click.Parameter, out: Path) -> Path:
 )
 def generate(
     model: str | None,
-    class_name: str,
+    class_name: str | None,
+    mix: str | None,
     seed: int | None,
     count: int,
     truncation: float | None,
@@ -80,11 +85,12 @@ def generate(
     precision: Precision,
     out: Path,
 ) -> None:
-    """Generate images of a class and write them to a file or a folder.
+    """Generate images of a class, or of a mix of classes, and write them to a file or a folder.
 
     \b
     sagan generate --class golden_retriever --seed 7 -n 16 -o dogs.png
     sagan generate --class zebra -n 50000 -o zebras.npz
+    sagan generate --mix zebra:0.5,castle:0.3,airliner:0.2 --seed 7 -o mix.png
     """
     first = secrets.randbelow(NUM_SEEDS - count + 1) if seed is None else seed
     if first + count > NUM_SEEDS:
@@ -94,19 +100,21 @@ def generate(
         )
     write = _writer(out, count)
     classes = open_classes(model)
-    label = find_label(classes, class_name)
+    mixed = find_classes(classes, class_name, mix)
     from model.cli.image_files import Drawn
     from model.cli.opening import open_checkpoint, open_sampler, told_failures
 
     sampler = open_sampler(open_checkpoint(model), device, precision)
+    weights = {label: part / WHOLE for label, part in mixed}
 
     def draw(start: int, stop: int) -> Pixels:
         seeds = range(first + start, first + stop)
-        return sampler.sample([label] * (stop - start), seeds, truncation, attention_scale)
+        return sampler.sample([weights] * (stop - start), seeds, truncation, attention_scale)
 
-    name = classes[label].name
+    names = [classes[label].name for label, _ in mixed]
+    name = names[0] if len(names) == 1 else written_mix(names, mixed)
     with told_failures(out, str(sampler.device)), closing(_drawn(draw, count)) as batches:
-        write(out, Drawn(batches, count, name, label, first))
+        write(out, Drawn(batches, count, name, mixed, first))
     click.echo(f"{out}: {name}, seed {first}" + (f" to {first + count - 1}" if count > 1 else ""))
 
 

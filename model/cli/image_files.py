@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from class_names import Mix
 from model.cli.options import FORMATS
 from model.folders import replaced_file
 from model.pictures import Pixels, contact_sheet, encode
 
 
 class Drawn(NamedTuple):
-    """The images of one class, with the seeds from `first_seed` on, in batches."""
+    """The images of a class or a mix, with the seeds from `first_seed` on, in batches."""
 
     batches: Iterator[Pixels]  # each (B, H, W, 3)
     num_images: int
-    class_name: str
-    label: int
+    class_name: str  # or the classes of the mix with their weights
+    classes: Mix
     first_seed: int
 
 
@@ -54,14 +55,16 @@ def write_folder(out: Path, drawn: Drawn) -> None:
 def write_array(out: Path, drawn: Drawn) -> None:
     """Writes an .npz file: `arr_0` (N, H, W, 3) uint8, `labels` (N,) and `seeds` (N,) int64.
 
-    `arr_0` is what tools for FID read, such as the evaluator of guided-diffusion. Each batch goes
-    to the disk when it is drawn, so that the memory does not grow with N.
+    Images of a mix have `mix` (C, 2) instead of labels: labels with weights in thousandths. `arr_0`
+    is what tools for FID read, such as the evaluator of guided-diffusion. Each batch goes to the
+    disk when it is drawn, so that the memory does not grow with N.
     """
-    labels = np.full(drawn.num_images, drawn.label)
+    (label, _), *others = drawn.classes
+    of = np.array(drawn.classes) if others else np.full(drawn.num_images, label)
     seeds = np.arange(drawn.first_seed, drawn.first_seed + drawn.num_images)
     with replaced_file(out) as partial, zipfile.ZipFile(partial, "w") as archive:
         _write_member(archive, "arr_0", drawn.batches, drawn.num_images)
-        _write_member(archive, "labels", iter([labels]), drawn.num_images)
+        _write_member(archive, "mix" if others else "labels", iter([of]), len(of))
         _write_member(archive, "seeds", iter([seeds]), drawn.num_images)
 
 

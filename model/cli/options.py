@@ -56,6 +56,20 @@ class_option = click.option(
     shell_complete=complete_class,
     help="Name, WordNet id, alias or index of the class.",
 )
+class_or_mix_option = click.option(
+    "--class",
+    "class_name",
+    multiple=True,
+    callback=only_one,
+    shell_complete=complete_class,
+    help="Name, WordNet id, alias or index of the class; or give --mix.",
+)
+mix_option = click.option(
+    "--mix",
+    multiple=True,
+    callback=only_one,
+    help="Up to three classes with their weights: zebra:0.5,castle:0.3,airliner:0.2.",
+)
 picture_option = click.option(
     "-o",
     "--out",

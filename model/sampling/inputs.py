@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-NUM_MIXED = 2  # classes that every picture of a batch has room for; a batch may have room for more
+NUM_MIXED = 3  # classes that every picture of a batch has room for; a batch may have room for more
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ the warm-up has found to give exactly the same numbers (`model.sampling.batching
 import copy
 import logging
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from model.sampling.cuda_graphs import GraphedBatches, graphs_if_right
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
 
+Classes = int | Mapping[int, float]  # a label, or weights of several that sum to 1
 Truncation = Sequence[float | None] | float | None
 Scale = Sequence[float] | float
 
@@ -100,7 +101,7 @@ class Sampler:
         z = torch.from_numpy(latents(range(max(self._sizes())), self.config.z_dim))
         labels = torch.arange(len(z)) % self.config.num_classes
         inputs = self._on_device(of_classes(z, labels))
-        mixed = self._on_device(_every_second_mixed(z, labels, self.config.num_classes))
+        mixed = self._on_device(_mixed(z, labels, self.config.num_classes))
         if self._requested_precision == "auto" and computes_bf16(self.device):
             self._network = bf16_if_close_enough(self._network, inputs)
             self._batches = FixedBatches(self._network, self._sizes())
@@ -113,22 +114,23 @@ class Sampler:
 
     def sample(
         self,
-        labels: Sequence[int],
+        labels: Sequence[Classes],
         seeds: Sequence[int],
         truncation: Truncation = None,
         attention_scale: Scale = 1.0,
     ) -> NDArray[np.uint8]:
         """Generates (B, H, W, 3) uint8 RGB images of B `labels` and B `seeds`.
 
-        `truncation` is one for all images or one for each, see `latents`. So is `attention_scale`,
-        0 to 2: it multiplies γ of every self-attention, so that 0 draws without attention. The
-        bytes of an image do not depend on the other images of the call. Raises ValueError for a
-        value out of range, and for another scale than 1 if the generator has no attention.
+        In place of a label may be a mix of classes, see `Classes`. `truncation` is one for all
+        images or one for each, see `latents`. So is `attention_scale`, 0 to 2: it multiplies γ of
+        every self-attention, so that 0 draws without attention. The bytes of an image do not depend
+        on the other images of the call. Raises ValueError for a value out of range, and for another
+        scale than 1 if the generator has no attention.
         """
         if len(labels) != len(seeds):
             raise ValueError(f"{len(labels)} labels for {len(seeds)} seeds")
         z = torch.from_numpy(latents(seeds, self.config.z_dim, truncation))
-        inputs = of_classes(z, self._checked(labels))
+        inputs = self._of(z, labels)
         return self._render(inputs.scaled(self._scales(attention_scale, len(z))))
 
     def render(
@@ -153,7 +155,7 @@ class Sampler:
 
     def attention(
         self,
-        label: int,
+        label: Classes,
         seed: int,
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
@@ -175,7 +177,7 @@ class Sampler:
 
     def sample_with_attention(
         self,
-        label: int,
+        label: Classes,
         seed: int,
         queries: Sequence[tuple[int, int]],
         truncation: float | None = None,
@@ -192,7 +194,7 @@ class Sampler:
 
     def whole_attention(
         self,
-        label: int,
+        label: Classes,
         seed: int,
         truncation: float | None = None,
         layer: int = -1,
@@ -211,12 +213,12 @@ class Sampler:
         )
 
     def _inputs_of(
-        self, label: int, seed: int, truncation: float | None, attention_scale: float
+        self, label: Classes, seed: int, truncation: float | None, attention_scale: float
     ) -> Inputs:
         """The inputs of one image, on the device, which is warm."""
         self._warm_up_once()
         z = torch.from_numpy(latents([seed], self.config.z_dim, truncation))
-        inputs = of_classes(z, self._checked([label]))
+        inputs = self._of(z, [label])
         return self._on_device(inputs.scaled(self._scales(attention_scale, 1)))
 
     def _render(self, inputs: Inputs) -> NDArray[np.uint8]:
@@ -244,6 +246,18 @@ class Sampler:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def _of(self, z: Tensor, labels: Sequence[Classes]) -> Inputs:
+        """The inputs of B latents, each of a class or of a mix."""
+        plain = [one for one in labels if not isinstance(one, Mapping)]
+        if len(plain) == len(labels):
+            return of_classes(z, self._checked(plain))
+        weights = torch.zeros(len(labels), self.config.num_classes)
+        for row, one in zip(weights, labels, strict=True):
+            mix = one if isinstance(one, Mapping) else {one: 1.0}
+            row[self._checked(list(mix))] = torch.tensor(list(mix.values()), dtype=torch.float32)
+        _require_mixtures(weights)
+        return of_mixes(z, weights)
 
     def _checked(self, labels: Sequence[int]) -> Tensor:
         for label in labels:
@@ -290,11 +304,17 @@ class Sampler:
         return layers[layer]
 
 
-def _every_second_mixed(z: Tensor, labels: Tensor, num_classes: int) -> Inputs:
-    """The inputs that prove batch sizes: plain classes and mixes, each in other proportions."""
+def _mixed(z: Tensor, labels: Tensor, num_classes: int) -> Inputs:
+    """The inputs that prove batch sizes: in turn a class, a mix of two, a mix of three.
+
+    Each mix has other proportions.
+    """
     places, rows = torch.arange(len(z)), torch.eye(num_classes)
-    parts = (places % 2 * places / len(z))[:, None]
-    return of_mixes(z, (1 - parts) * rows[labels] + parts * rows[(labels + 1) % num_classes])
+    parts = torch.where(places % 3 > 0, places / len(z), 0)[:, None]
+    thirds = torch.where(places % 3 == 2, 0.5, 0.0)[:, None]
+    others = (1 - thirds) * rows[(labels + 1) % num_classes]
+    others += thirds * rows[(labels + 2) % num_classes]
+    return of_mixes(z, (1 - parts) * rows[labels] + parts * others)
 
 
 def _every_third_one(count: int) -> Tensor:

@@ -67,6 +67,15 @@ def test_a_marked_file_says_what_it_is_and_has_the_same_pixels(file_format: str)
     }
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_mark_of_a_mix_is_found(file_format: str) -> None:
+    """The longest id that there is, too."""
+    for classes in ("2x600_0x400", "9999999999x334_9999999998x333_9999999997x333"):
+        image_id = f"0123456789ab-{classes}-4294967295-4000-a2000"
+        members = image_members(image_id, "animals", "a:0.6,b:0.4", 7)
+        assert image_id_in(marked_file(file_of(file_format), file_format, members)) == image_id
+
+
 def test_a_png_has_its_members_as_text_too() -> None:
     """As JSON under the keyword `sagan`."""
     with Image.open(io.BytesIO(marked_file(file_of("png"), "png", MEMBERS))) as image:

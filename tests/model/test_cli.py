@@ -273,7 +273,7 @@ def drawn(num_images: int, *, until: int | None = None, side: int = 64) -> Drawn
                 raise KeyboardInterrupt
             yield np.full((min(16, num_images - start), side, side, 3), start % 256, np.uint8)
 
-    return Drawn(batches(), num_images, "grey", 0, 5)
+    return Drawn(batches(), num_images, "grey", ((0, 1000),), 5)
 
 
 def test_the_memory_of_an_array_does_not_grow_with_it(tmp_path: Path) -> None:
@@ -387,3 +387,34 @@ def test_a_seed_gives_what_the_service_draws(model: str, folder: Path, tmp_path:
     strip, expected = pixels(tmp_path / "walk.png"), pixels(frame)
     left = 3 * (expected.shape[1] + GUTTER_PX)
     assert np.array_equal(strip[:, left : left + expected.shape[1]], expected)
+
+
+def test_a_mix_of_classes_is_drawn(folder: Path, tmp_path: Path) -> None:
+    """One class whole is that class; an array has the mix; a slip is one clear line."""
+
+    def drawn(*args: object, out: str = "one.png") -> bytes:
+        model = () if "--model" in args else ("--model", folder)
+        result = run("generate", *model, "--seed", 3, *args, "-o", tmp_path / out)
+        assert result.exit_code == 0, result.output
+        return (tmp_path / out).read_bytes()
+
+    whole = drawn("--class", "tabby")
+    assert drawn("--mix", "tabby:0.2,golden_retriever:0") == whole
+    assert drawn("--mix", "tabby:0.6,golden_retriever:0.4") == drawn("--mix", "0:2,1:3")
+    shipped = ("--model", "picturebook-64")
+    hows = (("--class", "zebra"), ("--class", "castle"), ("--mix", "zebra:0.5,castle:0.5"))
+    assert len({drawn(*shipped, *how) for how in hows}) == 3
+    drawn("--mix", "0:2,1:3", "-n", 2, out="two.npz")
+    with np.load(tmp_path / "two.npz") as arrays:
+        assert arrays["mix"].tolist() == [[1, 600], [0, 400]]
+        assert arrays["arr_0"].shape == (2, 32, 32, 3)
+    for args, told in (
+        (("--mix", "tabby"), "has no weight"),
+        (("--mix", "tabby:1,lion:1"), "no class is called 'lion'"),
+        (("--mix", "0:1", "--class", "0"), "give either --class or --mix"),
+        ((), "give either --class or --mix"),
+    ):
+        result = run("generate", "--model", folder, *args, "-o", tmp_path / "no.png")
+        assert result.exit_code == 2
+        assert told in result.output
+    assert not (tmp_path / "no.png").exists()

@@ -8,13 +8,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.class_choice import required_class
 from app.api.documentation import NOT_MODIFIED, images, problems, query_parameters
 from app.api.image_headers import IMMUTABLE, REVALIDATE
 from app.api.middleware import PlainRoute
 from app.api.rendering import (
     JOB_ERRORS,
     card_of_image,
-    required_class,
     respond,
 )
 from app.api.requests import negotiated, query_fields
@@ -80,6 +80,7 @@ async def attention_map(request: Request) -> Response:
         seed=shown.seed,
         truncation_thousandths=shown.truncation_thousandths,
         attention_scale_thousandths=shown.attention_scale_thousandths,
+        mix=shown.mix,
         kind="attention-all" if output == "bin" else "attention",
         output=output,
         queries=() if output == "bin" else queries_within(fields.x, fields.y, card.resolution),

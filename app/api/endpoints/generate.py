@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.class_choice import mixed_classes, refuse_unclear_classes
 from app.api.combined_files import BUNDLE_TYPES, Bundle, Recoded
 from app.api.documentation import (
     NOT_MODIFIED,
@@ -28,7 +29,6 @@ from app.api.rendering import (
     card_of_image,
     image_jobs,
     job_of_image,
-    required_class,
     respond,
     respond_combined,
 )
@@ -43,7 +43,7 @@ from app.api.schemas import (
 )
 from app.api.services import services_of
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
-from app.queue.messages import MEDIA_TYPES, FileFormat, ModelCard, parse_image_id
+from app.queue.messages import MEDIA_TYPES, FileFormat, Job, ModelCard, parse_image_id
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
@@ -63,10 +63,10 @@ IMAGE_TYPES, ALL_TYPES = tuple(FORMATS), (*FORMATS, *LAYOUTS)
 async def generate(request: Request) -> Response:
     """Generates one image, or `n` images as a contact sheet, a zip or a JSON document.
 
-    Fields are query parameters or members of a JSON body. The same class, seed, truncation and
-    attention scale give the same bytes, whatever else the server renders. Without a seed the server
-    picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response is 202
-    with a job in `Location`, and `n` may be 100,000.
+    Fields are query parameters or members of a JSON body. The same class or mix, seed, truncation
+    and attention scale give the same bytes, whatever else the server renders. Without a seed the
+    server picks a random one and returns it in `X-Seed`. With `Prefer: respond-async` the response
+    is 202 with a job in `Location`, and `n` may be 100,000.
     """
     if prefers_job(request):
         return await take_order(request)
@@ -106,34 +106,50 @@ async def _drawn(
     services = services_of(request)
     bundle = bundle_for(fields.format, fields.layout, request.headers)
     timeout_ms = services.timeout_ms(fields.timeout_ms)
-    key = required_class(fields.class_key)
+    key, mix = fields.class_key, fields.mix
+    if key is None or mix is not None:
+        refuse_unclear_classes(key, mix)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
+    label, mixed = (
+        mixed_classes(services.classes(card), mix) if mix else (services.label(card, key or ""), ())
+    )
     jobs = image_jobs(
         services,
         card,
-        key,
+        label,
         num_images=fields.n,
         seed=fields.seed,
         truncation_thousandths=fields.truncation_thousandths,
         attention_scale_thousandths=fields.attention_scale_thousandths,
+        mix=mixed,
         output=bundle.unit_format if several else bundle.file_format,
         priority=fields.priority,
     )
     cached = NO_STORE if fields.seed is None else REVALIDATE
     drawn = (request, services, card)
-    if not several:
-        return await respond(
-            *drawn, jobs[0], timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
+    if several:
+        bundle = named_bundle(bundle, request, card, jobs[0])
+        return await respond_combined(
+            *drawn,
+            jobs,
+            bundle,
+            timeout_ms=timeout_ms,
+            cache_control=cached,
+            conditional=conditional,
         )
-    name, prefix, marked = (
-        card.classes[jobs[0].label].name,
-        prefix_of(request),
-        services.settings.mark,
+    return await respond(
+        *drawn, jobs[0], timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
     )
-    bundle = bundle._replace(model=card.name, class_name=name, prefix=prefix, marked=marked)
-    return await respond_combined(
-        *drawn, jobs, bundle, timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
+
+
+def named_bundle(bundle: Bundle, request: Request, card: ModelCard, first: Job) -> Bundle:
+    """The bundle with the names that its marks and its JSON have."""
+    return bundle._replace(
+        model=card.name,
+        class_name=card.class_text(first.label, first.mix),
+        prefix=prefix_of(request),
+        marked=services_of(request).settings.mark,
     )
 
 

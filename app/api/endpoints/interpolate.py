@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.class_choice import required_class
 from app.api.combined_files import WALK_TYPES, Walk
 from app.api.documentation import images, json_body, problems, query_parameters
 from app.api.image_headers import REVALIDATE
@@ -17,7 +18,6 @@ from app.api.rendering import (
     JOB_ERRORS,
     refuse_scale_without_attention,
     refuse_too_many,
-    required_class,
     respond_combined,
 )
 from app.api.requests import all_fields, negotiated

@@ -144,7 +144,7 @@ def described(comparison: Comparison, card: ModelCard, job: Job) -> dict[str, ob
         "mean_difference": comparison.mean_difference,
         "image_id": job.image_id,
         "model": card.name,
-        "class": card.classes[job.label].name,
+        "class": card.class_text(job.label, job.mix),
         "seed": job.seed,
         "truncation": job.truncation,
     }

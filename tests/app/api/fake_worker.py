@@ -133,7 +133,9 @@ def body_of(job: Job) -> bytes:
     if job.output in ("png", "webp", "jpeg"):
         shade = (job.truncation_thousandths or 0) + job.part_thousandths // 5
         shade += job.attention_scale_thousandths - WHOLE
-        colour = (job.label * 50 % 256, job.seed % 256, shade % 256)
+        mix = job.mix or ((job.label, WHOLE),)
+        red = sum(label * part for label, part in mix) * 50 // WHOLE
+        colour = (red % 256, job.seed % 256, shade % 256)
         Image.new("RGB", (8, 8), colour).save(buffer, job.output.upper())
     elif job.output == "bin":
         height, width = CARD.attention_grids[job.layer]

@@ -24,6 +24,7 @@ from tests.app.api.fake_worker import CARD, FakeWorker
 from tests.app.api.served_app import served
 
 IMAGE_ID = f"{CARD.fingerprint[:12]}-0-7-n"
+MIXED = f"{IMAGE_ID[:12]}-2x700_0x300-7-n.png"
 CLASS = {"enum": ["golden_retriever", "Goldie", "n02123394"]}
 PATIENT = {"minimum": 30_000}
 PIXEL = {"maxItems": 1, "items": {"type": "integer", "minimum": 0, "maximum": CARD.resolution - 1}}
@@ -96,7 +97,7 @@ NARROWINGS = (
     Narrowing(
         "/images/{image_id}",
         {
-            "image_id": {"enum": [IMAGE_ID, f"{IMAGE_ID}.jpeg", f"{IMAGE_ID}-a500.png"]},
+            "image_id": {"enum": [IMAGE_ID, f"{IMAGE_ID}.jpeg", f"{IMAGE_ID}-a500.png", MIXED]},
             "timeout_ms": {},
         },
     ),

@@ -28,14 +28,19 @@ from app.queue.messages import (
     format_image_id,
     parse_image_id,
 )
+from class_names import mix_of
 
 FINGERPRINT = "ab" * 32
+mixes = st.dictionaries(st.integers(0, 999), st.integers(1, 10**6), min_size=2, max_size=3).map(
+    lambda weights: mix_of(weights.items())
+)
 points = st.tuples(st.integers(0, 511), st.integers(0, 511))
 jobs = st.one_of(
     st.builds(
         Job,
         fingerprint=st.just(FINGERPRINT),
         label=st.integers(0, 999),
+        mix=st.just(()),
         seed=st.integers(0, 2**32 - 1),
         truncation_thousandths=st.none() | st.integers(1, 4000),
         attention_scale_thousandths=st.just(1000) | st.integers(0, 2000),
@@ -55,6 +60,8 @@ jobs = st.one_of(
         size_px=st.none() | st.integers(16, 1024),
     ),
 )
+two_or_three = mixes.filter(lambda mix: len(mix) > 1)
+mixed_jobs = st.builds(lambda job, mix: replace(job, label=mix[0][0], mix=mix), jobs, two_or_three)
 image_ids = st.builds(
     ImageId,
     prefix=st.text("0123456789abcdef", min_size=12, max_size=12),
@@ -65,7 +72,7 @@ image_ids = st.builds(
 )
 
 
-@given(jobs)
+@given(jobs | mixed_jobs)
 def test_a_job_survives_its_encoding(job: Job) -> None:
     """What a worker reads equals what an API wrote."""
     assert decode_job(job.encode()) == job
@@ -160,9 +167,17 @@ def test_a_job_with_a_wrong_combination_cannot_be_made() -> None:
         Job(FINGERPRINT, 0, 0, output="json")
     with pytest.raises(ValueError, match="0 queries"):
         Job(FINGERPRINT, 0, 0, kind="attention")
+    with pytest.raises(ValueError, match="leads from class to class"):
+        Job(FINGERPRINT, 0, 0, kind="frame", mix=((0, 500), (1, 500)))
+    for mix in (((1, 500), (0, 500)), ((0, 1000),), ((0, 600), (1, 600)), ((0, 1001), (1, -1))):
+        with pytest.raises(ValueError, match="is not how a mix of class 0 is written"):
+            Job(FINGERPRINT, 0, 0, mix=mix)
 
 
-@given(image_ids)
+@given(
+    image_ids
+    | st.builds(lambda one, mix: replace(one, label=mix[0][0], mix=mix), image_ids, two_or_three)
+)
 def test_an_image_id_survives_its_spelling(image_id: ImageId) -> None:
     """Format and parse are inverse."""
     assert parse_image_id(str(image_id)) == image_id
@@ -170,7 +185,9 @@ def test_an_image_id_survives_its_spelling(image_id: ImageId) -> None:
 
 @given(
     st.from_regex(
-        r"[0-9a-f]{12}-[0-9]{1,3}-[0-9]{1,11}-(n|[0-9]{1,5})(-a[0-9]{1,5})?", fullmatch=True
+        r"[0-9a-f]{12}-([0-9]{1,3}|[0-9]x[0-9]{3}_[0-9]x[0-9]{3})-[0-9]{1,11}-(n|[0-9]{1,5})"
+        r"(-a[0-9]{1,5})?",
+        fullmatch=True,
     )
 )
 def test_what_parses_is_spelt_in_the_one_way(text: str) -> None:
@@ -198,6 +215,15 @@ def test_what_parses_is_spelt_in_the_one_way(text: str) -> None:
         "abcdefabcdef-1-٣-n",
         "abcdefabcdef-1-2-n\n",
         "abcdefabcdef-1-2-n-a",
+        "abcdefabcdef-1x1000-2-n",
+        "abcdefabcdef-1x500-2-n",
+        "abcdefabcdef-1x500_2x400-2-n",
+        "abcdefabcdef-1x400_2x600-2-n",
+        "abcdefabcdef-2x500_1x500-2-n",
+        "abcdefabcdef-1x500_1x500-2-n",
+        "abcdefabcdef-1x600_2x400_3x0-2-n",
+        "abcdefabcdef-1x0600_2x400-2-n",
+        "abcdefabcdef-1x400_2x300_3x200_4x100-2-n",
         "abcdefabcdef-1-2-n-a1000",
         "abcdefabcdef-1-2-n-a0500",
         "abcdefabcdef-1-2-n-a2001",

@@ -7,6 +7,7 @@ might not read it: change the format only by members that have a default, and ad
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,10 @@ STATUS = f'{{"fingerprints":["{FINGERPRINT}"],"device":"cpu","pid":1,"images_per
 SCALED_JOB = (
     f'{{"fingerprint":"{FINGERPRINT}","label":1,"seed":7,"attention_scale_thousandths":500,'
     '"job_id":"j","version":2}'
+)
+MIXED_JOB = (
+    f'{{"fingerprint":"{FINGERPRINT}","label":5,"seed":7,"mix":[[5,600],[1,200],[2,200]],'
+    '"job_id":"j","version":3}'
 )
 MESSAGES = [
     (
@@ -99,6 +104,14 @@ def test_a_recorded_job_with_an_attention_scale_is_read_and_written_as_ever() ->
     assert json.loads(job.encode()) == json.loads(SCALED_JOB)
 
 
+def test_a_recorded_job_with_a_mix_of_classes_is_read_and_written_as_ever() -> None:
+    """It has version 3, with a scale too: an earlier reader would draw its first class alone."""
+    job = Job(FINGERPRINT, 5, 7, mix=((5, 600), (1, 200), (2, 200)), job_id="j")
+    assert decode_job(MIXED_JOB.encode()) == job
+    assert json.loads(job.encode()) == json.loads(MIXED_JOB)
+    assert replace(job, attention_scale_thousandths=500).version == 3
+
+
 def test_a_status_with_a_member_that_is_gone_is_read() -> None:
     """Workers of a former version counted their images."""
     assert decode_status(FORMER_STATUS.encode()) == WorkerStatus((FINGERPRINT,), "cpu", 1, 2.5)
@@ -120,7 +133,7 @@ def test_a_message_of_another_format_version_is_refused_in_a_sentence(  # type: 
     """Also where its members look like those of this version, or like nothing that it knows."""
     members = json.loads(recorded)
     assert message.version == 1
-    newest = 2 if isinstance(message, Job) else 1
+    newest = 3 if isinstance(message, Job) else 1
     told = rf"has format version {newest + 1}, .* reads version {newest}"
     for newer in (members, {"job_id": "j"}):
         with pytest.raises(FormatVersionError, match=told):

@@ -193,14 +193,14 @@ async def test_a_worker_refuses_a_job_of_a_newer_format_in_a_sentence(
     todays_worker: WorkerLoop, client: Redis
 ) -> None:
     """At once; other jobs are drawn. The dead letter says why, for the version that can read it."""
-    newer = json.dumps(json.loads(JOBS[0]) | {"version": 3, "job_id": "newer"})
+    newer = json.dumps(json.loads(JOBS[0]) | {"version": 4, "job_id": "newer"})
     reply_to = replies_key("tomorrow")
     await admit(client, newer, reply_to)
     await admit(client, JOBS[0], reply_to)
     heads = [json.loads(fields[b"head"]) for fields in await replies_on(client, reply_to, 2)]
     [refused] = [head for head in heads if head["job_id"] == "newer"]
     assert refused["error"] == JobFailedError.slug
-    assert "the job has format version 3, and this process reads version 2" in refused["detail"]
+    assert "the job has format version 4, and this process reads version 3" in refused["detail"]
     [letter] = await DeadLetters(client).all()
     assert (letter.job, letter.why) == (None, refused["detail"])
 

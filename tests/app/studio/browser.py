@@ -13,6 +13,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRAWN_MS = 20_000
 READ_MS = 130  # after which the numbers are those of the last point
 PAINTED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+IS_DRAWN = """(part) => document.body.dataset.state === 'drawn'
+  && document.getElementById('reading-id').textContent.includes(part)"""
 PIXELS = "(id) => document.getElementById(id).toDataURL()"
 
 
@@ -56,20 +58,20 @@ class StudioPage:
         self.page.evaluate(PAINTED)
         return self
 
-    def until(self, condition: str) -> StudioPage:
-        """Waits until an expression is true, which the page's policy lets no script evaluate."""
+    def until(self, condition: str, argument: str | None = None) -> StudioPage:
+        """Waits until an expression, or a function of `argument`, is true.
+
+        The page's policy lets no script evaluate it.
+        """
         end_s = time.monotonic() + DRAWN_MS / 1000
-        while not self.page.evaluate(condition):
+        while not self.page.evaluate(condition, argument):
             assert time.monotonic() < end_s, (condition, self.page.url)
             self.page.wait_for_timeout(50)  # the service needs the processor too
         return self
 
     def until_id(self, part: str) -> StudioPage:
         """Waits until a picture is drawn whose id has this part."""
-        reading = "document.getElementById('reading-id').textContent"
-        return self.until(
-            f"{reading}.includes('{part}') && document.body.dataset.state === 'drawn'"
-        )
+        return self.until(IS_DRAWN, part)
 
     def pixels(self, canvas: str = "picture") -> str:
         """What a canvas shows."""

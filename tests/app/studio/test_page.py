@@ -403,12 +403,13 @@ def test_a_reader_who_forbids_storage_sees_pictures_too(studio: StudioPage) -> N
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm")
-def test_axe_finds_nothing_serious(studio: StudioPage) -> None:
+@pytest.mark.parametrize("view", ["tray=walk", "tray=mix&mix=5:0.5,8:0.3,1:0.2"])
+def test_axe_finds_nothing_serious(studio: StudioPage, view: str) -> None:
     """Names, roles, focus and contrast in light and dark, with pins and an open list."""
     if not AXE.exists():
         subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
                        cwd=FOLDER, check=True, capture_output=True, timeout=100)  # fmt: skip
-    studio.open("#pins=10.10_40.40&tray=walk")
+    studio.open(f"#pins=10.10_40.40&{view}")
     studio.page.focus("#class")
     expect(studio.page.locator("#class-list")).to_be_visible()
     studio.page.evaluate(AXE.read_text() + "; 0")  # the policy forbids a script element

@@ -25,6 +25,7 @@ from app.worker.renderer import (
     load_renderer,
     refuse_doubles,
 )
+from class_names import mix_of
 from model import Checkpoint, Generator, GeneratorConfig, Sampler
 from model.latents import between, latents
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
@@ -51,7 +52,7 @@ class FakeSampler:
     ) -> Pixels:
         """See model.Sampler."""
         assert isinstance(truncation, list)
-        self.scales = attention_scale
+        self.scales, self.labels = attention_scale, labels
         return np.stack([np.full((4, 4, 3), seed, np.uint8) for seed in seeds])
 
     def attention(
@@ -232,6 +233,26 @@ def test_frames_and_samples_are_one_batch(renderer: SamplerRenderer) -> None:
     assert np.array_equal(z[2], between(start, end, 0.75))
 
 
+MIXED = Job(FINGERPRINT, 1, 9, mix=((1, 600), (0, 400)))
+
+
+def test_a_mix_is_drawn_as_its_weights_say(renderer: SamplerRenderer) -> None:
+    """Among images of one class, and among the frames of a walk."""
+    sampler = cast("FakeSampler", renderer.sampler)
+    renderer.render([MIXED, Job(FINGERPRINT, 0, 5)])
+    assert sampler.labels == [{1: 0.6, 0: 0.4}, 0]
+    walking = Job(FINGERPRINT, 0, 5, kind="frame", to_label=1, part_thousandths=250)
+    pixels = [output.pixels for output in renderer.render([walking, MIXED])]
+    assert [int(one[0, 0, 0]) for one in pixels if one is not None] == [50, 120]
+
+
+def test_a_mixed_file_is_marked_with_all_its_classes(marking: SamplerRenderer) -> None:
+    """The id names them by number, `class` by name."""
+    file = body(marking, MIXED)
+    assert image_id_in(file) == f"{FINGERPRINT[:12]}-1x600_0x400-9-n"
+    assert b'"class":"dog:0.6,cat:0.4"' in file
+
+
 def test_jobs_of_every_kind_are_drawn_with_their_attention_scale(renderer: SamplerRenderer) -> None:
     """Each image of a batch with its own; a map with that of its image."""
     sampler = cast("FakeSampler", renderer.sampler)
@@ -283,3 +304,15 @@ def test_every_configured_name_is_served_or_refused() -> None:
         refuse_doubles(card, [replace(card, name="b")])
     with pytest.raises(ValueError, match="two models are called"):
         refuse_doubles(card, [replace(card, fingerprint="b" * 64)])
+
+
+@pytest.mark.slow
+def test_a_mix_of_two_is_the_frame_of_a_walk_between_them() -> None:
+    """To the byte, with the checkpoint that ships: the two ways of asking share one arithmetic."""
+    real = load_renderer(ModelSource(None, None), load_settings(device="cpu"))
+    for part in (500, 137):
+        mix = mix_of([(5, 1000 - part), (8, part)])
+        frame = Job(real.card.fingerprint, 5, 7, kind="frame", to_label=8, to_seed=7)
+        frame = replace(frame, part_thousandths=part)
+        walked, mixed = real.render([frame, Job(real.card.fingerprint, mix[0][0], 7, mix=mix)])
+        assert np.array_equal(cast("Pixels", walked.pixels), cast("Pixels", mixed.pixels))

@@ -327,3 +327,41 @@ def test_the_shipped_checkpoint_draws_different_classes_and_seeds_differently() 
     assert between_dogs.mean() > 10
     assert np.abs(dogs - cats).mean() > 10
     assert dogs.std() > 20
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_sample_of_a_mix_is_what_its_weights_render(precision: str) -> None:
+    """In whatever company, with other classes and mixes; its attention is that of the same pass."""
+    sampler = Sampler(tiny(attention_at=(8, 16)), "cpu", precision)  # type: ignore[arg-type]
+    classes: list[int | dict[int, float]] = [
+        0, {0: 0.5, 2: 0.5}, {0: 0.2, 1: 0.5, 2: 0.3}, 1, {1: 1.0}, {2: 0.001, 1: 0.999},
+    ]  # fmt: skip
+    seeds, z = range(6), latents(range(6), 128)
+    weights = np.zeros((6, 3), np.float32)
+    for row, one in zip(weights, classes, strict=True):
+        for label, weight in (one if isinstance(one, dict) else {one: 1.0}).items():
+            row[label] = weight
+    pixels = sampler.sample(classes, seeds)
+    assert np.array_equal(pixels, sampler.render(z, weights))
+    for i, one in enumerate(classes):
+        assert np.array_equal(sampler.sample([one], [i])[0], pixels[i])
+        image, maps = sampler.sample_with_attention(one, i, [(3, 4)])
+        assert np.array_equal(image, pixels[i])
+        assert np.array_equal(maps, sampler.attention(one, i, [(3, 4)]))
+    assert np.array_equal(pixels[4], sampler.sample([1], [4])[0])
+    alone = sampler.whole_attention(0, 2)
+    assert not np.array_equal(sampler.whole_attention(classes[2], 2).levels, alone.levels)
+
+
+@pytest.mark.parametrize(
+    ("mix", "told"),
+    [({0: 0.5}, "sums to 0.5"), ({0: 0.5, 3: 0.5}, "label=3"), ({}, "sums to 0")],
+)
+def test_what_is_no_mix_of_its_classes_is_refused(
+    sampler: Sampler, mix: dict[int, float], told: str
+) -> None:
+    """A label that is not there, or weights that do not sum to 1."""
+    with pytest.raises(ValueError, match=told):
+        sampler.sample([mix, 0], [1, 1])
+    with pytest.raises(ValueError, match=told):
+        sampler.attention(mix, 1, [(0, 0)])

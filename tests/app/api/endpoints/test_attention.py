@@ -51,6 +51,16 @@ async def test_a_map_of_an_image_with_an_attention_scale_is_another(
     assert [job.attention_scale for job in worker.drawn] == [1.0, 0.25]
 
 
+async def test_a_map_of_a_mix_is_named_by_its_image(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """The worker gets the whole mix."""
+    mixed = f"{PREFIX}-2x700_0x300-7-n"
+    response = await ready_api.get(f"/attention-map?image={mixed}&format=bin")
+    assert response.headers["x-image-id"] == mixed
+    assert worker.drawn[0].classes == {2: 0.7, 0: 0.3}
+
+
 async def test_numbers_are_given_to_those_who_accept_them(ready_api: httpx.AsyncClient) -> None:
     """By Accept or by `format`, which wins; one map for each pixel."""
     address = f"/attention-map?{IMAGE}&x=1&y=2&x=3&y=4"

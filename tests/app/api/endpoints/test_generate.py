@@ -64,6 +64,88 @@ async def test_an_attention_scale_is_part_of_the_images_name(
     assert ids == [f"{PREFIX}-0-{seed}-n-a0" for seed in (7, 8)]
 
 
+MIX = f"{PREFIX}-2x500_0x300_3x200-7-n"
+
+
+async def test_a_mix_of_classes_is_part_of_the_images_name(
+    ready_api: httpx.AsyncClient, worker: FakeWorker
+) -> None:
+    """One name for all that mean the same, in a query, a form or JSON; the address has it all."""
+    queries = ("mix=tabby:0.5,Goldie:.3,ice cream:0.2", "mix=3:2,0:3,n02123394:4,2:1,1:0")
+    answers = [await ready_api.post(f"/generate?seed=7&{query}") for query in queries]
+    answers.append(await ready_api.post("/generate", data={"seed": 7, "mix": "2:5,3:2,0:3"}))
+    weights = {"tabby": 0.5, "ice cream": 0.2, "Goldie": 0.3}
+    for mix in (weights, "2:5,3:2,0:3"):
+        answers.append(await ready_api.post("/generate", json={"seed": 7, "mix": mix}))
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["x-image-id"] == MIX
+        assert answer.headers["etag"] == f'"{MIX}.cpu/float32/png1"'
+        assert answer.headers["content-location"] == f"/images/{MIX}.png"
+        assert answer.content == answers[0].content
+    name = "Persian_cat_0.5_golden_retriever_0.3_ice-cream_0.2-7.png"
+    assert answers[0].headers["content-disposition"] == f'inline; filename="{name}"'
+    assert len(worker.drawn) == 1
+    assert worker.drawn[0].classes == {2: 0.5, 0: 0.3, 3: 0.2}
+    again = await ready_api.get(f"/images/{MIX}.png", headers={"Cache-Control": "no-cache"})
+    assert again.content == answers[0].content
+    assert worker.drawn[1].classes == worker.drawn[0].classes
+    held = {"If-None-Match": again.headers["etag"]}
+    assert (await ready_api.get(f"/images/{MIX}", headers=held)).status_code == 304
+    assert (await ready_api.get(f"/generate?seed=7&{queries[0]}", headers=held)).status_code == 304
+
+
+async def test_a_mix_of_one_class_is_that_class(ready_api: httpx.AsyncClient) -> None:
+    """Also of the same class by two names; several images of a mix have a mix each."""
+    for mix in ("0:1", "0:0.2,1:0", "Goldie:1,golden_retriever:3"):
+        one = await ready_api.post(f"/generate?seed=7&mix={mix}")
+        assert one.headers["x-image-id"] == f"{PREFIX}-0-7-n", mix
+    answer = await ready_api.post("/generate?seed=7&n=2&layout=json&mix=0:1,3:1&attention_scale=0")
+    document = answer.json()
+    ids = [image["image_id"] for image in document["images"]]
+    assert ids == [f"{PREFIX}-0x500_3x500-{seed}-n-a0" for seed in (7, 8)]
+    assert document["class"] == "golden_retriever:0.5,ice-cream:0.5"
+
+
+@pytest.mark.parametrize(
+    ("query", "told", "fields"),
+    [
+        ("mix=0:1&class=0", "class and mix are both given", ["class", "mix"]),
+        ("mix=0", "'0' has no weight: write CLASS:WEIGHT", ["mix"]),
+        ("mix=0:x", "the weight 'x' of '0'", ["mix"]),
+        ("mix=", "has no weight", ["mix"]),
+        ("mix=0:0,1:0", "all weights are 0", ["mix"]),
+        ("mix=0:1,1:1,2:1,3:1", "it mixes 4 classes: 3 are the most", ["mix"]),
+        ("mix=0:1,lion:0", "no class is called 'lion'", ["mix"]),
+        ("mix=0:1&mix=1:1", "mix is given more than once", ["mix"]),
+    ],
+)
+async def test_a_bad_mix_is_named(
+    ready_api: httpx.AsyncClient, query: str, told: str, fields: list[str]
+) -> None:
+    """422 with the value and the field."""
+    response = await ready_api.post(f"/generate?seed=1&{query}")
+    assert response.status_code == 422
+    assert told in response.json()["detail"]
+    assert response.json()["fields"] == fields
+
+
+async def test_a_mix_that_no_request_can_name_is_no_address(ready_api: httpx.AsyncClient) -> None:
+    """Another order or sum is no id, so that each image has one; a class that is missing is 404."""
+    for classes, status in (("0x300_2x700", 422), ("0x500_2x400", 422), ("2x700_99x300", 404)):
+        response = await ready_api.get(f"/images/{PREFIX}-{classes}-7-n.png")
+        assert response.status_code == status, classes
+
+
+async def test_a_job_refuses_a_mix(ready_api: httpx.AsyncClient) -> None:
+    """In a sentence; it would be drawn as its first class by replicas of older versions."""
+    response = await ready_api.post(
+        "/generate?mix=0:1,1:1&n=100", headers={"Prefer": "respond-async"}
+    )
+    assert response.status_code == 422
+    assert "a job has images of one class" in response.json()["detail"]
+
+
 async def test_a_sheet_is_marked_unless_marks_are_off(
     settings: Settings, worker: FakeWorker
 ) -> None:

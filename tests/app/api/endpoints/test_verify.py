@@ -60,6 +60,15 @@ async def test_a_marked_file_is_compared_with_its_image(
     assert [job.image_id for job in worker.drawn] == [IMAGE_ID]
 
 
+async def test_a_file_of_a_mix_is_compared_with_its_image(ready_api: httpx.AsyncClient) -> None:
+    """Its mark names all classes, and so does the response."""
+    mixed = Job(CARD.fingerprint, 2, 7, mix=((2, 700), (0, 300)))
+    for file, result in ((body_of(mixed), "same"), (body_of(JOB), "altered")):
+        found = await ready_api.post("/verify", content=marked(file, mixed.image_id))
+        assert (found.json()["result"], found.json()["image_id"]) == (result, mixed.image_id)
+        assert found.json()["class"] == "Persian cat:0.7,golden_retriever:0.3"
+
+
 @pytest.mark.parametrize("suffix", ["png", "webp", "jpeg"])
 async def test_a_file_of_this_service_is_the_same_bytes(
     ready_api: httpx.AsyncClient, suffix: str
