@@ -41,9 +41,10 @@ from app.api.schemas import (
     ImageName,
     Layout,
 )
-from app.api.services import services_of
+from app.api.services import Services, services_of
 from app.errors import InvalidValueError, NotAcceptableError, NotFoundError, RetiredCheckpointError
 from app.queue.messages import MEDIA_TYPES, FileFormat, Job, ModelCard, parse_image_id
+from class_names import Mix
 
 router = APIRouter(tags=["images"], route_class=PlainRoute)
 FORMATS: dict[str, FileFormat] = {MEDIA_TYPES[one]: one for one in get_args(FileFormat)}
@@ -111,9 +112,7 @@ async def _drawn(
         refuse_unclear_classes(key, mix)
     card = services.model(fields.model)
     several = fields.n > 1 or bundle.layout != "grid"
-    label, mixed = (
-        mixed_classes(services.classes(card), mix) if mix else (services.label(card, key or ""), ())
-    )
+    label, mixed = asked_classes(services, card, fields)
     jobs = image_jobs(
         services,
         card,
@@ -141,6 +140,16 @@ async def _drawn(
     return await respond(
         *drawn, jobs[0], timeout_ms=timeout_ms, cache_control=cached, conditional=conditional
     )
+
+
+def asked_classes(services: Services, card: ModelCard, fields: GenerateFields) -> tuple[int, Mix]:
+    """The label of the class, or of the first class of the mix, and the mix; () for one class.
+
+    Raises InvalidValueError, UnknownClassError, AmbiguousClassError.
+    """
+    if fields.mix is not None:
+        return mixed_classes(services.classes(card), fields.mix)
+    return services.label(card, fields.class_key or ""), ()
 
 
 def named_bundle(bundle: Bundle, request: Request, card: ModelCard, first: Job) -> Bundle:
