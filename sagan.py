@@ -18,6 +18,7 @@ COMMANDS = {
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),
+    "models": ("app.models_list", "models", "List the models that a server serves."),
     "verify": ("app.verify", "verify", "Ask a server whether files are the images they say."),
     "doctor": (
         "app.doctor.command",

@@ -8,7 +8,7 @@ import pytest
 from app.cli import api, serve, worker
 from app.settings import Settings
 
-IN_WORDS = {"redis_url", "model", "workers", "data_dir"}
+IN_WORDS = {"redis_url", "model", "models_dir", "model_memory_mb", "workers", "data_dir"}
 
 
 @pytest.mark.parametrize("command", [serve, api, worker])

@@ -15,6 +15,7 @@ from app.queue.messages import ModelClass
 from app.settings import ModelSource, Settings
 from app.worker.loop import WorkerLoop
 from app.worker.reloading import MAX_RETIRING, Reloading
+from app.worker.sources import Source, stamp_of
 from model import Checkpoint, Generator, GeneratorConfig
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
@@ -24,6 +25,14 @@ def renderer_of(fingerprint: str) -> FakeRenderer:
     renderer = FakeRenderer()
     renderer.card = replace(renderer.card, fingerprint=fingerprint)
     return renderer
+
+
+def sources(settings: Settings, *renderers: FakeRenderer) -> list[Source]:
+    """The sources of the models in the settings, as if these renderers were loaded from them."""
+    return [
+        Source(source, renderer.card.fingerprint, stamp_of(source))
+        for source, renderer in zip(settings.models, renderers, strict=True)
+    ]
 
 
 def saved(run: Path) -> Path:
@@ -46,7 +55,7 @@ def touch(folder: Path, times: int) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.worker.reloading.LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr("app.worker.reloading.RETRY_S", 0.0)
+    monkeypatch.setattr("app.worker.sources.RETRY_S", 0.0)
     monkeypatch.setattr("app.worker.reloading.RETIRED_MARGIN_S", -1.0)
 
 
@@ -57,12 +66,14 @@ async def test_a_newer_checkpoint_is_shown_and_the_older_still_answers(
     newer = "ab" * 32
     settings = Settings(model=str(folder), heartbeat_s=0.1, claim_idle_s=0.4, retire_after_s=1)
     worker = build(FakeRenderer())
-    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: renderer_of(newer))
+    reloading = Reloading(
+        settings, worker, sources(settings, FakeRenderer()), load=lambda *_: renderer_of(newer)
+    )
     async with running(worker):
         touch(folder, 1)
         await reloading.look()
-        assert worker.retiring == {FINGERPRINT}
-        assert set(worker.renderers) == {FINGERPRINT, newer}
+        assert worker.models.retiring == {FINGERPRINT}
+        assert set(worker.models.loaded) == {FINGERPRINT, newer}
         old, new = await asyncio.gather(
             jobs.submit(job(7), 3000), jobs.submit(replace(job(8), fingerprint=newer), 3000)
         )
@@ -70,8 +81,8 @@ async def test_a_newer_checkpoint_is_shown_and_the_older_still_answers(
         assert new.body.endswith(b":8")
         await reloading.look()  # its time is up: no more of its jobs are claimed
         await reloading.look()
-        assert set(worker.renderers) == {newer}
-        assert worker.retiring == set()
+        assert set(worker.models.loaded) == {newer}
+        assert worker.models.retiring == set()
 
 
 def of_broken(folder: Path, worker: WorkerLoop) -> tuple[Reloading, list[ModelSource]]:
@@ -82,7 +93,8 @@ def of_broken(folder: Path, worker: WorkerLoop) -> tuple[Reloading, list[ModelSo
         loads.append(source)
         raise ValueError("not a checkpoint")
 
-    return Reloading(Settings(model=str(folder)), worker, [FakeRenderer()], load=broken), loads
+    settings = Settings(model=str(folder))
+    return Reloading(settings, worker, sources(settings, FakeRenderer()), load=broken), loads
 
 
 async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Path) -> None:
@@ -95,8 +107,8 @@ async def test_an_unchanged_folder_is_not_loaded_again(build: Build, folder: Pat
     await reloading.look()
     await reloading.look()
     assert len(loads) == 2
-    assert set(worker.renderers) == {FINGERPRINT}
-    assert worker.retiring == set()
+    assert set(worker.models.loaded) == {FINGERPRINT}
+    assert worker.models.retiring == set()
     await worker.claims.blocking.aclose()
 
 
@@ -116,15 +128,18 @@ async def test_a_model_that_finds_no_memory_costs_the_others_nothing_and_is_trie
 
     worker = build(FakeRenderer())
     settings = Settings(model=f"run={folder},other={other}")
-    reloading = Reloading(settings, worker, [FakeRenderer(), renderer_of("ef" * 32)], load=load)
+    other_renderer = renderer_of("ef" * 32)
+    worker.models.add(other_renderer)
+    served = sources(settings, FakeRenderer(), other_renderer)
+    reloading = Reloading(settings, worker, served, load=load)
     touch(folder, 1)
     touch(other, 1)
     await reloading.look()
-    assert set(worker.renderers) == {FINGERPRINT, newer["other"]}
+    assert set(worker.models.loaded) == {FINGERPRINT, "ef" * 32, newer["other"]}
     full.clear()
     await reloading.look()
-    assert newer["run"] in worker.renderers
-    assert worker.retiring == {FINGERPRINT, "ef" * 32}
+    assert newer["run"] in worker.models.loaded
+    assert worker.models.retiring == {FINGERPRINT, "ef" * 32}
     await worker.claims.blocking.aclose()
 
 
@@ -132,7 +147,7 @@ async def test_a_broken_folder_is_loaded_ever_less_often_and_told_of_once(
     build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At once, though, where the folder changes again."""
-    monkeypatch.setattr("app.worker.reloading.RETRY_S", 0.05)
+    monkeypatch.setattr("app.worker.sources.RETRY_S", 0.05)
     worker = build(FakeRenderer())
     reloading, loads = of_broken(folder, worker)
     for time_s in (1, 2):
@@ -146,7 +161,10 @@ async def test_a_broken_folder_is_loaded_ever_less_often_and_told_of_once(
             await reloading.look()
         assert 2 <= len(loads) <= 4  # after 0.05, 0.15 and 0.35 s
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["cannot reload, trying again later: ValueError: not a checkpoint"] * 2
+    assert (
+        told
+        == [f"cannot load model {folder}, trying again later: ValueError: not a checkpoint"] * 2
+    )
     await worker.claims.blocking.aclose()
 
 
@@ -158,12 +176,14 @@ async def test_no_more_than_three_models_of_the_past_are_held(
     worker = build(FakeRenderer(), settings=FAST)
     made = iter(renderer_of(f"{i:02}" * 32) for i in range(10, 20))
     settings = Settings(model=str(folder))
-    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: next(made))
+    reloading = Reloading(
+        settings, worker, sources(settings, FakeRenderer()), load=lambda *_: next(made)
+    )
     for time_s in range(1, 8):
         touch(folder, time_s)
         await reloading.look()
-    assert len(worker.retiring) == MAX_RETIRING
-    assert len(worker.renderers) == MAX_RETIRING + 1
+    assert len(worker.models.retiring) == MAX_RETIRING
+    assert len(worker.models.loaded) == MAX_RETIRING + 1
     await worker.claims.blocking.aclose()
 
 
@@ -177,9 +197,11 @@ async def test_mended_class_names_of_equal_weights_are_picked_up(
     loaded.card = replace(mended.card, renderer=f"{mended.card.renderer}-mark00000001")
     settings = Settings(model=str(folder), heartbeat_s=0.1, claim_idle_s=0.4)
     worker = build(FakeRenderer())
-    reloading = Reloading(settings, worker, [FakeRenderer()], load=lambda *_: loaded)
+    reloading = Reloading(
+        settings, worker, sources(settings, FakeRenderer()), load=lambda *_: loaded
+    )
     async with running(worker):
         touch(folder, 1)
         await reloading.look()
-        assert worker.renderers[FINGERPRINT].card == mended.card
-        assert worker.retiring == set()
+        assert worker.models.loaded[FINGERPRINT].card == mended.card
+        assert worker.models.retiring == set()
