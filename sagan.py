@@ -48,6 +48,7 @@ COMMANDS = {
         "import_command",
         "Take over a checkpoint of another SAGAN implementation.",
     ),
+    "push": ("model.cli.pushing", "push", "Upload a checkpoint to the Hugging Face Hub."),
     "inspect": ("model.cli.looking", "inspect", "Say what a checkpoint is."),
 }
 

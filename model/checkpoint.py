@@ -27,6 +27,8 @@ from model.discriminator import Discriminator
 from model.fingerprint import fingerprint_of, tensors_of
 from model.folders import models_folder, replace_folder
 from model.generator import Generator
+from model.hub import PREFIX as HUB_PREFIX
+from model.hub import HubError, download, hub_place
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_NAME = "picturebook-64"
@@ -197,10 +199,18 @@ def shipped_names() -> list[str]:
 
 
 def checkpoint_folder(source: str | Path | None) -> Path:
-    """Finds the folder that `load_checkpoint` reads; raises CheckpointError if there is none."""
+    """Finds the folder that `load_checkpoint` reads; raises CheckpointError if there is none.
+
+    A checkpoint of the Hugging Face Hub (`hf:ORG/NAME@REVISION`) is downloaded.
+    """
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        try:
+            return download(hub_place(source))
+        except HubError as error:
+            raise CheckpointError(str(error)) from error
     if isinstance(source, str) and source in names:
         return PRETRAINED / source
     folder = Path(source)

@@ -44,6 +44,9 @@ class ModelLoading:
         """Waits LOOK_EVERY_S, and loads the model whose job waits longest, if it is its turn."""
         await asyncio.sleep(LOOK_EVERY_S)
         self.observe()
+        if self.models.crowded:
+            async with self.busy:
+                await self.make_room(0, hurry=True)
         if not self.models.absent:
             return
         fingerprints = [model.card.fingerprint for model in self.models]
@@ -64,7 +67,7 @@ class ModelLoading:
 
         In a `hurry` a model goes even if it was loaded a moment ago and has jobs.
         """
-        while not self.models.fits(size_bytes):
+        while self.models.crowded or not self.models.fits(size_bytes):
             held = {claimed.job.fingerprint for claimed in self.worker.replies.held.values()}
             victim = self.models.next_to_evict(with_jobs | held, hurry=hurry)
             if victim is None or not await self._evict(victim):

@@ -137,6 +137,13 @@ class ServedModels:
             return True
         return self.size_bytes + size_bytes <= self.max_bytes
 
+    @property
+    def crowded(self) -> bool:
+        """Whether a model must make room: one took more than was expected of it."""
+        return (
+            self.max_bytes is not None and self.size_bytes > self.max_bytes and len(self.loaded) > 1
+        )
+
     def next_to_evict(self, busy: Collection[str], *, hurry: bool) -> ServedModel | None:
         """The model that makes room first: an idle one, the least recently used before others.
 

@@ -255,6 +255,8 @@ def _load_into(models: ServedModels, served: Source, settings: Settings) -> None
     renderer = load_renderer(served.source, settings)
     refuse_doubles(renderer.card, [model.card for model in models])
     models.add(renderer, time.monotonic() - started_s)
+    while models.crowded and (first := models.next_to_evict((), hurry=True)):
+        models.unload(first.card.fingerprint)
     served.fingerprint = renderer.card.fingerprint
 
 

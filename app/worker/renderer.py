@@ -257,13 +257,20 @@ def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
     except BaseException:
         held.close()
         raise
-    name = source.name or Path(source.location or DEFAULT_NAME).name
+    name = source.name or name_of(source.location or DEFAULT_NAME)
     renderer = f"{sampler.renderer}-{pictures.encoder()}"
     if settings.mark:
         renderer += f"-{mark_name(name, [c.name for c in checkpoint.classes])}"
     card = replace(card_of(checkpoint, name, renderer), size_bytes=held.size_bytes)
     stored = StoredCheckpoint(held, sampler.warmth, card, settings)
     return SamplerRenderer(sampler, card, marked=settings.mark, stored=stored)
+
+
+def name_of(location: str) -> str:
+    """The name of a checkpoint whose source gives none: that of its folder or repository."""
+    from model.hub import PREFIX, hub_place
+
+    return hub_place(location).name if location.startswith(PREFIX) else Path(location).name
 
 
 def card_of(checkpoint: Checkpoint, name: str, renderer: str) -> ModelCard:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from redis.asyncio import Redis
 
+from app.errors import NotFoundError, RetiredCheckpointError
 from app.queue.client import JobClient
-from app.queue.messages import ModelClass
+from app.queue.messages import Job, ModelClass
+from app.queue.registry import ModelCards
 from app.settings import ModelSource, Settings
 from app.worker.loop import WorkerLoop
-from app.worker.reloading import MAX_RETIRING, Reloading
+from app.worker.reloading import MAX_RETIRING, Reloading, load_models
+from app.worker.renderer import Renderer, load_renderer
 from app.worker.sources import Source, stamp_of
 from model import Checkpoint, Generator, GeneratorConfig
+from model.sampling.batching import FixedBatches
 from tests.app.worker.started_worker import FAST, Build, job, running
 from tests.fake_renderer import FINGERPRINT, FakeRenderer
 
@@ -205,3 +212,219 @@ async def test_mended_class_names_of_equal_weights_are_picked_up(
         await reloading.look()
         assert worker.models.loaded[FINGERPRINT].card == mended.card
         assert worker.models.retiring == set()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Path:
+    """A folder for SAGAN_MODELS_DIR, without a model yet."""
+    served = tmp_path / "served"
+    served.mkdir()
+    return served
+
+
+def checkpoint(folder: Path, seed: int) -> str:
+    """Writes a checkpoint, another one for each seed; its fingerprint."""
+    torch.manual_seed(seed)
+    made = Checkpoint(Generator(GeneratorConfig(resolution=32, base_channels=4, num_classes=2)))
+    made.save(folder)
+    return made.fingerprint
+
+
+def of_folder(build: Build, served: Path) -> tuple[WorkerLoop, Reloading]:
+    """A worker that serves this folder, beside a model of its own."""
+    settings = FAST.model_copy(update={"models_dir": served, "device": "cpu"})
+    worker = build(FakeRenderer(), settings=settings)
+    return worker, Reloading(settings, worker, [])
+
+
+def names(worker: WorkerLoop) -> list[str]:
+    return sorted(card.name for card in worker.models.cards)
+
+
+async def test_a_folder_is_taken_up_once_it_is_the_same_at_two_looks(
+    build: Build, jobs: JobClient, served: Path
+) -> None:
+    """Not while its files still come; hidden folders and others never."""
+    worker, reloading = of_folder(build, served)
+    async with running(worker):
+        fingerprint = checkpoint(served / "cats", 1)
+        checkpoint(served / ".hidden", 2)
+        (served / "notes").mkdir()
+        (served / "README.md").write_text("a file")
+        weights = served / "cats" / "model.safetensors"
+        whole = weights.read_bytes()
+        for part in (100, len(whole) // 2):
+            weights.write_bytes(whole[:part])
+            await reloading.look()
+            assert names(worker) == ["fake"]
+        weights.write_bytes(whole)
+        await reloading.look()
+        await reloading.look()
+        assert names(worker) == ["cats", "fake"]
+        reply = await jobs.submit(replace(job(3), fingerprint=fingerprint), 5000)
+        assert reply.media_type == "image/png"
+
+
+async def test_a_damaged_folder_is_told_of_once_with_what_to_do_and_the_others_go_on(
+    build: Build, served: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also one that has the name or the weights of another model."""
+    worker, reloading = of_folder(build, served)
+    async with running(worker):
+        checkpoint(served / "cats", 1)
+        checkpoint(served / "dogs", 2)
+        checkpoint(served / "fake", 3)
+        checkpoint(served / "twins", 1)
+        weights = served / "dogs" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        for _ in range(5):
+            await reloading.look()
+        assert names(worker) == ["cats", "fake"]
+        told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(told) == 3
+        for name, why in (
+            ("dogs", "not readable as safetensors"),
+            ("fake", "two models are called 'fake'"),
+            ("twins", "are the same checkpoint"),
+        ):
+            line = next(line for line in told if f"cannot load model {name}" in line)
+            assert why in line
+            assert "copy the folder again, or remove it" in line
+        checkpoint(served / "dogs", 2)  # mended
+        for _ in range(2):
+            await reloading.look()
+        assert names(worker) == ["cats", "dogs", "fake"]
+
+
+async def test_what_was_asked_of_a_model_before_its_folder_was_removed_is_answered(
+    build: Build,
+    client: Redis,
+    jobs: JobClient,
+    served: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where it was not in memory; its name is free at once, and its images are retired."""
+    monkeypatch.setattr("app.worker.reloading.RETIRED_MARGIN_S", 0.0)
+    worker, reloading = of_folder(build, served)
+    cards = ModelCards(client, heartbeat_s=0.1)
+    async with running(worker):
+        fingerprint = checkpoint(served / "cats", 1)
+        for _ in range(2):
+            await reloading.look()
+        await worker.end_claims(fingerprint)
+        worker.models.unload(fingerprint)
+        asking = asyncio.create_task(jobs.submit(replace(job(3), fingerprint=fingerprint), 10_000))
+        await asyncio.sleep(0.1)
+        shutil.rmtree(served / "cats")
+        for _ in range(4):
+            await reloading.look()
+        assert fingerprint in worker.models  # a job waits for it
+        await asyncio.sleep(0.3)  # for a heartbeat
+        await cards.refresh()
+        assert [card.name for card in cards.current()] == ["fake"]
+        with pytest.raises(RetiredCheckpointError):
+            cards.of_fingerprint(fingerprint[:12])
+        with pytest.raises(NotFoundError):
+            cards.named("cats")
+        await reloading.loading.look()
+        assert (await asking).ok
+        for _ in range(3):
+            await reloading.look()
+        assert fingerprint not in worker.models
+        checkpoint(served / "cats", 1)  # it comes back
+        for _ in range(2):
+            await reloading.look()
+        await asyncio.sleep(0.3)
+        await cards.refresh()
+        assert cards.named("cats").fingerprint == fingerprint
+
+
+async def test_a_renamed_folder_renames_the_model(build: Build, served: Path) -> None:
+    """Its images keep their ids."""
+    worker, reloading = of_folder(build, served)
+    async with running(worker):
+        fingerprint = checkpoint(served / "cats", 1)
+        for _ in range(2):
+            await reloading.look()
+        (served / "cats").rename(served / "tigers")
+        for _ in range(3):
+            await reloading.look()
+        assert names(worker) == ["fake", "tigers"]
+        assert worker.models[fingerprint].card.name == "tigers"
+
+
+async def test_a_folder_that_cannot_be_read_changes_nothing(
+    build: Build, served: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when its disk is away for a moment; it is told of once."""
+    worker, reloading = of_folder(build, served)
+    async with running(worker):
+        checkpoint(served / "cats", 1)
+        for _ in range(2):
+            await reloading.look()
+        shutil.move(served, served.with_name("away"))
+        for _ in range(4):
+            await reloading.look()
+        assert names(worker) == ["cats", "fake"]
+    told = [r.getMessage() for r in caplog.records if "cannot read SAGAN" in r.getMessage()]
+    assert len(told) == 1
+
+
+def test_a_worker_starts_with_the_models_that_fit_and_what_is_damaged_is_left_out(
+    served: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All of them are known; a bound of one MiB has room for two of these."""
+    for seed, name in enumerate(("ants", "bees", "cats")):
+        checkpoint(served / name, seed)
+    (served / "dogs").mkdir()
+    (served / "dogs" / "config.json").write_text("{}")
+    (served / "dogs" / "model.safetensors").write_text("")
+    settings = Settings(models_dir=served, model_memory_mb=1, device="cpu", precision="float32")
+    models, sources = load_models(settings)
+    assert [card.name for card in models.cards] == ["ants", "bees", "cats"]
+    assert [models[name].card.name for name in models.loaded] == ["bees", "cats"]
+    assert models.size_bytes <= 2**20
+    assert len(sources) == 4
+    assert "cannot load model dogs" in caplog.text
+    for model in list(models):
+        models.drop(model.card.fingerprint)
+
+
+def test_a_models_dir_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A misspelt path does not look like an empty folder."""
+    with pytest.raises(ValueError, match=r"SAGAN_MODELS_DIR='.*nowhere' is no folder: create it"):
+        load_models(Settings(models_dir=tmp_path / "nowhere"))
+
+
+def test_a_model_that_was_loaded_again_draws_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone and in a batch, without another warm-up, and although its folder is gone."""
+    checkpoint(tmp_path / "cats", 1)
+    settings = Settings(device="cpu")
+    first = load_renderer(ModelSource("cats", str(tmp_path / "cats")), settings)
+    stored = first.stored()
+    assert stored is not None
+    asked = [Job(first.card.fingerprint, label=seed % 2, seed=seed) for seed in range(5)]
+
+    def files(renderer: Renderer, batches: list[list[Job]]) -> list[bytes]:
+        return [
+            renderer.encode(job, output)
+            for batch in batches
+            for job, output in zip(batch, renderer.render(batch), strict=True)
+        ]
+
+    expected = files(first, [asked])
+    shutil.rmtree(tmp_path / "cats")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the first warm-up has proved it")
+
+    monkeypatch.setattr(FixedBatches, "find_exact_batch_sizes", refuse)
+    again = stored.load()
+    assert files(again, [asked]) == expected
+    assert files(again, [[job] for job in asked]) == expected
+    assert again.card == first.card
+    stored.close()
+    with pytest.raises(ValueError, match="it was closed"):
+        stored.load()
