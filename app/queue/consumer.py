@@ -112,8 +112,9 @@ class JobClaims:
 
         Also returns the jobs of the model that a former process with this worker's id left.
         """
-        await self.add(fingerprint)
         streams = [stream_key(fingerprint, priority) for priority in PRIORITIES]
+        self.reads.shares.add(fingerprint)
+        await self.reads.join(streams)
         left = await self._claimed(await self.reads.own(streams))
         return [
             *await self._with_launches(left),
@@ -303,9 +304,9 @@ class StreamReads:
         self._rewind = Script(self._calls, "rewind")
         self._more = True  # whether more entries may wait than the last read returned
 
-    async def join(self) -> None:
-        """Creates the streams and the group if they do not exist."""
-        for stream in self.shares.streams:
+    async def join(self, streams: Sequence[str] | None = None) -> None:
+        """Creates the streams (None: all of them) and the group if they do not exist."""
+        for stream in self.shares.streams if streams is None else streams:
             with redis_errors_translated():
                 try:
                     await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)

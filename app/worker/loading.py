@@ -13,7 +13,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 
 from app.errors import QueueUnavailableError
 from app.queue.consumer import Waiting
@@ -49,16 +49,23 @@ class ModelLoading:
                 await self.make_room(0, hurry=True)
         if not self.models.absent:
             return
-        fingerprints = [model.card.fingerprint for model in self.models]
-        idle_s = self.worker.settings.claim_idle_s
         try:
-            waiting = await self.worker.claims.waiting(fingerprints, idle_s=idle_s)
+            wanted = self._wanted(await self._waiting(self.models.absent))
+            if wanted is None:
+                return
+            with_jobs = _with_jobs(await self._waiting(list(self.models.loaded)))
         except QueueUnavailableError:
             return  # the claims of the worker log it
-        if (wanted := self._wanted(waiting)) is not None:
-            async with self.busy:
-                if await self.make_room(wanted.size_bytes, _with_jobs(waiting)):
-                    await self._load(wanted)
+        async with self.busy:
+            fingerprint = wanted.card.fingerprint
+            if fingerprint not in self.models.absent:  # it was dropped or loaded meanwhile
+                return
+            if await self.make_room(wanted.size_bytes, with_jobs):
+                await self._load(wanted)
+
+    async def _waiting(self, fingerprints: Sequence[str]) -> Mapping[str, Waiting]:
+        idle_s = self.worker.settings.claim_idle_s
+        return await self.worker.claims.waiting(fingerprints, idle_s=idle_s)
 
     async def make_room(
         self, size_bytes: int, with_jobs: Set[str] = frozenset(), *, hurry: bool = False
@@ -73,6 +80,11 @@ class ModelLoading:
             if victim is None or not await self._evict(victim):
                 return False
         return True
+
+    def forget(self, fingerprint: str) -> None:
+        """Notes that a model is no longer served."""
+        self._failed.pop(fingerprint, None)
+        self.observe()
 
     def observe(self) -> None:
         """Sets the gauges."""

@@ -162,13 +162,12 @@ class WorkerLoop:
 
     async def begin(self, fingerprint: str) -> None:
         """Claims jobs of a model that is in memory now; raises QueueUnavailableError."""
-        room = self.settings.max_batch_images - len(self.backlog)
-        if self.stopping.is_set():
-            room = 0
-        self._add(await self.claims.begin(fingerprint, room))
         waiting = [c for c in self._parked if c.job.fingerprint == fingerprint]
         self._parked = [c for c in self._parked if c.job.fingerprint != fingerprint]
         self.backlog.add(waiting)
+        room = self.settings.max_batch_images - len(self.backlog)
+        with self._claiming():
+            self._add(await self.claims.begin(fingerprint, 0 if self.stopping.is_set() else room))
 
     async def end_claims(self, fingerprint: str) -> None:
         """Stops to claim jobs of a model, and waits for the claims that are under way."""

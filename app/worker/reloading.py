@@ -148,6 +148,8 @@ class Reloading:
             own = served.fingerprint
             others = [m.card for m in self.models if not m.retiring and m.card.fingerprint != own]
             refuse_doubles(renderer.card, others)
+            if renderer.card.fingerprint in self.models:  # it comes back, with the renderer it had
+                return
             heartbeats = self.worker.presence.heartbeats
             if (why := await heartbeats.mismatch(renderer.card)) is not None:
                 raise ValueError(why)
@@ -173,11 +175,12 @@ class Reloading:
     async def _let_go(self) -> None:
         """Stops claiming jobs of retired models, and drops models of which no job is held."""
         now_s = time.monotonic()
-        for fingerprint in [one for one in self._unclaimed if not self.worker.holds(one)]:
-            del self._leaving[fingerprint]
-            self._unclaimed.discard(fingerprint)
-            self.models.drop(fingerprint)
-            self.loading.observe()
+        async with self.loading.busy:  # a load under way reads the files that are closed here
+            for fingerprint in [one for one in self._unclaimed if not self.worker.holds(one)]:
+                del self._leaving[fingerprint]
+                self._unclaimed.discard(fingerprint)
+                self.models.drop(fingerprint)
+                self.loading.forget(fingerprint)
         for fingerprint, leaving in list(self._leaving.items()):
             if leaving.removed and not await self._told_removed(fingerprint):
                 continue
