@@ -61,7 +61,9 @@ def listed(url: str, api_key: str | None) -> Document:
         with urlopen(Request(f"{url}/models", headers=headers), timeout=TIMEOUT_S) as response:  # noqa: S310
             document = json.loads(response.read(MAX_BYTES))
     except HTTPError as error:
-        raise NoAnswerError(f"{url}: {_refusal(error)}") from None
+        with error:  # it is the response too
+            why = _refusal(error)
+        raise NoAnswerError(f"{url}: {why}") from None
     except (URLError, OSError, ValueError) as error:
         why = getattr(error, "reason", error)
         raise NoAnswerError(
