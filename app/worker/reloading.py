@@ -64,10 +64,13 @@ class Reloading:
         """Waits LOOK_EVERY_S, drops retired models and loads new ones."""
         await asyncio.sleep(LOOK_EVERY_S)
         await self._let_go()
-        if self.folder is not None and (found := self.folder.sources()) is not None:
-            await self._compare(found)
-        for served in self._sources:
-            stamp = stamp_of(served.source)
+        if self.folder is not None:
+            found = await asyncio.to_thread(self.folder.sources)  # the disk may be slow
+            if found is not None:
+                await self._compare(found)
+        sources = list(self._sources)
+        stamps = await asyncio.to_thread(lambda: [stamp_of(one.source) for one in sources])
+        for served, stamp in zip(sources, stamps, strict=True):
             if stamp is None or not served.due(stamp) or self._too_many_retiring():
                 continue
             try:
@@ -247,6 +250,11 @@ def load_models(settings: Settings) -> tuple[ServedModels, list[Source]]:
             served.seen = stamp
         else:
             served.stamp = stamp
+    if not models:
+        logger.warning(
+            "SAGAN_MODELS_DIR=%r has no checkpoint yet: nothing is served until it has one",
+            str(settings.models_dir),
+        )
     return models, sources
 
 
