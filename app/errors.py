@@ -261,6 +261,7 @@ class JobFailedError(AppError):
 WORKER_ERRORS: Mapping[str, type[AppError]] = {
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
+    "retired-checkpoint": RetiredCheckpointError,
 }
 
 

@@ -31,7 +31,7 @@ class Shelf:
 
     def __init__(self, name: str, load_s: float = 0.01) -> None:
         self.name, self.load_s = name, load_s
-        self.fingerprint = f"{ord(name[0]):02x}" * 32
+        self.fingerprint = f"{ord(name[:1] or '?'):02x}" * 32
         self.num_loads = 0
         self.closed = False
         self.damaged = False
