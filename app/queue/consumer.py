@@ -47,7 +47,7 @@ class Waiting:
     """The jobs of one model in Redis."""
 
     num_jobs: int  # those that workers hold included
-    oldest_s: Mapping[Priority, float]  # age of the oldest job that no live worker holds
+    oldest_s: Mapping[Priority, float]  # age of the oldest job that no other live worker holds
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,11 @@ class JobClaims:
         ]
 
     async def waiting(self, fingerprints: Sequence[str], *, idle_s: float) -> dict[str, Waiting]:
-        """What waits for each of these models; none of their jobs may be held by this worker."""
+        """What waits for each of these models; jobs that this worker has claimed count as waiting.
+
+        Of a model that is not in memory it holds none: these are of its predecessor. `idle_s` is
+        the time after which the jobs of a silent worker are free.
+        """
         streams = [stream_key(one, p) for one in fingerprints for p in PRIORITIES]
         if not streams:
             return {}

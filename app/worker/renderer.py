@@ -219,7 +219,9 @@ class StoredCheckpoint:
     the seconds in which the first warm-up proves that no picture depends on its batch.
     """
 
-    def __init__(self, held: HeldCheckpoint, warmth: Warmth, card: ModelCard, settings: Settings):
+    def __init__(
+        self, held: HeldCheckpoint, warmth: Warmth, card: ModelCard, settings: Settings
+    ) -> None:
         self.held, self.warmth, self.card, self.settings = held, warmth, card, settings
 
     def load(self) -> SamplerRenderer:

@@ -1,8 +1,8 @@
--- Looks for jobs that no live worker holds, without claiming any.
+-- Looks for jobs that no other live worker holds, without claiming any.
 -- KEYS: streams   ARGV: group, consumer, ms after which a silent worker's jobs are free
 -- Returns for each stream {jobs in it, age in ms of the oldest job that waits, or -1 if none does}.
 -- A job waits if no worker has claimed it, if the worker that claimed it is silent, or if `consumer`
--- claimed it: this worker asks only about models of which it holds no job.
+-- claimed it: of a model that is not in its memory, this was its predecessor.
 local group, consumer, idle_ms = ARGV[1], ARGV[2], ARGV[3]
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)

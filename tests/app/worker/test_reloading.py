@@ -377,6 +377,7 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(
     assert len(told) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_starts_with_the_models_that_fit_and_what_is_damaged_is_left_out(
     served: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -403,6 +404,7 @@ def test_a_models_dir_that_is_not_there_is_refused(tmp_path: Path) -> None:
         load_models(Settings(models_dir=tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_loaded_again_draws_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
