@@ -65,7 +65,7 @@ def listed(url: str, api_key: str | None) -> Document:
             why = _refusal(error)
         raise NoAnswerError(f"{url}: {why}") from None
     except (URLError, OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
+        why = error.reason if isinstance(error, URLError) else error
         raise NoAnswerError(
             f"{url} does not answer: {why}; start it (`sagan serve`), or correct --url"
         ) from error

@@ -60,9 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
         """A revision, a tree or a file."""
         path = unquote(urlsplit(self.path).path)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(revision|tree)/([^/]+)", path):
-            self._describe(*match.groups())
+            self._describe(match[1], match[2], match[3])
         elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            self._file(*match.groups())
+            self._file(match[1], match[2], match[3])
         else:
             self._json(404, {"error": path})
 
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.endswith("/info/lfs/objects/batch"):
             self._lfs(json.loads(body)["objects"])
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", path):
-            self._commit(*match.groups(), body)
+            self._commit(match[1], match[2], body)
         else:
             self._json(404, {"error": path})
 

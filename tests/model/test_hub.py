@@ -46,6 +46,7 @@ def sagan(
         "HF_TOKEN": TOKEN,
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_XET": "1",  # large files go by Git LFS, which the server speaks
     }
     return subprocess.run(
         [*SAGAN, *map(str, args)],
