@@ -65,9 +65,9 @@ def listed(url: str, api_key: str | None) -> Document:
             why = _refusal(error)
         raise NoAnswerError(f"{url}: {why}") from None
     except (URLError, OSError, ValueError) as error:
-        why = error.reason if isinstance(error, URLError) else error
+        reason = error.reason if isinstance(error, URLError) else error
         raise NoAnswerError(
-            f"{url} does not answer: {why}; start it (`sagan serve`), or correct --url"
+            f"{url} does not answer: {reason}; start it (`sagan serve`), or correct --url"
         ) from error
     if not isinstance(document, dict) or not isinstance(document.get("models"), list):
         raise NoAnswerError(f"{url} is another kind of server: its /models is not a list of models")

@@ -51,7 +51,7 @@ def export(folder: Path) -> None:
         torch.manual_seed(seed)
         with torch.no_grad():
             for parameter in checkpoint.generator.parameters():
-                parameter += 1e-3 * seed * torch.randn_like(parameter)
+                parameter.add_(1e-3 * seed * torch.randn_like(parameter))
         checkpoint.save(folder / name)
 
 

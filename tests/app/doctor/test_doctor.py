@@ -89,6 +89,7 @@ def test_a_device_and_a_checkpoint_that_are_not_there(tmp_path: Path) -> None:
     assert "none" in faults
 
 
+@pytest.mark.slow
 def test_every_checkpoint_of_a_folder_of_models_is_looked_at(tmp_path: Path) -> None:
     """Beside those that are named; hidden folders and others are left alone."""
     shutil.copytree(PRETRAINED / "picturebook-64", tmp_path / "birds")

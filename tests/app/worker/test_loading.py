@@ -153,9 +153,8 @@ async def test_jobs_that_a_dead_worker_claimed_of_a_model_out_of_memory_are_answ
     blocking = connect_blocking(redis_url, "dead", timeout_s=2.0)
     dead = JobClaims(client, blocking, worker_id="dead", fingerprints=[job.fingerprint])
     await dead.join()
-    claimed = []
-    while not claimed:
-        claimed = await dead.claim(4, wait_s=0.2)
+    while not await dead.claim(4, wait_s=0.2):
+        pass
     await blocking.aclose()
     async with serving(worker_of(client, redis_url, shelves)):
         assert (await asking).ok
