@@ -20,6 +20,7 @@ COMMANDS = {
         "dead_letters",
         "List, retry or drop the jobs that workers gave up.",
     ),
+    "models": ("app.models_list", "models", "List the models that a server serves."),
     "verify": ("app.verify", "verify", "Ask a server whether files are the images they say."),
     "doctor": (
         "app.doctor.command",
@@ -50,6 +51,7 @@ COMMANDS = {
         "import_command",
         "Take over a checkpoint of another SAGAN implementation.",
     ),
+    "push": ("model.cli.pushing", "push", "Upload a checkpoint to the Hugging Face Hub."),
     "inspect": ("model.cli.looking", "inspect", "Say what a checkpoint is."),
 }
 

@@ -6,7 +6,7 @@ The flags of the first three are settings with the same names.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -16,6 +16,15 @@ from app.settings import Settings, SettingsError, load_settings, refuse
 
 Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
 ENVIRONMENT = "Each flag is an environment variable too: --redis-url is SAGAN_REDIS_URL."
+
+
+def _joined(
+    context: click.Context,  # noqa: ARG001 - click gives it
+    parameter: click.Parameter,  # noqa: ARG001
+    values: Sequence[str],
+) -> str | None:
+    """A repeated flag as its setting has it: separated by commas. None if it is not given."""
+    return ",".join(values) if values else None
 
 
 def _flag(name: str, help: str = "", *, default: str | None = None, **options: Any) -> Flag:
@@ -67,7 +76,25 @@ API_FLAGS = (
 
 
 WORKER_FLAGS = (
-    _flag("--model", "NAME=DIR, several separated by commas.", default="the shipped model"),
+    _flag(
+        "--model",
+        "NAME=DIR; may be repeated, or have several separated by commas.",
+        default="the shipped model",
+        multiple=True,
+        callback=_joined,
+    ),
+    _flag(
+        "--models-dir",
+        "Folder in which each subfolder that is a checkpoint is a model. Models that are added, "
+        "replaced or removed there are noticed without a restart.",
+        default="none",
+    ),
+    _flag(
+        "--model-memory-mb",
+        "MiB that the weights of a worker's models may take; others are loaded on demand.",
+        type=int,
+        default="no bound",
+    ),
     _flag("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"])),
     _flag(
         "--precision",

@@ -269,6 +269,7 @@ class JobFailedError(AppError):
 WORKER_ERRORS: Mapping[str, type[AppError]] = {
     "deadline-exceeded": DeadlineExceededError,
     "job-failed": JobFailedError,
+    "retired-checkpoint": RetiredCheckpointError,
 }
 
 

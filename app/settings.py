@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
@@ -79,6 +80,14 @@ class Settings(BaseSettings):
         None, description="redis://, rediss://, unix:// or redis+sentinel:// URL"
     )
     model: str = Field("", description="NAME=DIR, several separated by commas")
+    models_dir: Path | None = Field(
+        None, description="folder in which each subfolder that is a checkpoint is a model"
+    )
+    model_memory_mb: int | None = Field(
+        None,
+        ge=1,
+        description="most memory in MiB for the weights of a worker's models; none: no bound",
+    )
     model_aliases: str = Field(
         "", description="further names of models under /v1/: NAME=MODEL, several with commas"
     )
@@ -175,9 +184,12 @@ class Settings(BaseSettings):
     @field_validator("model")
     @classmethod
     def _names_are_plain_and_unique(cls, text: str) -> str:
-        names = [source.name for source in parse_models(text) if source.name is not None]
-        if len(set(names)) < len(names):
-            raise ValueError("two models have the same name: give each its own")
+        names = Counter(source.name for source in parse_models(text) if source.name is not None)
+        for name, count in names.items():
+            if count > 1:
+                raise ValueError(
+                    f"two models have the same name, {name!r}: give each a name of its own"
+                )
         return text
 
     @field_validator("model_aliases")
@@ -245,8 +257,15 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> tuple[ModelSource, ...]:
-        """The checkpoints to serve, at least one."""
+        """The checkpoints to serve beside those of `models_dir`; without that, at least one."""
+        if self.models_dir is not None and not self.model.strip(" ,"):
+            return ()
         return parse_models(self.model)
+
+    @property
+    def model_memory_bytes(self) -> int | None:
+        """The bound of the memory that models take; None when there is no bound."""
+        return None if self.model_memory_mb is None else self.model_memory_mb * 2**20
 
     @property
     def aliases(self) -> dict[str, str]:

@@ -269,10 +269,30 @@ class WorkerMetrics(JobMetrics):
         self.batch_fill_ratio = self.histogram(
             "sagan_batch_fill_ratio", "Images in a batch divided by the most it may hold", TENTHS
         )
+        self._add_models()
         # Meaningful on any device; a driver's "utilization" is 100 % while any kernel runs.
         self.busy_seconds = self.counter(
             "sagan_device_busy_seconds_total", "Time the device spent in forward passes"
         )
+
+    def _add_models(self) -> None:
+        self.models_known = self.gauge("sagan_models_known", "Models that the worker serves", ())
+        self.models_loaded = self.gauge(
+            "sagan_models_loaded", "Models that the worker has in memory", ()
+        )
+        self.model_memory_bytes = self.gauge(
+            "sagan_model_memory_bytes", "Memory that the weights of the loaded models take", ()
+        )
+        self.model_loads = self.counter(
+            "sagan_model_loads_total", "Models that were loaded after the start"
+        )
+        self.model_evictions = self.counter(
+            "sagan_model_evictions_total", "Models that made room in memory for others"
+        )
+        self.model_load_failures = self.counter(
+            "sagan_model_load_failures_total", "Models that could not be loaded again"
+        )
+        self.model_load_seconds = self.seconds("sagan_model_load_seconds", "Duration of a load")
 
     def observe_batch(self, num_images: int, model_s: float) -> None:
         """Adds one forward pass."""

@@ -6,8 +6,10 @@ model card, `README.md`, and `samples.png` may lie beside them.
 """
 
 import json
+import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,6 +55,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "ClassInfo",
+    "HeldCheckpoint",
     "checkpoint_folder",
     "load_checkpoint",
     "load_tensors",
@@ -130,24 +133,60 @@ def load_checkpoint(source: str | Path | None = None, *, discriminator: bool = T
     `discriminator` the discriminator's file is not read. Raises CheckpointError, which names the
     file and the fault.
     """
-    folder = checkpoint_folder(source)
-    description = read_description(folder, CheckpointDescription)
-    with torch.device("meta"):  # the files bring the weights: nothing to initialise
-        generator = Generator(description.generator)
-        network: Discriminator | None = None
-        if discriminator and description.discriminator is not None:
-            network = Discriminator(description.discriminator)
-    load_tensors(generator, folder / GENERATOR_FILE)
-    if network is not None:
-        load_tensors(network, folder / DISCRIMINATOR_FILE)
-    checkpoint = Checkpoint(generator, network, description.classes, description.facts)
-    if checkpoint.fingerprint != description.fingerprint:
-        raise CheckpointError(
-            f"{folder}: the weights have fingerprint {checkpoint.fingerprint[:12]}, "
-            f"{CONFIG_FILE} says {description.fingerprint[:12]}: a file is damaged, or files of "
-            "two checkpoints are mixed"
-        )
-    return checkpoint
+    held = HeldCheckpoint(source)
+    network: Discriminator | None = None
+    if discriminator and held.description.discriminator is not None:
+        with torch.device("meta"):
+            network = Discriminator(held.description.discriminator)
+        load_tensors(network, held.folder / DISCRIMINATOR_FILE)
+    return held.load(network)
+
+
+class HeldCheckpoint:
+    """A checkpoint whose description is read and whose generator's file is open.
+
+    It can be loaded, again and again, after the folder was replaced or removed: an open file stays
+    on the disk until it is closed. Only a file that is overwritten in place is lost, which the
+    fingerprint tells. Raises CheckpointError, which names the file and the fault.
+    """
+
+    def __init__(self, source: str | Path | None = None) -> None:
+        self.folder = checkpoint_folder(source)
+        self.description = read_description(self.folder, CheckpointDescription)
+        file = self.folder / GENERATOR_FILE
+        try:
+            self._weights = os.open(file, os.O_RDONLY)
+        except OSError as error:
+            raise CheckpointError(f"{file}: not readable as safetensors: {error}") from error
+        self._close = weakref.finalize(self, os.close, self._weights)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the generator's file."""
+        return os.fstat(self._weights).st_size
+
+    def load(self, discriminator: Discriminator | None = None) -> Checkpoint:
+        """Loads the generator; raises CheckpointError naming the file and the fault."""
+        description = self.description
+        with torch.device("meta"):  # the files bring the weights: nothing to initialise
+            generator = Generator(description.generator)
+        file = self.folder / GENERATOR_FILE
+        if not self._close.alive:
+            raise CheckpointError(f"{file}: it was closed")
+        opened = Path(f"/proc/self/fd/{self._weights}")  # Linux's name of the open file
+        load_tensors(generator, opened if opened.exists() else file, told=file)
+        loaded = Checkpoint(generator, discriminator, description.classes, description.facts)
+        if loaded.fingerprint != description.fingerprint:
+            raise CheckpointError(
+                f"{self.folder}: the weights have fingerprint {loaded.fingerprint[:12]}, "
+                f"{CONFIG_FILE} says {description.fingerprint[:12]}: a file is damaged, or files "
+                "of two checkpoints are mixed"
+            )
+        return loaded
+
+    def close(self) -> None:
+        """Closes the file; after that the checkpoint cannot be loaded any more."""
+        self._close()
 
 
 def save_folder(
@@ -181,13 +220,15 @@ def save_folder(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def load_tensors(network: nn.Module, file: Path) -> None:
+def load_tensors(network: nn.Module, file: Path, *, told: Path | None = None) -> None:
     """Loads a safetensors file into `network`, on the CPU.
 
-    Raises CheckpointError if the file cannot be read, or naming a tensor that does not fit.
+    Raises CheckpointError if the file cannot be read, or naming a tensor that does not fit; the
+    error calls the file `told`, if given.
     """
+    read, file = file, told or file
     try:
-        tensors = load_file(file)
+        tensors = load_file(read)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: not readable as safetensors: {error}") from error
     expected = network.state_dict()

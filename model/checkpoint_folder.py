@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model.config import DiscriminatorConfig, GeneratorConfig
 from model.folders import models_folder
+from model.hub import PREFIX as HUB_PREFIX
+from model.hub import HubError, download, hub_place
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_NAME = "picturebook-64"
@@ -78,11 +80,17 @@ def read_classes(source: str | Path | None = None) -> tuple[ClassInfo, ...]:
 def checkpoint_folder(source: str | Path | None) -> Path:
     """Finds the folder that `load_checkpoint` reads.
 
+    A checkpoint of the Hugging Face Hub (`hf:ORG/NAME@REVISION`) is downloaded.
     Raises UnknownCheckpointError, or CheckpointError for a run without a checkpoint.
     """
     names = shipped_names()
     if source is None:
         source = DEFAULT_NAME
+    if isinstance(source, str) and source.startswith(HUB_PREFIX):
+        try:
+            return download(hub_place(source))
+        except HubError as error:
+            raise CheckpointError(str(error)) from error
     if isinstance(source, str) and source in names:
         return PRETRAINED / source
     folder = Path(source)

@@ -17,7 +17,8 @@ from app.queue.messages import Job, ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve
-from app.worker.renderer import DeviceOutput
+from app.worker.models import ServedModels
+from app.worker.renderer import DeviceOutput, StoredRenderer
 
 FINGERPRINT = "fa" * 32
 POISON_SEED = 666  # an exception
@@ -37,6 +38,7 @@ class FakeRenderer:
         self.batches: list[list[int]] = []
         self.memory_images: int | None = None  # more in a batch do not fit
         self.lost = False  # every pass fails, as after an error of CUDA
+        self.size_bytes = 0
         self.card = ModelCard(
             name=name,
             fingerprint=FINGERPRINT,
@@ -46,6 +48,10 @@ class FakeRenderer:
             renderer="fake-float32",
             z_dim=8,
         )
+
+    def stored(self) -> StoredRenderer | None:
+        """See Renderer."""
+        return None
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
@@ -83,4 +89,4 @@ if __name__ == "__main__":
     configure_logging(settings.log_level)
     log = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     renderer = FakeRenderer(draw_s=float(sys.argv[1]), log=log)
-    sys.exit(asyncio.run(serve(settings, require_redis_url(settings), [renderer])))
+    sys.exit(asyncio.run(serve(settings, require_redis_url(settings), ServedModels([renderer]))))

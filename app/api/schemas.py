@@ -267,7 +267,11 @@ class ModelOut(BaseModel):
         description="Device kind, precision and encoder, which determine the bytes"
     )
     licence: str | None
+    size_bytes: int | None = Field(description="Of the weights; null: the worker does not say")
     workers_ready: int
+    workers_loaded: int = Field(
+        description="Workers that have it in memory; the others load it when it is asked for"
+    )
     facts: dict[str, str | int | float | bool]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
@@ -17,18 +17,22 @@ SUBJECT_WIDTH = 11
 @click.command()
 @click.option("--url", help="Also ask the server at this address, such as http://127.0.0.1:8000.")
 @click.option("--api-key", help="Key, if that server requires one.")
-@click.option("--model", help="NAME=DIR, several separated by commas, as for `sagan serve`.")
+@click.option("--model", multiple=True, help="NAME=DIR; may be repeated, as for `sagan serve`.")
+@click.option("--models-dir", help="Folder of checkpoints, as for `sagan serve`.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "mps", "cpu"]))
 @click.option("--redis-url", help="[default: SAGAN_REDIS_URL]")
 @click.option("--port", type=int, help="Port to listen on.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a finding, one a line.")
-def doctor(url: str | None, api_key: str | None, *, as_json: bool, **flags: object) -> None:
+def doctor(
+    url: str | None, api_key: str | None, *, model: Sequence[str], as_json: bool, **flags: object
+) -> None:
     """Look for what keeps the service from running here, and say how to mend it.
 
     \b
     It looks at the settings, Python, torch, the device, the checkpoints, Redis, the port and
     the limits of this machine, and changes nothing. The exit status is 1 if anything is a fault.
     """
+    flags["model"] = ",".join(model) or None
     faults = 0
     for finding in findings(url, api_key, flags):
         faults += finding.verdict == "fault"

@@ -16,6 +16,7 @@ from app.doctor.finding import Finding, fault, note, ok
 from app.settings import Settings
 
 MODULE = "model.cli.self_report"
+CONFIG_FILE = "config.json"  # of a checkpoint folder
 TIMEOUT_S = 180.0
 REINSTALL = "install torch again for this machine: https://pytorch.org/get-started/locally"
 
@@ -23,6 +24,9 @@ REINSTALL = "install torch again for this machine: https://pytorch.org/get-start
 def look(settings: Settings) -> list[Finding]:
     """Torch, the device of the settings, and each checkpoint that would be served."""
     locations = [source.location or "" for source in settings.models]
+    if settings.models_dir is not None and settings.models_dir.is_dir():
+        folders = settings.models_dir.glob(f"[!.]*/{CONFIG_FILE}")
+        locations += sorted(str(file.parent) for file in folders)
     command = [sys.executable, "-P", "-m", MODULE, settings.device, *locations]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)  # noqa: S603

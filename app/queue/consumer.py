@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -22,8 +23,15 @@ from app.queue.connection import (
     read_entry,
     redis_errors_translated,
 )
-from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key
-from app.queue.messages import DecodeError, FormatVersionError, Reply, decode_job
+from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key, stream_key
+from app.queue.messages import (
+    PRIORITIES,
+    DecodeError,
+    FormatVersionError,
+    Priority,
+    Reply,
+    decode_job,
+)
 from app.queue.scheduling import Claimed, ClaimShares
 
 logger = logging.getLogger(__name__)
@@ -32,6 +40,14 @@ MAX_REWOUND = 1000  # pending entries of a stream that are looked at, far more t
 SENT = 1  # returned by finish.lua for a reply that was sent
 CANCELLED = -2  # returned by launch.lua for a job that was cancelled
 Found = list[tuple[bytes, list[Entry]]]  # by stream
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The jobs of one model in Redis."""
+
+    num_jobs: int  # those that workers hold included
+    oldest_s: Mapping[Priority, float]  # age of the oldest job that no other live worker holds
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class JobClaims:
         self._launch = Script(calls, "launch")
         self._finish = Script(calls, "finish")
         self._refresh = Script(calls, "refresh")
+        self._waiting = Script(calls, "waiting")
 
     @property
     def streams(self) -> list[str]:
@@ -89,6 +106,39 @@ class JobClaims:
     def remove(self, fingerprint: str) -> None:
         """Stops claiming jobs of this model; jobs that are claimed already stay claimed."""
         self.reads.shares.remove(fingerprint)
+
+    async def begin(self, fingerprint: str, max_images: int) -> list[Claimed]:
+        """Starts to claim jobs of this model, and claims `max_images` at most that wait for it.
+
+        Also returns the jobs of the model that a former process with this worker's id left.
+        """
+        streams = [stream_key(fingerprint, priority) for priority in PRIORITIES]
+        self.reads.shares.add(fingerprint)
+        await self.reads.join(streams)
+        left = await self._claimed(await self.reads.own(streams))
+        return [
+            *await self._with_launches(left),
+            *await self._claimed(await self.reads.new_of(streams, max_images)),
+        ]
+
+    async def waiting(self, fingerprints: Sequence[str], *, idle_s: float) -> dict[str, Waiting]:
+        """What waits for each of these models; jobs that this worker has claimed count as waiting.
+
+        Of a model that is not in memory it holds none: these are of its predecessor. `idle_s` is
+        the time after which the jobs of a silent worker are free.
+        """
+        streams = [stream_key(one, p) for one in fingerprints for p in PRIORITIES]
+        if not streams:
+            return {}
+        with redis_errors_translated():
+            args: list[Part] = [GROUP, self.worker_id, int(idle_s * 1000)]
+            answers = await self._waiting(keys=streams, args=args)
+        found = {}
+        for place, fingerprint in enumerate(fingerprints):
+            mine = answers[place * len(PRIORITIES) : (place + 1) * len(PRIORITIES)]
+            ages = {p: ms / 1000 for p, (_, ms) in zip(PRIORITIES, mine, strict=True) if ms >= 0}
+            found[fingerprint] = Waiting(sum(length for length, _ in mine), ages)
+        return found
 
     async def claim(self, max_images: int, *, wait_s: float) -> list[Claimed]:
         """Claims new jobs; waits up to `wait_s` (0: not at all) for the first.
@@ -253,9 +303,9 @@ class StreamReads:
         self._rewind = Script(self._calls, "rewind")
         self._more = True  # whether more entries may wait than the last read returned
 
-    async def join(self) -> None:
-        """Creates the streams and the group if they do not exist."""
-        for stream in self.shares.streams:
+    async def join(self, streams: Sequence[str] | None = None) -> None:
+        """Creates the streams (None: all of them) and the group if they do not exist."""
+        for stream in self.shares.streams if streams is None else streams:
             with redis_errors_translated():
                 try:
                     await self.client.xgroup_create(stream, GROUP, id="0", mkstream=True)
@@ -271,6 +321,9 @@ class StreamReads:
         of that read applies to each stream, so it returns more than `max_images` if several streams
         receive many jobs between the two reads.
         """
+        if not self.shares.streams:  # Redis reads at least one
+            await asyncio.sleep(wait_s)
+            return []
         if self._more or wait_s <= 0:
             found = await self._claim_at_once(max_images)
             if found or wait_s <= 0:
@@ -280,9 +333,16 @@ class StreamReads:
         self._more = num_entries(found) >= max_images
         return found
 
-    async def own(self) -> Found:
+    async def own(self, streams: Sequence[str] | None = None) -> Found:
         """The entries that a former process with this worker's id left pending."""
-        return await self._read(self._calls, "0")
+        return await self._read(self._calls, "0", streams=streams)
+
+    async def new_of(self, streams: Sequence[str], max_images: int) -> Found:
+        """Claims new entries of these streams without waiting, `max_images` at most."""
+        if max_images <= 0:
+            return []
+        args: list[Part] = [GROUP, self.worker_id, max_images, *[max_images] * len(streams)]
+        return _entries(await self._healing(self._claim(streams, args)))
 
     async def idle(self, idle_s: float, *, max_images: int) -> Found:
         """At most `max_images` entries whose worker has not refreshed them for `idle_s`."""
@@ -315,17 +375,19 @@ class StreamReads:
     async def _claim_at_once(self, max_images: int) -> Found:
         plan = self.shares.plan(max_images)
         args: list[Part] = [GROUP, self.worker_id, max_images, *(most for _, most in plan)]
-        raw = await self._healing(self._claim([stream for stream, _ in plan], args))
-        found = [(stream, list(map(read_entry, entries))) for stream, entries in raw]
+        found = _entries(await self._healing(self._claim([stream for stream, _ in plan], args)))
         self.shares.took_bulk(num_entries(part for part in found if part[0].endswith(b":bulk")))
         self._more = num_entries(found) >= max_images
         return found
 
-    async def _read(self, calls: Calls, start: str, *how: Part) -> Found:
-        streams, group = self.shares.streams, ("GROUP", GROUP, self.worker_id)
-        starts = [start] * len(streams)
-        raw = await self._healing(calls("XREADGROUP", *group, *how, "STREAMS", *streams, *starts))
-        return [(stream, list(map(read_entry, entries))) for stream, entries in raw]
+    async def _read(
+        self, calls: Calls, start: str, *how: Part, streams: Sequence[str] | None = None
+    ) -> Found:
+        if not (streams := self.shares.streams if streams is None else streams):
+            return []
+        group, starts = ("GROUP", GROUP, self.worker_id), [start] * len(streams)
+        reading = calls("XREADGROUP", *group, *how, "STREAMS", *streams, *starts)
+        return _entries(await self._healing(reading))
 
     async def _healing(self, read: Awaitable[Any]) -> Any:
         """The result of a read; creates streams or groups that it did not find."""
@@ -337,6 +399,10 @@ class StreamReads:
                     raise
         await self.join()
         return ()
+
+
+def _entries(raw: Iterable[tuple[bytes, list[Any]]]) -> Found:
+    return [(stream, list(map(read_entry, entries))) for stream, entries in raw]
 
 
 def num_entries(found: Iterable[tuple[bytes, list[Entry]]]) -> int:

@@ -19,8 +19,9 @@ dead-letters               stream: the newest jobs that workers gave up (about 1
                            fields job_id, why, launches, job
 workers                    hash: worker id -> `MS STATUS`, its last heartbeat and status (JSON);
                            a field is deleted 1 minute after its heartbeat
-cards                      hash: fingerprint -> model card (JSON); a field, and the model's empty
-                           job streams, are deleted 7 days after the model's last heartbeat
+cards                      hash: fingerprint -> model card (JSON), which says whether the model was
+                           removed; a field, and the model's empty job streams, are deleted 7 days
+                           after the model's last heartbeat
 cards-seen                 hash: fingerprint -> MS of the model's last heartbeat; a field is deleted
                            together with the model's card
 renderer:FINGERPRINT       string: the renderer that all workers of the model have; expires

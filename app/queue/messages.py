@@ -251,7 +251,9 @@ class ModelCard:
     """What the API knows about a model; its workers publish it with their heartbeats.
 
     `attention_grids` has (h, w) for each attention layer, first to last, and `attention_gammas`
-    has γ of each; None on the card of a worker of an older version.
+    has γ of each; None on the card of a worker of an older version. So is `size_bytes`, which is
+    the size of the generator's weights. `removed` is set when the last worker of the model gives it
+    up because its operator has removed it: it is then retired.
     """
 
     name: str
@@ -264,6 +266,8 @@ class ModelCard:
     licence: str | None = None
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     attention_gammas: tuple[float, ...] | None = None
+    size_bytes: int | None = None
+    removed: bool = False
     version: Literal[1] = FORMAT_VERSION
 
     @cached_property
@@ -280,7 +284,9 @@ class ModelCard:
 
     def encode(self) -> bytes:
         """JSON that `decode_card` reads back to an equal card."""
-        unknown = {"attention_gammas"} if self.attention_gammas is None else set()
+        unknown = {n for n in ("attention_gammas", "size_bytes") if getattr(self, n) is None}
+        if not self.removed:
+            unknown.add("removed")
         return _CARD.dump_json(self, exclude={"version", *unknown})
 
 
@@ -294,17 +300,22 @@ def decode_card(data: bytes) -> ModelCard:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What a worker says about itself with each heartbeat."""
+    """What a worker says about itself with each heartbeat.
+
+    `loaded` has the models that are in its memory; None if all are.
+    """
 
     fingerprints: tuple[str, ...]
     device: str  # this and the next are for people who look into Redis
     pid: int
     images_per_s: float = 0.0  # while its device was busy; 0 before the first batch
+    loaded: tuple[str, ...] | None = None
     version: Literal[1] = FORMAT_VERSION
 
     def encode(self) -> bytes:
         """JSON that `decode_status` reads back to an equal status."""
-        return _STATUS.dump_json(self, exclude={"version"})
+        unknown = {"loaded"} if self.loaded is None else set()
+        return _STATUS.dump_json(self, exclude={"version", *unknown})
 
 
 _STATUS = TypeAdapter(WorkerStatus)

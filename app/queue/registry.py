@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Self, TypeVar
 
 from redis.asyncio import Redis
@@ -74,6 +75,22 @@ class Heartbeats:
         with redis_errors_translated():
             await self.client.hdel(WORKERS, self.worker_id)
 
+    async def remove(self, card: ModelCard) -> None:
+        """Records that a model was removed, unless another live worker still serves it.
+
+        A heartbeat of a worker that serves it takes the record back. Raises QueueUnavailableError.
+        """
+        with redis_errors_translated():
+            removed = replace(card, removed=True).encode()
+            await self.client.hset(CARDS, card.fingerprint, removed)
+
+    async def mismatch(self, card: ModelCard) -> str | None:
+        """Why a heartbeat with this card would be refused now; raises QueueUnavailableError."""
+        with redis_errors_translated():
+            recorded = await self.client.get(renderer_key(card.fingerprint))
+        other = recorded.decode() if isinstance(recorded, bytes) else card.renderer
+        return None if other == card.renderer else self._told(card, other)
+
     async def _refuse_second_names(self, cards: Sequence[ModelCard]) -> None:
         """Raises NameTakenError if a live worker has one of the checkpoints under another name."""
         registry = ModelCards(self.client)
@@ -92,7 +109,10 @@ class Heartbeats:
         with redis_errors_translated():
             recorded = await self.client.get(renderer_key(card.fingerprint))
         other = recorded.decode() if isinstance(recorded, bytes) else "another one"
-        raise RendererMismatchError(
+        raise RendererMismatchError(self._told(card, other))
+
+    def _told(self, card: ModelCard, other: str) -> str:
+        return (
             f"checkpoint {card.fingerprint[:12]} is served by renderer {other} and this worker's "
             f"is {card.renderer}. They differ in {differences(card.renderer, other)}. Or start "
             f"this one {self.renderer_ttl_s:g} s after the last of the others stopped"
@@ -116,12 +136,13 @@ class _Snapshot:
         for fingerprint, card in cards.items():
             seen_s = unseen_s.get(fingerprint, 0.0)
             latest_s[card.name] = min(latest_s.get(card.name, seen_s), seen_s)
-        # A checkpoint retires when another one has had its name for so long: one whose workers are
-        # gone is missing, not retired.
+        # A checkpoint retires when another one has had its name for so long, or when its operator
+        # has removed it: one whose workers are gone is missing, not retired.
         self.retired = {
             fingerprint
             for fingerprint, card in cards.items()
             if unseen_s.get(fingerprint, 0.0) - latest_s[card.name] > retire_after_s
+            or (card.removed and fingerprint not in self.live)
         }
 
         def rank(card: ModelCard) -> tuple[str, bool, float, str]:
@@ -190,8 +211,8 @@ class ModelCards:
 
     @property
     def ready(self) -> bool:
-        """Whether Redis replied recently and a worker is alive."""
-        return self.fresh and bool(self._snapshot.workers)
+        """Whether Redis replied recently and a worker is alive that serves a model."""
+        return self.fresh and any(w.fingerprints for w in self._snapshot.workers.values())
 
     def unready_s(self, fingerprint: str | None = None) -> float:
         """The seconds since a live worker of this model (None: of any model) was last known.
@@ -213,6 +234,11 @@ class ModelCards:
         """How many live workers serve this model (None: any)."""
         workers = self._snapshot.workers.values()
         return sum(fingerprint is None or fingerprint in w.fingerprints for w in workers)
+
+    def workers_loaded(self, fingerprint: str) -> int:
+        """How many live workers have this model in memory."""
+        serving = [w for w in self._snapshot.workers.values() if fingerprint in w.fingerprints]
+        return sum(w.loaded is None or fingerprint in w.loaded for w in serving)
 
     def workers_by_model(self) -> dict[str, int]:
         """How many live workers each model has, by its name."""

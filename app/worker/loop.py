@@ -7,10 +7,11 @@ import logging
 import os
 import random
 import time
-from collections.abc import Coroutine, Mapping, Sequence, Set
+from collections.abc import Coroutine, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import replace
 
-from app.errors import QueueTooOldError, QueueUnavailableError
+from app.errors import QueueTooOldError, QueueUnavailableError, RetiredCheckpointError
 from app.queue.connection import check_version
 from app.queue.consumer import JobClaims, Launch
 from app.queue.messages import WorkerStatus, log_fields
@@ -19,6 +20,7 @@ from app.queue.scheduling import Backlog, Claimed
 from app.settings import Settings
 from app.telemetry import Tracing, WorkerMetrics
 from app.worker.device import BatchLimit, Device, DeviceLostError, is_out_of_memory
+from app.worker.models import ServedModels
 from app.worker.renderer import Renderer
 from app.worker.replies import ReplySender
 
@@ -32,20 +34,19 @@ LAST_ANSWERS_S = 1.0  # for the replies to earlier batches when the device is lo
 
 
 class Presence:
-    """Sends heartbeats until `ended`, with the models of all `renderers` except `retiring`."""
+    """Sends heartbeats until `ended`, with the models that are to be registered."""
 
     def __init__(
         self,
         settings: Settings,
         heartbeats: Heartbeats,
         replies: ReplySender,
-        renderers: Mapping[str, Renderer],
-        retiring: Set[str],
+        models: ServedModels,
     ) -> None:
         self.settings = settings
         self.heartbeats = heartbeats
         self.replies = replies
-        self.renderers, self.retiring = renderers, retiring
+        self.models = models
         self.ended = False
         self._images_per_s = 0.0
 
@@ -59,12 +60,13 @@ class Presence:
 
         Raises QueueUnavailableError, RendererMismatchError.
         """
-        cards = [r.card for name, r in self.renderers.items() if name not in self.retiring]
+        cards = self.models.cards
         status = WorkerStatus(
             fingerprints=tuple(card.fingerprint for card in cards),
             device=self.settings.device,
             pid=os.getpid(),
             images_per_s=self._images_per_s,
+            loaded=tuple(self.models.loaded) if self.models.absent else None,
         )
         await self.replies.claims.refresh(self.replies.held.values())
         await self.heartbeats.beat(status, cards)
@@ -92,25 +94,29 @@ class WorkerLoop:
     def __init__(
         self,
         settings: Settings,
-        renderers: Sequence[Renderer],
+        renderers: Sequence[Renderer] | ServedModels,
         claims: JobClaims,
         heartbeats: Heartbeats,
         metrics: WorkerMetrics,
         tracing: Tracing | None = None,
     ) -> None:
         self.settings = settings
-        self.renderers = {renderer.card.fingerprint: renderer for renderer in renderers}
-        self.retiring: set[str] = set()  # fingerprints that are served but no longer registered
+        self.models: ServedModels = (
+            renderers if isinstance(renderers, ServedModels) else ServedModels(renderers)
+        )
         self.claims = claims
         self.metrics = metrics
         self.stopping = asyncio.Event()
         self.device = Device(settings.watchdog_s)
         self.replies = ReplySender(claims, metrics, tracing)
-        self.presence = Presence(settings, heartbeats, self.replies, self.renderers, self.retiring)
+        self.presence = Presence(settings, heartbeats, self.replies, self.models)
         self.backlog = Backlog()
         self.limit = BatchLimit(settings.max_batch_images)
         self._group: asyncio.TaskGroup | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._claims_under_way: set[object] = set()
+        self._claim_ended = asyncio.Event()
+        self._parked: list[Claimed] = []  # jobs of models that are not in memory
         self._last_batch_images = 0
 
     def stop(self) -> None:
@@ -139,6 +145,38 @@ class WorkerLoop:
                 task.cancel()
         await self.presence.withdraw()
 
+    @property
+    def parked(self) -> Set[str]:
+        """The fingerprints of the models that held jobs wait for."""
+        return {claimed.job.fingerprint for claimed in self._parked}
+
+    def holds(self, fingerprint: str) -> bool:
+        """Whether jobs of this model are claimed and not answered."""
+        return any(c.job.fingerprint == fingerprint for c in self.replies.held.values())
+
+    async def answered(self, fingerprint: str) -> None:
+        """Waits until no job of this model is held."""
+        while self.holds(fingerprint):
+            self.replies.dropped.clear()
+            await self.replies.dropped.wait()
+
+    async def begin(self, fingerprint: str) -> None:
+        """Claims jobs of a model that is in memory now; raises QueueUnavailableError."""
+        waiting = [c for c in self._parked if c.job.fingerprint == fingerprint]
+        self._parked = [c for c in self._parked if c.job.fingerprint != fingerprint]
+        self.backlog.add(waiting)
+        room = self.settings.max_batch_images - len(self.backlog)
+        with self._claiming():
+            self._add(await self.claims.begin(fingerprint, 0 if self.stopping.is_set() else room))
+
+    async def end_claims(self, fingerprint: str) -> None:
+        """Stops to claim jobs of a model, and waits for the claims that are under way."""
+        self.claims.remove(fingerprint)
+        before = set(self._claims_under_way)
+        while before & self._claims_under_way:
+            self._claim_ended.clear()
+            await self._claim_ended.wait()
+
     async def _start(self) -> None:
         """Registers this worker and takes over its predecessor's jobs, once Redis is reachable."""
         while not self.stopping.is_set():
@@ -164,7 +202,8 @@ class WorkerLoop:
                 continue
             try:
                 room = max_images - len(self.backlog)
-                self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
+                with self._claiming():
+                    self._add(await self.claims.claim(room, wait_s=CLAIM_WAIT_S))
                 await asyncio.sleep(0)  # an idle device launches before the next claim
             except QueueUnavailableError as error:
                 logger.warning("cannot claim: %s", error.with_cause)
@@ -198,10 +237,30 @@ class WorkerLoop:
             except TimeoutError:
                 return
 
+    @contextmanager
+    def _claiming(self) -> Iterator[None]:
+        """A claim whose jobs may be of a model for which no further jobs are claimed."""
+        claim = object()
+        self._claims_under_way.add(claim)
+        try:
+            yield
+        finally:
+            self._claims_under_way.discard(claim)
+            self._claim_ended.set()
+
     def _add(self, jobs: Sequence[Claimed]) -> None:
         self.backlog.add(self.replies.hold(jobs))
 
     async def _render(self, batch: list[Claimed]) -> None:
+        fingerprint = batch[0].job.fingerprint
+        renderer = self.models.use(fingerprint)
+        if renderer is None:  # claimed while the model left the memory, or the worker's models
+            if fingerprint in self.models:
+                self._parked += batch
+            else:
+                gone = RetiredCheckpointError(f"checkpoint {fingerprint[:12]} is no longer served")
+                self._send(self.replies.refuse(batch, gone))
+            return
         try:
             launch = await self.claims.launch(batch)
         except QueueUnavailableError:
@@ -210,7 +269,7 @@ class WorkerLoop:
             return
         ready = self._sort_out(batch, launch)
         if ready:
-            await self._render_ready(ready, launch.now_us)
+            await self._render_ready(renderer, ready, launch.now_us)
         while len(self._sending) >= MAX_UNANSWERED_BATCHES:
             await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
 
@@ -232,9 +291,8 @@ class WorkerLoop:
             self._send(self.replies.fail(deadly, why))
         return ready
 
-    async def _render_ready(self, ready: list[Claimed], now_us: int) -> None:
+    async def _render_ready(self, renderer: Renderer, ready: list[Claimed], now_us: int) -> None:
         """Runs a batch; the next one runs while this one is encoded."""
-        renderer = self.renderers[ready[0].job.fingerprint]
         rendering = self.device.render(renderer, ready, now_us, self.backlog.__len__)
         await asyncio.wait([rendering])
         if (error := rendering.exception()) is not None:
@@ -291,9 +349,10 @@ class WorkerLoop:
         idle_s, max_images = self.settings.claim_idle_s, self.settings.max_batch_images
         while not self.stopping.is_set():
             try:
-                jobs = await self.claims.reclaim(idle_s=idle_s, max_images=max_images)
-                self.metrics.reclaimed.inc(len(jobs))
-                self._add(jobs)
+                with self._claiming():
+                    jobs = await self.claims.reclaim(idle_s=idle_s, max_images=max_images)
+                    self.metrics.reclaimed.inc(len(jobs))
+                    self._add(jobs)
                 await self.claims.forget_dead(idle_s=FORGET_CONSUMER_S)
             except QueueUnavailableError as error:
                 logger.warning("cannot reclaim: %s", error.with_cause)

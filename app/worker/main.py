@@ -30,10 +30,12 @@ from app.settings import (
 from app.stopping import stop_signals
 from app.telemetry import WorkerMetrics, configure_logging, tracing_of
 from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
+from app.worker.loading import ModelLoading
 from app.worker.loop import WorkerLoop
+from app.worker.models import ServedModels
 from app.worker.probes import Probes, answering_probes
-from app.worker.reloading import Reloading
-from app.worker.renderer import Renderer, load_renderers
+from app.worker.reloading import Reloading, load_models
+from app.worker.sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +46,19 @@ def main(settings: Settings | None = None) -> int:
         settings = settings or load_settings()
         url = require_redis_url(settings)
         configure_logging(settings.log_level)
-        renderers = load_renderers(settings)
+        models, sources = load_models(settings)
     except (SettingsError, ValueError, OSError) as error:  # such as a missing checkpoint or device
         return refuse(error)
-    return uvloop.run(serve(settings, url, renderers))
+    return uvloop.run(serve(settings, url, models, sources))
 
 
-async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> int:
-    """Runs jobs with warm `renderers` until SIGTERM or SIGINT; returns the exit status."""
+async def serve(
+    settings: Settings, url: str, models: ServedModels, sources: Sequence[Source] = ()
+) -> int:
+    """Runs jobs with warm `models` until SIGTERM or SIGINT; returns the exit status.
+
+    `sources` are the folders of the models, which are served anew when they change.
+    """
     try:
         tracing = tracing_of(settings, "sagan-worker")
     except SettingsError as error:
@@ -66,19 +73,24 @@ async def serve(settings: Settings, url: str, renderers: Sequence[Renderer]) -> 
         client,
         blocking,
         worker_id=worker_id,
-        fingerprints=[renderer.card.fingerprint for renderer in renderers],
+        fingerprints=list(models.loaded),
         reply_max_bytes=settings.reply_max_bytes,
         reply_ttl_s=settings.reply_ttl_s,
     )
     heartbeats = Heartbeats(client, worker_id, renderer_ttl_s=settings.renderer_ttl_s)
-    worker = WorkerLoop(settings, renderers, claims, heartbeats, metrics, tracing)
-    if any(renderer.card.renderer.startswith("cuda") for renderer in renderers):
+    worker = WorkerLoop(settings, models, claims, heartbeats, metrics, tracing)
+    if any(model.card.renderer.startswith("cuda") for model in models):
         metrics.registry.register(DeviceMemory(cuda_memory))
     worker.device.watchdog.start()
-    reloading = Reloading(settings, worker, renderers)
+    loading = ModelLoading(worker)
+    loading.observe()
+    reloading = Reloading(settings, worker, sources, loading=loading)
     try:
         with _probed(worker):
-            async with background(reloading.look, "reloading"):
+            async with (
+                background(reloading.look, "reloading"),
+                background(loading.look, "loading"),
+            ):
                 return await _run_until_signalled(worker, settings.drain_s)
     except SettingsError as error:
         return refuse(error)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +19,8 @@ from app.settings import ModelSource, Settings
 
 if TYPE_CHECKING:
     from model import Checkpoint
-    from model.sampling.sampler import Sampler, WholeAttention
+    from model.checkpoint import HeldCheckpoint
+    from model.sampling.sampler import Sampler, Warmth, WholeAttention
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), RGB
 Weights = NDArray[np.float32]  # (Q, h, w)
@@ -39,24 +40,61 @@ class Renderer(Protocol):
 
     card: ModelCard  # the worker registers it for this model
 
+    @property
+    def size_bytes(self) -> int:
+        """What its weights take of the device's memory."""
+
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """One output a job, in one forward pass: many images and frames, or one attention map."""
 
     def encode(self, job: Job, output: DeviceOutput) -> bytes:
         """The body of the reply, in the job's output format."""
 
+    def stored(self) -> StoredRenderer | None:
+        """How to load it again after it made room for others; None: it cannot be loaded again."""
+
+
+class StoredRenderer(Protocol):
+    """A renderer that need not be in memory."""
+
+    def load(self) -> Renderer:
+        """The renderer, with the bytes that it had before.
+
+        Raises ValueError, OSError, RuntimeError or MemoryError.
+        """
+
+    def close(self) -> None:
+        """Gives up what it holds; it cannot be loaded any more."""
+
 
 class SamplerRenderer:
     """The Renderer of a SAGAN checkpoint."""
 
-    def __init__(self, sampler: Sampler, card: ModelCard, *, marked: bool = False) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        card: ModelCard,
+        *,
+        marked: bool = False,
+        stored: StoredRenderer | None = None,
+    ) -> None:
         """Files are `marked` with the names on the card."""
         from model.pictures import attention_picture, encode
 
         self.sampler = sampler
         self.card = card
+        self._stored = stored
         self._marking = card if marked else None  # stays, whatever names a later card has
         self._encode, self._attention_picture = encode, attention_picture
+
+    @property
+    def size_bytes(self) -> int:
+        """See Renderer."""
+        return self.sampler.size_bytes
+
+    def stored(self) -> StoredRenderer | None:
+        """See Renderer."""
+        return self._stored
 
     def render(self, jobs: Sequence[Job]) -> list[DeviceOutput]:
         """See Renderer."""
@@ -161,49 +199,83 @@ class SamplerRenderer:
         return json.dumps(document, separators=(",", ":")).encode()
 
 
-def load_renderers(settings: Settings) -> list[SamplerRenderer]:
-    """The warm renderers of all models in the settings.
-
-    Raises ValueError or OSError when a checkpoint or the device is missing, and ValueError when two
-    models have the same name or are the same checkpoint, since one of them would not be served.
-    """
-    renderers: list[SamplerRenderer] = []
-    for source in settings.models:
-        renderer = load_renderer(source, settings)
-        refuse_doubles(renderer.card, [one.card for one in renderers])
-        renderers.append(renderer)
-    return renderers
-
-
 def refuse_doubles(card: ModelCard, others: Sequence[ModelCard]) -> None:
     """Raises ValueError if another card has the name or the checkpoint of this one."""
     for other in others:
         if other.fingerprint == card.fingerprint:
             raise ValueError(
                 f"the models {other.name!r} and {card.name!r} are the same checkpoint "
-                f"({card.fingerprint[:12]}): give it one name in SAGAN_MODEL (--model)"
+                f"({card.fingerprint[:12]}): give it one name in SAGAN_MODEL (--model) or "
+                "SAGAN_MODELS_DIR"
             )
         if other.name == card.name:
             raise ValueError(
                 f"two models are called {card.name!r}: give each a name of its own in SAGAN_MODEL "
-                "(--model NAME=DIR,NAME=DIR)"
+                "(--model NAME=DIR --model NAME=DIR) or SAGAN_MODELS_DIR"
             )
 
 
-def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
-    """The warm renderer of one model; raises what `load_renderers` raises."""
-    from model import Sampler, load_checkpoint, pictures  # torch: only a worker may
-    from model.checkpoint import DEFAULT_NAME
+class StoredCheckpoint:
+    """A checkpoint whose files are held open, with what its first warm-up has found out.
 
-    checkpoint = load_checkpoint(source.location, discriminator=False)
-    sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
-    sampler.warm_up()
-    name = source.name or Path(source.location or DEFAULT_NAME).name
+    So it can be loaded again although its folder was replaced or removed meanwhile, and without
+    the seconds in which the first warm-up proves that no picture depends on its batch.
+    """
+
+    def __init__(
+        self, held: HeldCheckpoint, warmth: Warmth, card: ModelCard, settings: Settings
+    ) -> None:
+        self.held, self.warmth, self.card, self.settings = held, warmth, card, settings
+
+    def load(self) -> SamplerRenderer:
+        """See StoredRenderer."""
+        from model import Sampler  # torch: only a worker may
+
+        settings = self.settings
+        sampler = Sampler(self.held.load(), device=settings.device, precision=settings.precision)
+        sampler.warm_up(self.warmth)
+        if sampler.renderer != self.warmth.renderer:
+            raise RuntimeError(
+                f"{self.held.folder}: the renderer is {sampler.renderer}, "
+                f"and was {self.warmth.renderer}: restart the worker"
+            )
+        return SamplerRenderer(sampler, self.card, marked=settings.mark, stored=self)
+
+    def close(self) -> None:
+        """See StoredRenderer."""
+        self.held.close()
+
+
+def load_renderer(source: ModelSource, settings: Settings) -> SamplerRenderer:
+    """The warm renderer of one model.
+
+    Raises ValueError or OSError when the checkpoint or the device is missing.
+    """
+    from model import Sampler, pictures  # torch: only a worker may
+    from model.checkpoint import DEFAULT_NAME, HeldCheckpoint
+
+    held = HeldCheckpoint(source.location)
+    try:
+        checkpoint = held.load()
+        sampler = Sampler(checkpoint, device=settings.device, precision=settings.precision)
+        sampler.warm_up()
+    except BaseException:
+        held.close()
+        raise
+    name = source.name or name_of(source.location or DEFAULT_NAME)
     renderer = f"{sampler.renderer}-{pictures.encoder()}"
     if settings.mark:
         renderer += f"-{mark_name(name, [c.name for c in checkpoint.classes])}"
-    card = card_of(checkpoint, name, renderer)
-    return SamplerRenderer(sampler, card, marked=settings.mark)
+    card = replace(card_of(checkpoint, name, renderer), size_bytes=held.size_bytes)
+    stored = StoredCheckpoint(held, sampler.warmth, card, settings)
+    return SamplerRenderer(sampler, card, marked=settings.mark, stored=stored)
+
+
+def name_of(location: str) -> str:
+    """The name of a checkpoint whose source gives none: that of its folder or repository."""
+    from model.hub import PREFIX, hub_place
+
+    return hub_place(location).name if location.startswith(PREFIX) else Path(location).name
 
 
 def card_of(checkpoint: Checkpoint, name: str, renderer: str) -> ModelCard:

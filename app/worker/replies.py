@@ -58,6 +58,7 @@ class ReplySender:
         self.encoders = ThreadPoolExecutor(NUM_ENCODERS, "encode")
         self.metrics = metrics
         self.held: dict[tuple[str, str], Claimed] = {}
+        self.dropped = asyncio.Event()  # set when jobs are no longer held
 
     def hold(self, jobs: Sequence[Claimed]) -> list[Claimed]:
         """Adds `jobs` to `held` and returns those that were not held before."""
@@ -72,6 +73,7 @@ class ReplySender:
         """Removes `jobs` from `held`: they were answered, or belong to another worker."""
         for claimed in jobs:
             self.held.pop(claimed.place, None)
+        self.dropped.set()
 
     async def send(self, rendered: RenderedBatch, replies: list[JobReply]) -> None:
         """Sends `replies`; encodes the waiting outputs on all threads and sends their replies."""

@@ -14,6 +14,7 @@ from app.queue.messages import ModelCard, ModelClass
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker.main import serve
+from app.worker.models import ServedModels
 from app.worker.renderer import SamplerRenderer
 from benchmarks.servers.trivial import NUM_CLASSES, RESOLUTION, Z_DIM, TrivialSampler
 from model import Sampler, pictures
@@ -32,4 +33,4 @@ if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings.log_level)
     renderer = SamplerRenderer(cast("Sampler", TrivialSampler()), CARD, marked=settings.mark)
-    sys.exit(uvloop.run(serve(settings, require_redis_url(settings), [renderer])))
+    sys.exit(uvloop.run(serve(settings, require_redis_url(settings), ServedModels([renderer]))))

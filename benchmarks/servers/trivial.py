@@ -22,6 +22,7 @@ class TrivialSampler:
     """Replaces model.Sampler: an image is the latent, as 4×4 colours, plus a class's texture."""
 
     renderer = "cpu-trivial"
+    size_bytes = 0
 
     def __init__(self) -> None:
         source = torch.Generator().manual_seed(0)

@@ -8,7 +8,8 @@ Few stages need this, and they are cheap, so a single image takes hardly longer 
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -21,6 +22,15 @@ from model.sampling.inputs import Inputs
 TIMED_RUNS = 3
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExactSizes:
+    """What `find_exact_batch_sizes` has found; true of the same network on the same device."""
+
+    min_batch_by_stage: tuple[int, ...]
+    min_batch_of_affines: int
+    costs_s: Mapping[int, float]
 
 
 class FixedBatches:
@@ -36,6 +46,24 @@ class FixedBatches:
         self.min_batch_by_stage = [self.sizes[-1]] * len(network.stages)
         self.min_batch_of_affines = self.sizes[-1]
         self.costs_s: dict[int, float] = dict.fromkeys(self.sizes, 1.0)
+
+    @property
+    def exact_sizes(self) -> ExactSizes:
+        """What is known of the sizes, for another copy of the network."""
+        return ExactSizes(
+            tuple(self.min_batch_by_stage), self.min_batch_of_affines, dict(self.costs_s)
+        )
+
+    @exact_sizes.setter
+    def exact_sizes(self, found: ExactSizes) -> None:
+        if len(found.min_batch_by_stage) != len(self.network.stages):
+            raise ValueError(
+                f"the sizes of {len(found.min_batch_by_stage)} stages for a network of "
+                f"{len(self.network.stages)}"
+            )
+        self.min_batch_by_stage = list(found.min_batch_by_stage)
+        self.min_batch_of_affines = found.min_batch_of_affines
+        self.costs_s = dict(found.costs_s)
 
     @torch.inference_mode()
     def run(self, inputs: Inputs, size: int) -> Tensor:

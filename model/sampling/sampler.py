@@ -8,6 +8,7 @@ import copy
 import logging
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from model.checkpoint import Checkpoint
 from model.devices import computes_bf16, kernels_of, pick_device, use_exact_kernels
 from model.latents import latents
 from model.levels import to_pixels
-from model.sampling.batching import FixedBatches, batch_rows, plan_batches
+from model.sampling.batching import ExactSizes, FixedBatches, batch_rows, plan_batches
 from model.sampling.cuda_graphs import GraphedBatches, graphs_if_right
 from model.sampling.folding import FoldedGenerator
 from model.sampling.inputs import NUM_MIXED, Inputs, of_classes, of_mixes
@@ -49,6 +50,15 @@ class WholeAttention(NamedTuple):
     grid: tuple[int, int, int, int]
     maxima: NDArray[np.float32]
     levels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Warmth:
+    """What a warm-up has found out about a checkpoint with a renderer."""
+
+    fingerprint: str
+    renderer: str
+    sizes: ExactSizes
 
 
 class Sampler:
@@ -87,25 +97,43 @@ class Sampler:
     @property
     def renderer(self) -> str:
         """Names everything that an image's bytes depend on besides the image itself."""
-        torch_version = torch.__version__.split("+")[0]
-        computed = f"{self.device.type}-{self.precision}-{ARITHMETIC}"
-        return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
+        return self._renderer(self.precision)
 
     @property
     def costs_s(self) -> dict[int, float]:
         """The seconds of a batch, for each size that warm-up has found to give the same bytes."""
         return dict((self._graphs or self._batches).costs_s)
 
-    def warm_up(self) -> None:
-        """Chooses the precision, finds the batch sizes that give the same bytes, and times them."""
-        z = torch.from_numpy(latents(range(max(self._sizes())), self.config.z_dim))
-        labels = torch.arange(len(z)) % self.config.num_classes
-        inputs = self._on_device(of_classes(z, labels))
-        mixed = self._on_device(_mixed(z, labels, self.config.num_classes))
+    @property
+    def warmth(self) -> Warmth:
+        """What the warm-up has found out; `warm_up` of another copy need not find it again."""
+        self._warm_up_once()
+        return Warmth(self.checkpoint.fingerprint, self.renderer, self._batches.exact_sizes)
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the weights take on the device; on a CPU with the unfolded ones."""
+        networks = (self._network, self.checkpoint.generator)
+        tensors = [t for one in networks for t in (*one.parameters(), *one.buffers())]
+        there = {t.data_ptr(): t.nbytes for t in tensors if t.device.type == self.device.type}
+        return sum(there.values())
+
+    def warm_up(self, known: Warmth | None = None) -> None:
+        """Chooses the precision, finds the batch sizes that give the same bytes, and times them.
+
+        What is `known` of a former copy of the same checkpoint in this process is taken over, which
+        spares most of the time. It is ignored if it is of another checkpoint or renderer.
+        """
+        if known is not None and self._takes_over(known):
+            if self.device.type == "cuda":
+                self._graphs = graphs_if_right(self._batches, self._proving_inputs()[0])
+            self._warm = True
+            return
+        mixed, inputs = self._proving_inputs()
         if self._requested_precision == "auto" and computes_bf16(self.device):
             self._network = bf16_if_close_enough(self._network, inputs)
             self._batches = FixedBatches(self._network, self._sizes())
-        scaled = mixed.scaled(_every_third_one(len(z)).to(self.device))
+        scaled = mixed.scaled(_every_third_one(len(mixed)).to(self.device))
         proving = scaled if self.config.attention_layers else mixed
         self._batches.find_exact_batch_sizes(proving, self._synchronize)
         if self.device.type == "cuda":
@@ -232,6 +260,34 @@ class Sampler:
         for rows, size in batch_rows(len(inputs), sizes):
             pixels[rows] = to_pixels(self._batches.run(inputs.rows(rows), size))
         return pixels
+
+    def _proving_inputs(self) -> tuple[Inputs, Inputs]:
+        """The largest batch, most of it mixes of classes, and the same latents with plain ones."""
+        z = torch.from_numpy(latents(range(max(self._sizes())), self.config.z_dim))
+        labels = torch.arange(len(z)) % self.config.num_classes
+        mixed = _mixed(z, labels, self.config.num_classes)
+        return self._on_device(mixed), self._on_device(of_classes(z, labels))
+
+    def _renderer(self, precision: str) -> str:
+        torch_version = torch.__version__.split("+")[0]
+        computed = f"{self.device.type}-{precision}-{ARITHMETIC}"
+        return f"{computed}-torch{torch_version}-{kernels_of(self.device)}"
+
+    def _takes_over(self, known: Warmth) -> bool:
+        """Takes over the precision and the batch sizes if they are of this checkpoint and device.
+
+        The numbers of a stage depend on its weights' shapes and on the kernels, which are the same.
+        """
+        chosen: Literal["float32", "bf16"] = self.precision
+        if self._requested_precision == "auto" and known.renderer == self._renderer("bf16"):
+            chosen = "bf16"
+        made_by = known.fingerprint, known.renderer
+        if made_by != (self.checkpoint.fingerprint, self._renderer(chosen)):
+            return False
+        if chosen == "bf16":
+            self._network.to(torch.bfloat16)
+        self._batches.exact_sizes = known.sizes
+        return True
 
     def _on_device(self, inputs: Inputs) -> Inputs:
         return inputs.each(lambda part: part.to(self.device))

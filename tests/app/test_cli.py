@@ -1,6 +1,7 @@
 """The flags of `serve`, `api` and `worker`: what their help says is so."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -8,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import api, serve, worker
-from app.settings import Settings
+from app.settings import CONFIGURATION_EXIT, ModelSource, Settings
 
 IN_WORDS = {
-    "redis_url", "model", "workers", "data_dir", "public_url", "api_keys_file", "rate_limit",
-    "client_max_images", "cors_origins", "access_log",
+    "redis_url", "model", "models_dir", "model_memory_mb", "workers", "data_dir", "public_url",
+    "api_keys_file", "rate_limit", "client_max_images", "cors_origins", "access_log",
 }  # fmt: skip
 HANDBOOK = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -56,3 +57,35 @@ def test_flags_reach_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert [one.api_keys_file for one in given] == [Path(keys), None]
     assert [one.client_max_images for one in given] == [7, None]
     assert [one.rate_limit for one in given] == ["5/hour"] * 2
+
+
+@pytest.mark.parametrize("command", [serve, worker])
+@pytest.mark.parametrize(
+    ("flags", "models"),
+    [
+        (["a=x", "b=y"], [("a", "x"), ("b", "y")]),
+        (["a=x,b=y", "c=z"], [("a", "x"), ("b", "y"), ("c", "z")]),
+        (["x", "b=y=z"], [(None, "x"), ("b", "y=z")]),
+        ([], [(None, None)]),
+    ],
+)
+def test_the_flag_of_a_model_may_be_repeated(
+    command: click.Command,
+    flags: Sequence[str],
+    models: Sequence[tuple[str | None, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None is dropped; commas separate several too."""
+    given: list[Settings] = []
+    monkeypatch.setattr("app.worker.main.main", given.append)
+    monkeypatch.setattr("app.local.supervisor.serve", given.append)
+    done = CliRunner().invoke(command, [part for one in flags for part in ("--model", one)])
+    assert done.exit_code == 0, done.output
+    assert given[0].models == tuple(ModelSource(*one) for one in models)
+
+
+def test_one_name_for_two_models_is_refused_by_name() -> None:
+    """Instead of serving the last one alone."""
+    done = CliRunner().invoke(serve, ["--model", "dogs=x", "--model", "dogs=y"])
+    assert done.exit_code == CONFIGURATION_EXIT
+    assert "two models have the same name, 'dogs': give each a name of its own" in done.output

@@ -38,7 +38,8 @@ def test_flags_beat_the_environment_and_the_environment_beats_the_defaults(
         ("SAGAN_PORT", "70000", "less than or equal to 65535"),
         ("SAGAN_DEVICE", "gpu", "'auto', 'cuda', 'mps' or 'cpu'"),
         ("SAGAN_MODEL", "=x", "NAME=DIR"),
-        ("SAGAN_MODEL", "a=x,a=y", "the same name"),
+        ("SAGAN_MODEL", "a=x,a=y", "the same name, 'a'"),
+        ("SAGAN_MODEL_MEMORY_MB", "0", "greater than or equal to 1"),
         ("SAGAN_REPLY_TTL_S", "1", "greater than or equal to 5"),
         ("SAGAN_MAX_BATCH_IMAGES", "0", "greater than or equal to 1"),
     ],
@@ -199,3 +200,14 @@ def test_the_handbook_has_every_setting_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, int | float):
             assert float(told[name]) == field.default, f"{PREFIX}{name.upper()}"
+
+
+def test_a_folder_of_models_takes_the_place_of_the_shipped_one() -> None:
+    """Unless models are named beside it; the bound of memory is in MiB."""
+    folder = Path("served")
+    assert load_settings(models_dir=folder).models == ()
+    assert load_settings(models_dir=folder, model=" ,").models == ()
+    assert load_settings(models_dir=folder, model="a=x").models == (ModelSource("a", "x"),)
+    assert load_settings().models == (ModelSource(None, None),)
+    assert load_settings().model_memory_bytes is None
+    assert load_settings(model_memory_mb=2).model_memory_bytes == 2 * 2**20

@@ -105,6 +105,8 @@ def _model(services: Services, card: ModelCard) -> ModelOut:
         attention_layers=layers,
         renderer=card.renderer,
         licence=card.licence,
+        size_bytes=card.size_bytes,
         workers_ready=services.cards.workers_ready(card.fingerprint),
+        workers_loaded=services.cards.workers_loaded(card.fingerprint),
         facts=dict(card.facts),
     )

@@ -90,6 +90,26 @@ def test_a_device_and_a_checkpoint_that_are_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_checkpoint_of_a_folder_of_models_is_looked_at(tmp_path: Path) -> None:
+    """Beside those that are named; hidden folders and others are left alone."""
+    shutil.copytree(PRETRAINED / "picturebook-64", tmp_path / "birds")
+    for name in (".cats", "dogs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    named = ("--model", "picturebook-64", "--model", "gone=nowhere")
+    result = doctor("--json", "--models-dir", str(tmp_path), "--port", str(free_port()), *named)
+    found = said(result, "checkpoint", "ok")
+    assert f"{tmp_path / 'birds'}: 64 px" in found
+    assert "picturebook-64: 64 px" in found
+    faults = said(result, "checkpoint", "fault")
+    assert f"{tmp_path / 'dogs' / 'config.json'}: format None" in faults
+    assert "nowhere: neither a checkpoint folder" in faults
+    assert ".cats" not in result.output
+    assert "notes" not in result.output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "words"),
     [

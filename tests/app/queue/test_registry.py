@@ -243,3 +243,62 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def test_a_removed_model_is_retired_at_once_unless_another_worker_still_serves_it(
+    client: Redis,
+) -> None:
+    """A heartbeat of a worker that serves it brings it back; its name is free meanwhile."""
+    await beat(client, "one", CARD, OTHER)
+    await beat(client, "two", CARD)
+    one = Heartbeats(client, "one", renderer_ttl_s=30)
+    await beat(client, "one", OTHER)
+    await one.remove(CARD)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert cards.named("fake").fingerprint == FINGERPRINT  # of the worker two
+    await beat(client, "two", OTHER)
+    await one.remove(CARD)
+    await cards.refresh()
+    assert cards.current() == (OTHER,)
+    assert cards.workers_by_model() == {"aaa": 2}
+    with pytest.raises(RetiredCheckpointError):
+        cards.of_fingerprint(FINGERPRINT[:12])
+    with pytest.raises(NotFoundError, match=r"the models are aaa$"):
+        cards.named("fake")
+    await beat(client, "two", CARD, OTHER)
+    await cards.refresh()
+    assert cards.named("fake") == CARD
+
+
+async def test_workers_say_which_of_their_models_are_in_memory(client: Redis) -> None:
+    """Those of a version that does not say so have all of them there."""
+    both = (CARD.fingerprint, OTHER.fingerprint)
+    status = WorkerStatus(both, "cpu", 1, loaded=(OTHER.fingerprint,))
+    await Heartbeats(client, "one", renderer_ttl_s=30).beat(status, (CARD, OTHER))
+    await beat(client, "two", CARD, OTHER)
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert [cards.workers_ready(one) for one in both] == [2, 2]
+    assert [cards.workers_loaded(one) for one in both] == [1, 2]
+
+
+async def test_a_worker_without_a_model_makes_no_replica_ready(client: Redis) -> None:
+    """Its folder of models is empty."""
+    await beat(client, "one")
+    cards = ModelCards(client)
+    await cards.refresh()
+    assert not cards.ready
+
+
+async def test_another_renderer_is_told_before_a_heartbeat_is_refused_for_it(
+    client: Redis,
+) -> None:
+    """So a worker can leave one model out instead of ending."""
+    await beat(client, "one", CARD)
+    two = Heartbeats(client, "two", renderer_ttl_s=30)
+    assert await two.mismatch(CARD) is None
+    assert await two.mismatch(replace(OTHER, renderer="cuda")) is None
+    told = await two.mismatch(replace(CARD, renderer="fake-bf16"))
+    assert told is not None
+    assert "set the same SAGAN_PRECISION" in told

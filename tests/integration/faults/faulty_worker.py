@@ -27,6 +27,7 @@ from app.queue.scheduling import Claimed
 from app.settings import load_settings, require_redis_url
 from app.telemetry import configure_logging
 from app.worker import main as worker_main
+from app.worker.models import ServedModels
 from app.worker.renderer import DeviceOutput
 from tests.fake_renderer import FakeRenderer
 
@@ -127,8 +128,8 @@ def main() -> int:
     settings = load_settings()
     configure_logging(settings.log_level)
     with patch.object(worker_main, "JobClaims", DyingClaims):
-        renderer = FaultyRenderer()
-        return asyncio.run(worker_main.serve(settings, require_redis_url(settings), [renderer]))
+        models = ServedModels([FaultyRenderer()])
+        return asyncio.run(worker_main.serve(settings, require_redis_url(settings), models))
 
 
 if __name__ == "__main__":
