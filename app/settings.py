@@ -21,6 +21,7 @@ from app.api_keys import parse_api_keys
 from app.redis_url import check_redis_url
 
 PREFIX = "SAGAN_"
+CLIENT_KEY = f"{PREFIX}API_KEY"
 CONFIGURATION_EXIT = 2  # the exit status for settings with which a restart would fail again
 PERIODS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MAX_RATE = 1_000_000  # images a period
@@ -387,6 +388,11 @@ def _defaults(names: Iterable[str]) -> dict[str, object]:
 
 def _explain_unknown(variable: str) -> str:
     """`SAGAN_APIKEYS is not a setting; did you mean SAGAN_API_KEYS? …`, without its value."""
+    if variable.upper() == CLIENT_KEY:  # refused too: a server that was given it would ask no key
+        return (
+            f"{CLIENT_KEY} is not a setting of servers, but the key that clients send (sagan "
+            f"verify, models, mcp); did you mean {PREFIX}API_KEYS? Else unset it for this process"
+        )
     names = {field.replace("_", ""): field for field in Settings.model_fields}
     asked = variable.upper().removeprefix(PREFIX).lower().replace("_", "")
     close = [names[match] for match in get_close_matches(asked, names, 1, cutoff=0.6)]

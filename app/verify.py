@@ -32,7 +32,11 @@ class NoAnswerError(click.ClickException):
 @click.option(
     "--server", default="http://127.0.0.1:8000", show_default=True, help="Address of the API."
 )
-@click.option("--api-key", help="Key, if the server requires one.")
+@click.option(
+    "--api-key",
+    envvar="SAGAN_API_KEY",
+    help="Key, if the server requires one; better in SAGAN_API_KEY, where `ps` does not show it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON, a line for each.")
 def verify(
     files: tuple[Path, ...], image: str | None, server: str, api_key: str | None, as_json: bool

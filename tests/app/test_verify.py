@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 import sagan
 from app.api.main import create_app
+from app.api_keys import listed, new_key
 from app.file_marks import image_members, marked_file
 from app.queue.messages import Job
 from app.settings import Settings, load_settings
@@ -96,3 +97,21 @@ async def test_a_server_that_cannot_be_asked_is_told(server: str, files: dict[st
     assert result.exit_code == 3
     assert result.output.startswith("Error: ")
     assert len(result.output.splitlines()) == 1
+
+
+async def test_the_key_comes_from_the_environment(
+    settings: Settings, redis_url: str, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ps` would show it in the flag; without one the server's advice is told."""
+    key = new_key()
+    keyed = load_settings(**settings.model_dump(exclude_unset=True), api_keys=listed("me", key))
+    async with (
+        FakeWorker(redis_url).running(),
+        served(create_app(keyed), keyed, ready=True) as port,
+    ):
+        server = ("--server", f"http://127.0.0.1:{port}")
+        refused = await run(files["same"], *server)
+        monkeypatch.setenv("SAGAN_API_KEY", key)
+        found = await run(files["same"], *server)
+    assert refused.exit_code == 3
+    assert found.exit_code == 0, found.output
