@@ -152,7 +152,7 @@ def test_what_is_not_a_worker_status_is_an_error(data: bytes) -> None:
         b"[]",
         b"{}",
         b'{"queries": 1}',
-        Job("f", 0, 0, output="webp").encode().replace(b"webp", b"x"),
+        Job("f", 0, 0, output="webp", job_id="1" * 32).encode().replace(b"webp", b"x"),
     ],
 )
 def test_what_is_not_a_job_is_an_error(data: bytes) -> None:
