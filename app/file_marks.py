@@ -13,6 +13,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
 from zlib import crc32
 
@@ -116,14 +117,22 @@ def mark_name(model: str, class_names: Iterable[str]) -> str:
 
 def xmp_and_json(members: Members) -> tuple[bytes, bytes]:
     """The members as an XMP packet, with an attribute of `sagan:` for each, and as JSON."""
-    xmp, text = _templates(tuple(members), str(members["model"]), str(members["class"]))
-    values = tuple([value for name, value in members.items() if name not in NAMES])
-    return (xmp % values).encode(), (text % values).encode()
+    made = _templates(tuple(members), str(members["model"]), str(members["class"]))
+    values = tuple(map(members.__getitem__, made.varying))
+    return (made.xmp % values).encode(), (made.text % values).encode()
+
+
+class _Templates(NamedTuple):
+    """XMP and JSON with `%s` for the values of the `varying` members."""
+
+    xmp: str
+    text: str
+    varying: tuple[str, ...]
 
 
 @lru_cache(maxsize=4096)
-def _templates(members: tuple[str, ...], model: str, class_name: str) -> tuple[str, str]:
-    """XMP and JSON with the names of model and class, and `%s` for the values that vary.
+def _templates(members: tuple[str, ...], model: str, class_name: str) -> _Templates:
+    """Those with the names of model and class.
 
     Every image needs them, and few names are used, so the escaping is done once for each. The other
     values are numbers and image ids, which need none. Characters that XML cannot have are replaced.
@@ -137,7 +146,8 @@ def _templates(members: tuple[str, ...], model: str, class_name: str) -> tuple[s
     texts |= dict.fromkeys(ID_MEMBERS, QUOTED)
     xmp = "".join(f" sagan:{name}={attributes.get(name, QUOTED)}" for name in members)
     own = ",".join(f'"{name}":{texts.get(name, NUMBER)}' for name in members)
-    return f"{_XMP_START}{xmp}{_XMP_END}", f"{{{own}}}"
+    varying = tuple(name for name in members if name not in NAMES)
+    return _Templates(f"{_XMP_START}{xmp}{_XMP_END}", f"{{{own}}}", varying)
 
 
 def _with_png_chunks(body: bytes, chunks: bytes) -> bytes:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.errors import QueueFullError, QueueUnavailableError
 from app.queue.connection import Calls, Part, Script, redis_errors_translated
-from app.queue.keys import DEAD_LETTERS, GROUP, seen_key, stream_key
+from app.queue.keys import DEAD_LETTERS, GROUP, SEEN, stream_key
 from app.queue.messages import Job, Priority, log_fields
 from app.telemetry import ApiMetrics
 
@@ -128,7 +128,7 @@ class JobQueue:
         """
         keys: list[Part] = []
         for job in jobs:
-            keys += (stream_key(job.fingerprint, job.priority), seen_key(job.job_id))
+            keys += (stream_key(job.fingerprint, job.priority), f"{SEEN}{job.job_id}")
         with redis_errors_translated():
             return int(await self._cancel(keys=keys, args=[GROUP, UNKNOWN_TTL_MS]))
 
@@ -175,7 +175,7 @@ class JobQueue:
         for group in groups:
             args.append(len(group))
             for job, timeout_ms in group.items():
-                keys.append(seen_key(job.job_id))
+                keys.append(f"{SEEN}{job.job_id}")
                 args += (job.job_id, timeout_ms, job.encode())
         with redis_errors_translated():
             answers: list[list[int]] = await self._admit(keys=keys, args=args)

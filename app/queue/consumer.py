@@ -23,7 +23,7 @@ from app.queue.connection import (
     read_entry,
     redis_errors_translated,
 )
-from app.queue.keys import DEAD_LETTERS, GROUP, LAUNCHES, body_key, seen_key, stream_key
+from app.queue.keys import BODY, DEAD_LETTERS, GROUP, LAUNCHES, SEEN, stream_key
 from app.queue.messages import (
     PRIORITIES,
     DecodeError,
@@ -167,9 +167,10 @@ class JobClaims:
         keys: list[Part] = [LAUNCHES]
         args: list[Part] = [GROUP, self.worker_id]
         for claimed in batch:
-            keys += (claimed.stream, seen_key(claimed.job.job_id))
+            keys += (claimed.stream, f"{SEEN}{claimed.job.job_id}")
             args += (claimed.entry_id, claimed.job.job_id, claimed.deadline_ms)
-            args.append(_nth_launch(claimed))
+            again = claimed.launched_us or claimed.launch_lost
+            args.append(_nth_launch(claimed) if again else 0)
         with redis_errors_translated():
             now_us, *verdicts = await self._launch(keys, args)
         launch = Launch(now_us=int(now_us))
@@ -242,7 +243,7 @@ class JobClaims:
         keys: list[Part] = [LAUNCHES, DEAD_LETTERS]
         args: list[Part] = [GROUP, self.reply_max_bytes, self.reply_ttl_ms, MAX_DEAD_LETTERS]
         for stream, entry_id, reply_to, reply in answers:
-            keys += (stream, reply_to, body_key(reply.job_id), seen_key(reply.job_id))
+            keys += (stream, reply_to, f"{BODY}{reply.job_id}", f"{SEEN}{reply.job_id}")
             given_up = reply.detail if reply.error == JobFailedError.slug else ""
             args += (entry_id, reply.job_id, reply.encode_head(), reply.body, given_up)
         with redis_errors_translated():
@@ -265,10 +266,8 @@ def _left_s(claimed: Claimed, now_us: int) -> float:
 
 
 def _nth_launch(claimed: Claimed) -> int:
-    """The number of this launch if Redis may have counted it already; else 0."""
-    if claimed.launched_us:
-        return claimed.launches
-    return claimed.launches + 1 if claimed.launch_lost else 0
+    """The number of this launch, which Redis may have counted already."""
+    return claimed.launches if claimed.launched_us else claimed.launches + 1
 
 
 def _claimed(stream: str, entry_id: str, fields: dict[bytes, bytes], now_s: float) -> Claimed:

@@ -54,10 +54,15 @@ in flight; LEASE is the id of both.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from app.queue.messages import Priority
 
 KEY_PREFIX = "{sagan}"
 JOBS = f"{KEY_PREFIX}:jobs:"  # what the job streams begin with
+# What the keys of one job begin with; its id follows. Every job needs them: no call makes them.
+SEEN = f"{KEY_PREFIX}:seen:"  # exists while no job of this id may be admitted
+BODY = f"{KEY_PREFIX}:body:"  # the body of a reply that is too large for the reply stream
 LAUNCHES = f"{KEY_PREFIX}:launches"
 DEAD_LETTERS = f"{KEY_PREFIX}:dead-letters"
 WORKERS = f"{KEY_PREFIX}:workers"
@@ -70,18 +75,10 @@ ORDER_WEBHOOKS = f"{KEY_PREFIX}:order-webhooks"
 GROUP = "workers"  # the consumer group of every job stream
 
 
+@lru_cache(maxsize=1024)
 def stream_key(fingerprint: str, priority: Priority = "interactive") -> str:
     """The stream of the jobs of one model and priority."""
     return f"{JOBS}{fingerprint}:{priority}"
-
-
-def seen_key(job_id: str) -> str:
-    """A key that exists while no job of this id may be admitted.
-
-    It is written when the job is admitted or cancelled. It expires a minute after the deadline, or
-    two minutes after the cancellation of a job that was not admitted.
-    """
-    return f"{KEY_PREFIX}:seen:{job_id}"
 
 
 def replies_key(replica_id: str) -> str:
@@ -92,11 +89,6 @@ def replies_key(replica_id: str) -> str:
 def replica_key(replica_id: str) -> str:
     """A key that exists while Redis has not lost the jobs that this API replica admitted."""
     return f"{KEY_PREFIX}:replica:{replica_id}"
-
-
-def body_key(job_id: str) -> str:
-    """The body of a reply that is too large for the reply stream."""
-    return f"{KEY_PREFIX}:body:{job_id}"
 
 
 def renderer_key(fingerprint: str) -> str:

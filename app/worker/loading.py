@@ -23,7 +23,8 @@ from app.worker.models import ServedModel
 from app.worker.renderer import Renderer
 
 logger = logging.getLogger(__name__)
-LOOK_EVERY_S = 0.05  # only while a model is not in memory
+LOOK_EVERY_S = 0.05  # while a model is not in memory
+REST_S = 0.5  # between two looks while all of them are
 EVICT_WAIT_S = 30.0  # how long the last held jobs of a model may take before it keeps its place
 RETRY_S = 2.0  # after the first failed load; doubles with each further one
 MAX_RETRY_S = 60.0
@@ -41,8 +42,8 @@ class ModelLoading:
         self._failed: dict[str, tuple[float, float]] = {}  # when to try again, and the next pause
 
     async def look(self) -> None:
-        """Waits LOOK_EVERY_S, and loads the model whose job waits longest, if it is its turn."""
-        await asyncio.sleep(LOOK_EVERY_S)
+        """Waits, and loads the model whose job waits longest, if it is its turn."""
+        await asyncio.sleep(LOOK_EVERY_S if self.models.absent else REST_S)
         self.observe()
         if self.models.crowded:
             async with self.busy:

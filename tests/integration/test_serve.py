@@ -111,7 +111,10 @@ def _runs(pid: int) -> bool:
     ("flags", "mend"),
     [
         (["--port", "70000"], "SAGAN_PORT=70000 is not valid"),
-        (["--model", "a=/a,a=/b"], "two models have the same name, 'a': give each a name of its own"),
+        (
+            ["--model", "a=/a,a=/b"],
+            "two models have the same name, 'a': give each a name of its own",
+        ),
     ],
 )
 def test_a_bad_setting_is_one_line_and_status_2(flags: list[str], mend: str) -> None:

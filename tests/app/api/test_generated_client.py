@@ -48,7 +48,7 @@ with Client(base_url=sys.argv[1]) as client:
     webp = generate.sync(client=client, class_="tabby", seed=3, format_=GenerateFormat.WEBP)
     assert webp.payload.read()[8:12] == b"WEBP"
     wrong = generate.sync(client=client, class_="golden_retreiver")
-    assert isinstance(wrong, Problem) and "golden_retriever" in wrong.suggestions, wrong
+    assert isinstance(wrong, Problem) and "golden_retriever" in wrong["suggestions"], wrong
     open("cat.png", "wb").write(picture)
 """
 

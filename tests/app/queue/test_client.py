@@ -19,7 +19,7 @@ from app.queue import client as job_client
 from app.queue.admission import JobQueue
 from app.queue.client import MAX_QUEUES, JobClient, Refusals, ReplyStream, retry_after_s
 from app.queue.consumer import JobClaims
-from app.queue.keys import seen_key
+from app.queue.keys import SEEN
 from app.queue.messages import Job, Reply
 from app.queue.registry import ModelCards
 from app.telemetry import ApiMetrics
@@ -171,7 +171,7 @@ async def test_what_redis_lost_is_admitted_again_in_few_round_trips(
     claimed = await worker.claim(1, wait_s=1)
     await until_async(worker, 5)
     jobs._deliver(Reply(claimed[0].job.job_id, body=b"done"))
-    await worker.client.delete(worker.streams[0], *(seen_key(one.job_id) for one in asked[:4]))
+    await worker.client.delete(worker.streams[0], *(f"{SEEN}{one.job_id}" for one in asked[:4]))
     await jobs._admit_again()
     lost = jobs.metrics.registry.get_sample_value("sagan_readmitted_total")
     assert lost == 3  # the first is answered, the last still known

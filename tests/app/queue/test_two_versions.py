@@ -30,10 +30,10 @@ from app.queue.keys import (
     CARDS,
     CARDS_SEEN,
     GROUP,
+    SEEN,
     WORKERS,
     renderer_key,
     replies_key,
-    seen_key,
     stream_key,
 )
 from app.queue.messages import decode_job
@@ -88,7 +88,7 @@ async def admit(client: Redis, job: str, reply_to: str) -> None:
             "admitted_us": seconds * 1_000_000 + micros,
         },
     )
-    await client.set(seen_key(members["job_id"]), entry, px=65_000)
+    await client.set(f"{SEEN}{members['job_id']}", entry, px=65_000)
 
 
 async def replies_on(client: Redis, reply_to: str, num_replies: int) -> list[Fields]:
