@@ -31,7 +31,7 @@ serve: $(VENV)/.installed-serve ## Install what is missing and serve on HOST:POR
 
 install: $(VENV)/.installed-dev ## Install everything, for developing and training too
 
-test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; under three minutes)
+test: $(VENV)/.installed-dev ## Run the fast tests (a real Redis included; eight minutes)
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(VENV)/.installed-dev ## Run the slow tests: processes killed under load, training

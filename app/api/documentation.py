@@ -143,7 +143,7 @@ def document(description: str, model: type[BaseModel]) -> Responses:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of an operation, after which clients that are made of the document name calls."""
+    """The operationId of a route: generated clients name their calls by it."""
     return f"openai_{route.name}" if route.path.startswith(OPENAI_FOLDER) else route.name
 
 

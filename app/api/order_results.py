@@ -113,7 +113,7 @@ class Entries(list[ZipInfo]):
 
 
 class Forgetful(dict[str, ZipInfo]):
-    """Stays empty: the names of an order's images differ anyway."""
+    """ZipFile's index by name, kept empty to save memory: names of an order never repeat."""
 
     def __setitem__(self, name: str, entry: ZipInfo) -> None:
         pass

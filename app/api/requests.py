@@ -1,4 +1,4 @@
-"""Reads requests: fields, preferences, the start of links, and a client that leaves."""
+"""Reads requests: fields, preferences, the address that links begin with, disconnects."""
 
 from __future__ import annotations
 

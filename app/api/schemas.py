@@ -199,7 +199,7 @@ class AttentionFields(RequestFields):
 
 
 class VerifyFields(RequestFields):
-    """What a file may be an image of."""
+    """The image that a file is compared with, if the file has no mark."""
 
     image: str | None = Field(
         None,

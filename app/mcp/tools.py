@@ -43,7 +43,7 @@ class DrawnImage(BaseModel):
 
 
 class Drawn(BaseModel):
-    """Pictures of one class, in the order of their contents."""
+    """Pictures of one class, in the order in which the result has their files."""
 
     model: str
     images: list[DrawnImage]

@@ -122,10 +122,11 @@ class JobClaims:
         ]
 
     async def waiting(self, fingerprints: Sequence[str], *, idle_s: float) -> dict[str, Waiting]:
-        """What waits for each of these models; jobs that this worker has claimed count as waiting.
+        """The jobs of each of these models that Redis has, and how long the oldest has waited.
 
-        Of a model that is not in memory it holds none: these are of its predecessor. `idle_s` is
-        the time after which the jobs of a silent worker are free.
+        A job waits if nobody has claimed it, if its worker has been silent for `idle_s`, or if it
+        is claimed under this worker's id. For a model that is not in memory here, such a claim was
+        made by the former process with the same id.
         """
         streams = [stream_key(one, p) for one in fingerprints for p in PRIORITIES]
         if not streams:

@@ -7,8 +7,8 @@ jobs:FINGERPRINT:PRIORITY  stream: jobs that were admitted and are not answered 
 seen:JOB_ID                string: the entry of the job, or `cancelled US`; while it exists, no job
                            of this id is admitted; expires 1 minute after the job's deadline, or 2
                            minutes after it was cancelled before its admission
-launches                   hash: job id -> workers that launched it without a reply; expires 1 hour
-                           after the last launch of any job
+launches                   hash: job id -> how many workers launched it without a reply; expires 1
+                           hour after the last launch of any job
 replies:REPLICA            stream: replies to one API replica, with the fields head (JSON) and body
                            or body_key; expires SAGAN_REPLY_TTL_S after the replica's end
 replica:REPLICA            string: exists while Redis has what the replica admitted; expires when
@@ -33,7 +33,7 @@ spent:CLIENT               sorted set: `NUM_IMAGES:LEASE` -> MS until which its 
 void:NUM_IMAGES:LEASE      string: forbids a spending to which the API got no reply, in case Redis
                            receives it later; expires 2 minutes after it was written
 orders                     sorted set: id of an order that has not ended -> US of its admission, or
-                           of the time when it let others go first
+                           of the time when it was moved behind all others
 order:ID                   hash: an order (JSON) and its state; all keys of the order
                            expire SAGAN_JOB_TTL_S after its admission or, if it has ended, its end
 order-drawn:ID             string: a bit for each chunk of the order that was drawn
@@ -48,8 +48,9 @@ order-key:CLIENT:DIGEST    string: a request and the order that it made, by its 
 MS and US are milliseconds and microseconds by Redis's clock. Workers read the job streams as
 consumers of the group `workers`: an entry is pending for the worker that claimed it until one
 script writes the job's reply, acknowledges the entry and deletes it. A spending subtracts one
-request's images from its client's budget. Its lease is the time during which these images count as
-in flight; LEASE is the id of both.
+request's images from its client's budget, and its lease is the time during which these images
+count as in flight; LEASE is the id of the spending and of its lease. (An order's lease is another
+thing: the time during which one replica alone may draw it.)
 """
 
 from __future__ import annotations

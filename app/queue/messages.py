@@ -86,8 +86,9 @@ class FormatVersionError(DecodeError):
 class Job:
     """One image, or one image's attention maps, to be made: the unit of the queue.
 
-    `mix` has two or three classes with their weights, and `label` is its first class; () is that
-    class alone. `attention_scale_thousandths` multiply γ of every self-attention of the generator.
+    `mix` has two or three classes with their weights, and `label` is the first of them; an empty
+    `mix` is the class `label` alone. γ of every self-attention of the generator is multiplied by
+    `attention_scale_thousandths` / 1000.
     `queries` are pixels (x, y) of the image; `layer` counts the attention layers (-1: the last);
     `size_px` is the side of an attention PNG (None: the image's own). A job of kind "frame" makes
     an image between two others: the one of `label` and `seed`, and the one of `to_label` and
@@ -251,8 +252,8 @@ class ModelCard:
     """What the API knows about a model; its workers publish it with their heartbeats.
 
     `attention_grids` has (h, w) for each attention layer, first to last, and `attention_gammas`
-    has γ of each; None on the card of a worker of an older version. So is `size_bytes`, which is
-    the size of the generator's weights. `removed` is set when the last worker of the model gives it
+    has γ of each. Both it and `size_bytes`, of the generator's weights, are None on the card of a
+    worker of an older version. `removed` is set when the last worker of the model gives it
     up because its operator has removed it: it is then retired.
     """
 

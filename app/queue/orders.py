@@ -308,7 +308,7 @@ class OrderBook:
     ) -> Stored:
         """Keeps the files of a chunk and counts it as drawn, in one step.
 
-        `beyond`: even if all files together then exceed the bound, because a reader waits for it.
+        With `beyond` they are kept even if all files exceed the bound: a reader waits for them.
         """
         name = order.order_id
         keys = [*_keys(name)[:4], ORDERS, ORDERS_ENDED, ORDER_WEBHOOKS]

@@ -3,7 +3,7 @@
 The jobs of a model that is not in memory stay unclaimed, so another worker that has it can take
 them. The model whose job waits longest is loaded next, in a thread, while the device goes on with
 the jobs of the models in memory. An idle model makes room first, the least recently used one before
-others. While all of them have jobs, each keeps its place for a few times the duration of a load:
+others. While all of them have jobs, each keeps its place for twice the time of its load, 1 to 10 s:
 the models take turns, and loads take only a part of the time.
 """
 
@@ -157,7 +157,7 @@ class ModelLoading:
         if fingerprint not in self._failed:
             logger.error(
                 "cannot load model %s again, trying again later: %s: %s; mend its folder or remove "
-                "it, or raise SAGAN_MODEL_MEMORY_MB if memory ran out",
+                "it, or lower SAGAN_MODEL_MEMORY_MB if memory ran out",
                 model.card.name,
                 type(error).__name__,
                 error,

@@ -1,7 +1,7 @@
 """ServedModels: the models that a worker serves, of which as many are in memory as fit.
 
-Without a bound all of them are in memory. With SAGAN_MODEL_MEMORY_MB the weights of the models in
-memory take no more than that, unless a single model does: then it is alone in memory.
+Without a bound all of them are in memory. SAGAN_MODEL_MEMORY_MB bounds the weights of the models in
+memory. A single model that is larger than the bound is in memory alone.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class ServedModel:
 
     @property
     def stay_s(self) -> float:
-        """How long it stays in memory while its jobs wait, so that loads take a part of the time.
+        """How long the model keeps its place while all models in memory have jobs.
 
-        Loads of a model take at most a third of the time in which it is in memory, or is loaded.
+        It is STAY_LOADS times its last load, but MIN_STAY_S to MAX_STAY_S.
         """
         return min(MAX_STAY_S, max(MIN_STAY_S, STAY_LOADS * self.load_s))
 
@@ -132,7 +132,7 @@ class ServedModels:
             stored.close()
 
     def fits(self, size_bytes: int) -> bool:
-        """Whether a model of this size has room now, or is alone."""
+        """Whether a model of this size has room: within the bound, or as the only one there."""
         if self.max_bytes is None or not self.loaded:
             return True
         return self.size_bytes + size_bytes <= self.max_bytes
@@ -148,7 +148,8 @@ class ServedModels:
         """The model that makes room first: an idle one, the least recently used before others.
 
         If all are `busy`, it is the one that has been in memory for the longest time, at least for
-        its `stay_s`, unless in a `hurry`. None: no model can go yet.
+        its `stay_s`. With `hurry` even one that was loaded a moment ago may go. None: no model can
+        go yet.
         """
         candidates = [m for m in self if m.renderer is not None and m.stored is not None]
         if idle := [m for m in candidates if m.card.fingerprint not in busy]:

@@ -1,9 +1,9 @@
 """Reloading: serves what the checkpoint folders have now, as during training.
 
-The new checkpoint of a folder is another model with its own stream. The worker registers only the
-new one, but goes on running jobs of the old one until the API has retired it, so that no job is
-lost. A model whose folder was removed from SAGAN_MODELS_DIR is retired at once: the worker runs the
-jobs that were admitted before, and then drops it.
+The new checkpoint of a folder has job streams of its own. The worker registers only the new one,
+but goes on running jobs of the old one until the API has retired it, so that no job is lost. A
+model whose folder was removed from SAGAN_MODELS_DIR is retired at once: the worker runs the jobs
+that were admitted before, and then drops it.
 """
 
 from __future__ import annotations
@@ -225,8 +225,8 @@ def estimated_bytes(source: ModelSource) -> int:
 def load_models(settings: Settings) -> tuple[ServedModels, list[Source]]:
     """The warm models of the settings, those in SAGAN_MODELS_DIR included, and their sources.
 
-    Raises ValueError or OSError when a checkpoint of SAGAN_MODEL or the device is missing, and
-    ValueError when two of these have the same name or are the same checkpoint, since one of them
+    Raises ValueError or OSError when the device or a checkpoint of SAGAN_MODEL is missing, and
+    ValueError when two models of SAGAN_MODEL have the same name or checkpoint, since one of them
     would not be served. What is damaged in SAGAN_MODELS_DIR is only logged.
     """
     models = ServedModels(max_bytes=settings.model_memory_bytes)

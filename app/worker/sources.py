@@ -39,9 +39,10 @@ class Source:
         return self.source.name or str(self.source.location)
 
     def due(self, stamp: Stamp) -> bool:
-        """Whether to load the folder: at once, unless the same content failed before.
+        """Whether to load the folder now: its content is new, or the pause after a failure is over.
 
-        A folder of SAGAN_MODELS_DIR must be the same at two looks: others may still be copied.
+        A folder of SAGAN_MODELS_DIR must also be the same at two looks: until then it may still be
+        being copied.
         """
         settled = not self.in_folder or stamp == self.seen
         self.seen = stamp
@@ -69,7 +70,7 @@ class Source:
 
 
 def stamp_of(source: ModelSource) -> Stamp | None:
-    """A value that changes when a folder's checkpoint is replaced; None for what is no folder."""
+    """A value that changes when a folder's checkpoint is replaced; None without such a folder."""
     if source.location is None or not Path(source.location).is_dir():
         return None
     from model.checkpoint import (
