@@ -153,10 +153,10 @@ def image_disposition(card: ModelCard, job: Job) -> str:
 def combined_disposition(
     card: ModelCard, jobs: Sequence[Job], kind: str, media_type: str
 ) -> str | None:
-    """The same for a file that combines the images of these jobs; None if it is no image.
+    """The Content-Disposition of a file that combines these images; None if it is no image.
 
-    A sheet is `zebra-3x4.png`, a walk `zebra-3-to-horse-5.webp`, an image enlarged twice
-    `zebra-3-x2.png`.
+    A sheet of four images from seed 3 is `zebra-3x4.png`, a walk `zebra-3-to-horse-5.webp`, an
+    image of twice the size `zebra-3-x2.png`.
     """
     suffix, first, last = SUFFIXES.get(media_type), jobs[0], jobs[-1]
     if suffix is None:

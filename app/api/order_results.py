@@ -85,8 +85,8 @@ class UnsentFile:
 class Entries(list[ZipInfo]):
     """The entries of a ZipFile in 24 bytes each; ZipFile's own list needs 400.
 
-    ZipFile appends to it and reads it at the end. `name_of(i)` is the name of the i-th entry; all
-    else is as in the first.
+    ZipFile appends to it and reads it at the end. Of each entry only CRC-32, size and offset are
+    kept: `name_of(i)` gives the name of the i-th, and all other members are those of the first.
     """
 
     def __init__(self, name_of: Callable[[int], str]) -> None:

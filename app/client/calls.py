@@ -47,7 +47,7 @@ def get(path: str, **fields: str | int | float | None) -> Call:
 
 
 def given(fields: Fields) -> dict[str, str | int | float]:
-    """The fields without those that are None; `class_` is `class`."""
+    """The fields without those that are None; a final `_` is removed: `class_` becomes `class`."""
     return {name.rstrip("_"): value for name, value in fields.items() if value is not None}
 
 

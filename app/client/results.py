@@ -70,7 +70,10 @@ class Model:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How far a job is. `position` unfinished jobs come first; `seconds_left` None: unknown."""
+    """How far a job is: `position` counts the unfinished jobs before it.
+
+    `seconds_left` is None while it is unknown, and `position` once the job has ended.
+    """
 
     state: State
     num_images: int

@@ -99,7 +99,7 @@ class Client:
     def attention_weights(
         self, image_id: str, x: int, y: int, *, layer: int = -1
     ) -> list[list[float]]:
-        """The same as h×w weights that sum to 1."""
+        """The attention of the pixel (x, y) as h×w weights that sum to 1."""
         call = calls.attention(image_id, x, y, format="json", layer=layer)
         return calls.weights(self.call(call))
 

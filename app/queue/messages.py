@@ -252,9 +252,9 @@ class ModelCard:
     """What the API knows about a model; its workers publish it with their heartbeats.
 
     `attention_grids` has (h, w) for each attention layer, first to last, and `attention_gammas`
-    has γ of each. Both it and `size_bytes`, of the generator's weights, are None on the card of a
-    worker of an older version. `removed` is set when the last worker of the model gives it
-    up because its operator has removed it: it is then retired.
+    has γ of each. `size_bytes` is that of the generator's weights. Cards of workers of an older
+    version have None for `attention_gammas` and `size_bytes`. `removed` is set when the operator
+    has removed the model and its last worker gives it up: the model is then retired.
     """
 
     name: str

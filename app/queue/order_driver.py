@@ -138,7 +138,7 @@ class DrivenOrder:
 
     @property
     def stalled_for_s(self) -> float:
-        """How long it has been so; 0 if it is not."""
+        """How long (s) every drawn chunk has waited for room; 0 if the order is not stalled."""
         return time.monotonic() - max(self._stalled.values()) if self.stalled else 0.0
 
     async def run(self) -> None:

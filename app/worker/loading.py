@@ -33,7 +33,7 @@ UNLOADABLE = (ValueError, OSError, RuntimeError, MemoryError)
 
 
 class ModelLoading:
-    """Keeps the models of `worker` within their memory; `look` is one check."""
+    """Keeps the models of `worker` within the bound of memory; `look` is one check."""
 
     def __init__(self, worker: WorkerLoop) -> None:
         self.worker = worker

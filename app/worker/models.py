@@ -37,7 +37,8 @@ class ServedModel:
     def stay_s(self) -> float:
         """How long the model keeps its place while all models in memory have jobs.
 
-        It is STAY_LOADS times its last load, but MIN_STAY_S to MAX_STAY_S.
+        It is STAY_LOADS times the seconds of its last load, at least MIN_STAY_S and at most
+        MAX_STAY_S.
         """
         return min(MAX_STAY_S, max(MIN_STAY_S, STAY_LOADS * self.load_s))
 

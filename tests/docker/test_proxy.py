@@ -168,3 +168,47 @@ async def test_a_replica_learns_by_which_scheme_it_was_asked(tmp_path: Path) -> 
                 (f"https://127.0.0.1:{tls}", "https"),
             ):
                 assert (await client.get(url)).text == scheme
+
+
+@asynccontextmanager
+async def replicas_that_hang_up(number: int) -> AsyncIterator[tuple[list[Address], list[bytes]]]:
+    """Replicas that are ready and end the connection of every other request; their heads."""
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"GET /readyz"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        else:
+            heads.append(head)
+        writer.close()
+
+    servers = [await asyncio.start_server(answer, "127.0.0.1", 0) for _ in range(number)]
+    try:
+        yield [server.sockets[0].getsockname() for server in servers], heads
+    finally:
+        for server in servers:
+            server.close()
+
+
+async def test_a_job_is_sent_again_only_with_a_key(tmp_path: Path) -> None:
+    """Without one, the replica that went away may have taken it: there would be two."""
+    port = free_port()
+    cases: list[tuple[dict[str, str], bool]] = [
+        ({}, True),
+        ({"Prefer": "respond-async"}, False),
+        ({"Prefer": "wait=5, Respond-Async"}, False),
+        ({"Prefer": "respond-async", "Idempotency-Key": "k1"}, True),
+    ]
+    async with (
+        replicas_that_hang_up(2) as (addresses, heads),
+        haproxy(configuration(port, addresses), tmp_path),
+    ):
+        await asyncio.sleep(CHECKED_S)
+        for headers, is_repeated in cases:
+            heads.clear()
+            async with httpx.AsyncClient(timeout=20) as client:  # a new connection
+                url = f"http://127.0.0.1:{port}/generate?class=0&n=9"
+                response = await client.post(url, headers=headers)
+            assert response.status_code == 502
+            assert (len(heads) > 1) == is_repeated, headers
