@@ -7,15 +7,14 @@ import os
 import re
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
-from app.api.main import create_app
-from app.settings import Settings
-from tests.app.api.fake_worker import FakeWorker, body_of
-from tests.app.api.served_app import served
+from tests.integration.service import Service
 
 BIN = Path(sys.executable).parent
 GENERATOR = BIN / "openapi-python-client"
@@ -35,7 +34,7 @@ from made.types import File
 
 with Client(base_url=sys.argv[1]) as client:
     (model,) = models.sync(client=client).models
-    assert model.resolution == 128, model
+    assert model.resolution == 64, model
     drawn = generate.sync_detailed(client=client, class_="tabby", seed=3)
     picture = drawn.parsed.payload.read()
     assert picture.startswith(b"\\x89PNG") and picture == drawn.content
@@ -53,11 +52,11 @@ with Client(base_url=sys.argv[1]) as client:
 """
 
 
-@pytest.fixture
-async def url(settings: Settings, worker: FakeWorker) -> AsyncIterator[str]:
-    """Where the service listens."""
-    async with served(create_app(settings), settings, ready=True) as port:
-        yield f"http://127.0.0.1:{port}"
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Where `sagan serve` with the shipped checkpoint listens."""
+    with closing(Service()) as service:
+        yield service.url
 
 
 async def made(url: str, folder: Path, *options: str | Path) -> list[str]:
@@ -82,16 +81,16 @@ async def run(command: Sequence[str | Path], folder: Path) -> str:
     return printed.decode()
 
 
-async def test_a_generated_client_draws_and_reads_errors(
-    url: str, worker: FakeWorker, tmp_path: Path
-) -> None:
+async def test_a_generated_client_draws_and_reads_errors(url: str, tmp_path: Path) -> None:
     """With the configuration of the handbook the generator has nothing to complain of."""
     shown = re.findall(r"^```yaml\n(content_type.*?)^```", HANDBOOK.read_text(), re.M | re.S)
     config = tmp_path / "config.yml"
     config.write_text(*shown)
     assert await made(url, tmp_path, "--config", config) == ["Generating made"]
     await run([sys.executable, "-c", PROGRAM, url], tmp_path)
-    assert (tmp_path / "cat.png").read_bytes() == body_of(worker.drawn[0])
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        drawn = await client.get("/generate?class=tabby&seed=3")
+    assert (tmp_path / "cat.png").read_bytes() == drawn.content
 
 
 async def test_without_it_only_the_types_of_images_are_unknown(url: str, tmp_path: Path) -> None:
