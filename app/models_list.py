@@ -10,6 +10,8 @@ from urllib.request import Request, urlopen
 
 import click
 
+from app.server_options import key_option, url_option
+
 TIMEOUT_S = 30.0
 MAX_BYTES = 64 * 2**20  # of a response that is read
 NO_ANSWER = 3  # the exit status if the server cannot list its models, as of `sagan verify`
@@ -23,14 +25,8 @@ class NoAnswerError(Exception):
 
 
 @click.command()
-@click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the API."
-)
-@click.option(
-    "--api-key",
-    envvar="SAGAN_API_KEY",
-    help="Key, if the server requires one; better in SAGAN_API_KEY, where `ps` does not show it.",
-)
+@url_option
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
 def models(url: str, api_key: str | None, as_json: bool) -> None:
     """List the models that a server serves; the default one is marked with a star.

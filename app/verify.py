@@ -12,6 +12,8 @@ from urllib.parse import quote, urlsplit
 
 import click
 
+from app.server_options import key_option, url_option
+
 TIMEOUT_S = 60.0
 MAX_FILE_BYTES = 2**20  # what POST /verify takes
 FILE_REFUSED = (413, 415, 422)  # statuses that say something of the file, not of the server
@@ -29,17 +31,11 @@ class NoAnswerError(click.ClickException):
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
 @click.option("--image", help="Image id; of files that have no mark.")
-@click.option(
-    "--server", default="http://127.0.0.1:8000", show_default=True, help="Address of the API."
-)
-@click.option(
-    "--api-key",
-    envvar="SAGAN_API_KEY",
-    help="Key, if the server requires one; better in SAGAN_API_KEY, where `ps` does not show it.",
-)
+@url_option
+@key_option
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON, a line for each.")
 def verify(
-    files: tuple[Path, ...], image: str | None, server: str, api_key: str | None, as_json: bool
+    files: tuple[Path, ...], image: str | None, url: str, api_key: str | None, as_json: bool
 ) -> None:
     """Compare each FILE with the image that its mark names, which the server draws again.
 
@@ -49,7 +45,7 @@ def verify(
     """
     status = 0
     for file in files:
-        found = verified(file, server, image=image, api_key=api_key)
+        found = verified(file, url, image=image, api_key=api_key)
         line = json.dumps({"file": str(file), **found}) if as_json else f"{file}: {told(found)}"
         click.echo(line)
         status = max(status, STATUSES[found["result"]])
@@ -73,7 +69,7 @@ def told(found: Mapping[str, Any]) -> str:
     return ": ".join([words[0], "; ".join(words[1:])])
 
 
-def verified(file: Path, server: str, *, image: str | None, api_key: str | None) -> Document:
+def verified(file: Path, url: str, *, image: str | None, api_key: str | None) -> Document:
     """What the server says of a file, or `unknown` for a file that cannot be read or sent.
 
     Raises NoAnswerError.
@@ -85,22 +81,20 @@ def verified(file: Path, server: str, *, image: str | None, api_key: str | None)
         return {"result": "unknown", "reason": f"the file cannot be read: {error.strerror}"}
     if len(body) > MAX_FILE_BYTES:
         return {"result": "unknown", "reason": f"the file is over {MAX_FILE_BYTES} bytes"}
-    status, answer = post(server, body, image=image, api_key=api_key)
+    status, answer = post(url, body, image=image, api_key=api_key)
     if status in FILE_REFUSED:
         return {"result": "unknown", "reason": answer.get("detail", f"status {status}")}
     if answer.get("result") not in STATUSES:
         detail = answer.get("detail", "the answer is none of this service's")
-        raise NoAnswerError(f"{server} answers with status {status}: {detail}")
+        raise NoAnswerError(f"{url} answers with status {status}: {detail}")
     return answer
 
 
-def post(
-    server: str, body: bytes, *, image: str | None, api_key: str | None
-) -> tuple[int, Document]:
+def post(url: str, body: bytes, *, image: str | None, api_key: str | None) -> tuple[int, Document]:
     """The status and the JSON of POST /verify; raises NoAnswerError."""
-    address = urlsplit(server)
+    address = urlsplit(url)
     if address.scheme not in ("http", "https") or not address.hostname:
-        raise NoAnswerError(f"--server {server!r} is no address: write http://HOST:PORT")
+        raise NoAnswerError(f"--url {url!r} is no address: write http://HOST:PORT")
     connect = HTTPSConnection if address.scheme == "https" else HTTPConnection
     headers = {"Content-Type": "application/octet-stream"}
     if api_key is not None:
@@ -112,5 +106,5 @@ def post(
             response = connection.getresponse()
             found = json.loads(response.read())
     except (OSError, HTTPException, ValueError) as error:
-        raise NoAnswerError(f"{server} does not answer: {error}") from error
+        raise NoAnswerError(f"{url} does not answer: {error}") from error
     return response.status, found if isinstance(found, dict) else {}

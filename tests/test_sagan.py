@@ -275,5 +275,5 @@ def test_what_fails_is_status_1(
 def test_a_server_without_an_answer_has_a_status_of_its_own(tmp_path: Path) -> None:
     """`verify` has 1 and 2 for what it says of files."""
     (tmp_path / "a.png").write_bytes(b"x")
-    line = require_error(run("verify", tmp_path / "a.png", "--server", "http://127.0.0.1:9"), 3)
+    line = require_error(run("verify", tmp_path / "a.png", "--url", "http://127.0.0.1:9"), 3)
     assert "does not answer" in line

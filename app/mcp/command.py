@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 
 import click
 
-KEY_VARIABLE = "SAGAN_API_KEY"
+from app.server_options import KEY_VARIABLE, url_option
+
 LOOPBACK = "127.0.0.1"
 
 
 @click.command(epilog=f"The key of the service, if it requires one, is read from {KEY_VARIABLE}.")
-@click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, help="Address of the service."
-)
+@url_option
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 
 from app.client import AsyncClient, AsyncPicture, File, NoAnswerError
 from app.errors import AppError, UnauthenticatedError
-from app.mcp.command import KEY_VARIABLE
 from app.mcp.readings import Readings, in_words, readings
+from app.server_options import KEY_VARIABLE
 
 logger = logging.getLogger(__name__)
 MAX_IMAGES = 16  # of a call: each takes room in the agent's context

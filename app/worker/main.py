@@ -28,7 +28,7 @@ from app.settings import (
     require_redis_url,
 )
 from app.stopping import stop_signals
-from app.telemetry import WorkerMetrics, configure_logging, tracing_of
+from app.telemetry import Tracing, WorkerMetrics, configure_logging, tracing_of
 from app.worker.device import DEVICE_LOST_EXIT, DeviceLostError, DeviceMemory, cuda_memory
 from app.worker.loading import ModelLoading
 from app.worker.loop import WorkerLoop
@@ -65,22 +65,7 @@ async def serve(
         return refuse(error)
     gc.collect()
     gc.freeze()  # the model and torch stay, so no collection needs to visit them
-    client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
-    blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
-    worker_id = worker_id_of(settings)
-    metrics = WorkerMetrics(settings.max_batch_images)
-    claims = JobClaims(
-        client,
-        blocking,
-        worker_id=worker_id,
-        fingerprints=list(models.loaded),
-        reply_max_bytes=settings.reply_max_bytes,
-        reply_ttl_s=settings.reply_ttl_s,
-    )
-    heartbeats = Heartbeats(client, worker_id, renderer_ttl_s=settings.renderer_ttl_s)
-    worker = WorkerLoop(settings, models, claims, heartbeats, metrics, tracing)
-    if any(model.card.renderer.startswith("cuda") for model in models):
-        metrics.registry.register(DeviceMemory(cuda_memory))
+    worker = _worker_of(settings, url, models, tracing)
     worker.device.watchdog.start()
     loading = ModelLoading(worker)
     loading.observe()
@@ -97,8 +82,33 @@ async def serve(
     finally:
         if tracing is not None:
             tracing.close()
-        await client.aclose()
-        await blocking.aclose()
+        await worker.claims.client.aclose()
+        await worker.claims.blocking.aclose()
+
+
+def _worker_of(
+    settings: Settings, url: str, models: ServedModels, tracing: Tracing | None
+) -> WorkerLoop:
+    """The loop of these models, with its claims, heartbeats and metrics.
+
+    The caller closes the two clients of Redis that the claims have.
+    """
+    client = connect(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
+    blocking = connect_blocking(url, "sagan-worker", timeout_s=settings.redis_timeout_s)
+    worker_id = worker_id_of(settings)
+    metrics = WorkerMetrics(settings.max_batch_images)
+    claims = JobClaims(
+        client,
+        blocking,
+        worker_id=worker_id,
+        fingerprints=list(models.loaded),
+        reply_max_bytes=settings.reply_max_bytes,
+        reply_ttl_s=settings.reply_ttl_s,
+    )
+    heartbeats = Heartbeats(client, worker_id, renderer_ttl_s=settings.renderer_ttl_s)
+    if any(model.card.renderer.startswith("cuda") for model in models):
+        metrics.registry.register(DeviceMemory(cuda_memory))
+    return WorkerLoop(settings, models, claims, heartbeats, metrics, tracing)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they are checked for; it imports no torch."""
 
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -47,22 +48,17 @@ model_option = click.option(
     shell_complete=complete_model,
     help="A checkpoint folder or a shipped or imported name; the shipped default if not given.",
 )
-class_option = click.option(
+_class_option = partial(
+    click.option,
     "--class",
     "class_name",
     multiple=True,
     callback=only_one,
-    required=True,
     shell_complete=complete_class,
-    help="Name, WordNet id, alias or index of the class.",
 )
-class_or_mix_option = click.option(
-    "--class",
-    "class_name",
-    multiple=True,
-    callback=only_one,
-    shell_complete=complete_class,
-    help="Name, WordNet id, alias or index of the class; or give --mix.",
+class_option = _class_option(required=True, help="Name, WordNet id, alias or index of the class.")
+class_or_mix_option = _class_option(
+    help="Name, WordNet id, alias or index of the class; or give --mix."
 )
 mix_option = click.option(
     "--mix",

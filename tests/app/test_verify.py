@@ -59,7 +59,7 @@ async def test_each_file_has_a_line_and_the_worst_is_the_exit_status(
         FakeWorker(redis_url).running(),
         served(create_app(settings), settings, ready=True) as port,
     ):
-        server = ("--server", f"http://127.0.0.1:{port}")
+        server = ("--url", f"http://127.0.0.1:{port}")
         same = await run(files["same"], *server)
         half = await run(files["half"], *server)
         altered = await run(files["same"], files["altered"], *server)
@@ -93,7 +93,7 @@ async def test_each_file_has_a_line_and_the_worst_is_the_exit_status(
 @pytest.mark.parametrize("server", ["http://127.0.0.1:9", "ftp://x", "nonsense"])
 async def test_a_server_that_cannot_be_asked_is_told(server: str, files: dict[str, Path]) -> None:
     """With a status of its own, since it says nothing of the file."""
-    result = await run(files["same"], "--server", server)
+    result = await run(files["same"], "--url", server)
     assert result.exit_code == 3
     assert result.output.startswith("Error: ")
     assert len(result.output.splitlines()) == 1
@@ -109,7 +109,7 @@ async def test_the_key_comes_from_the_environment(
         FakeWorker(redis_url).running(),
         served(create_app(keyed), keyed, ready=True) as port,
     ):
-        server = ("--server", f"http://127.0.0.1:{port}")
+        server = ("--url", f"http://127.0.0.1:{port}")
         refused = await run(files["same"], *server)
         monkeypatch.setenv("SAGAN_API_KEY", key)
         found = await run(files["same"], *server)

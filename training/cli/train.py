@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,7 +151,7 @@ def train_command(
 
     chosen = _device(device)
     read = partial(read_request, run, preset_name, config_file, init, flags)
-    try:
+    with _told_errors(FAILURES):
         if dry_run:
             config = read().config
             num_classes = len(classes_of(config.data, config.num_pictures))
@@ -157,11 +159,18 @@ def train_command(
         else:
             address = None if metrics_port is None else (metrics_host, metrics_port)
             launch(run, read, chosen, data_dir, features, num_samples, address)
+
+
+@contextmanager
+def _told_errors(failures: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Raises errors of the recipe as click.UsageError, and `failures` as click.ClickException."""
+    try:
+        yield
     except UnknownCheckpointError as error:
         raise click.UsageError(f"--init: {error}") from error
     except (PresetError, RecipeError) as error:
         raise click.UsageError(str(error)) from error
-    except FAILURES as error:
+    except failures as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from app.api.connection_bound import NUM_SURPLUS, SPARE_FILES, connections_within_files
 from tests.app.api.fake_worker import FakeWorker
+from tests.app.api.test_job_clients import cancel_while_read
 from tests.app.api.test_main import answer, api_process, wait_until_ready
 from tests.integration.ports import free_port
 
@@ -50,16 +51,7 @@ async def test_a_zip_of_a_cancelled_job_leaves_one_line(
     with log.open("wb") as file, api_process(redis_url, log=file) as (_, port):
         await asyncio.to_thread(wait_until_ready, port)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
-            order = "/generate?class=0&seed=0&n=90000"
-            made = await http.post(order, headers={"Prefer": "respond-async"})
-            path = made.headers["location"]
-            async with http.stream("GET", f"{path}/result") as response:
-                pieces = response.aiter_raw()
-                await anext(pieces)
-                await http.delete(path)
-                with pytest.raises(httpx.RemoteProtocolError):
-                    async for _ in pieces:
-                        pass
+            await cancel_while_read(http)
     told = [line for line in lines_of(log) if line["level"] in ("warning", "error")]
     assert [line["message"] for line in told] == ["a response was cut off: the job was cancelled"]
     assert "Traceback" not in log.read_text()

@@ -12,7 +12,8 @@ from pathlib import Path
 from mcp import ClientSession, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from app.mcp.command import KEY_VARIABLE, LOOPBACK
+from app.mcp.command import LOOPBACK
+from app.server_options import KEY_VARIABLE
 from tests.integration.ports import free_port
 
 SAGAN = str(Path(sys.executable).parent / "sagan")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from app.mcp.command import KEY_VARIABLE, mcp
+from app.mcp.command import mcp
+from app.server_options import KEY_VARIABLE
 
 HANDBOOK = Path(__file__).parents[3] / "docs" / "mcp.md"
 

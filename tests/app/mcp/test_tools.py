@@ -7,7 +7,7 @@ import io
 import json
 from asyncio.subprocess import PIPE
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -50,21 +50,6 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [  # a tool, its arguments, pa
     ("paint", {}, "paint"),
 ]
 Connect = Callable[[str], AbstractAsyncContextManager[ClientSession]]
-
-
-@pytest.fixture
-async def worker(redis_url: str) -> AsyncIterator[FakeWorker]:
-    """A live worker."""
-    async with FakeWorker(redis_url).running() as worker:
-        yield worker
-
-
-@pytest.fixture
-async def url(redis_url: str, worker: FakeWorker) -> AsyncIterator[str]:
-    """Where the service listens."""
-    settings = load_settings(redis_url=redis_url, heartbeat_s=HEARTBEAT_S, max_queue_images=64)
-    async with served(create_app(settings), settings, ready=True) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 def told(result: CallToolResult) -> str:

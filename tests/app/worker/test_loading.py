@@ -15,6 +15,7 @@ from app.background import background
 from app.queue.client import JobClient
 from app.queue.connection import connect_blocking
 from app.queue.consumer import JobClaims
+from app.queue.messages import Job
 from app.queue.registry import Heartbeats, ModelCards
 from app.telemetry import WorkerMetrics
 from app.worker import models as served_models
@@ -144,18 +145,23 @@ async def test_bulk_jobs_of_a_model_out_of_memory_come_to_their_turn(
     assert reply.ok
 
 
+async def claim_and_die(client: Redis, redis_url: str, job: Job, *, worker_id: str) -> None:
+    """Claims the job under this worker's id, and does nothing with it."""
+    blocking = connect_blocking(redis_url, worker_id, timeout_s=2.0)
+    claims = JobClaims(client, blocking, worker_id=worker_id, fingerprints=[job.fingerprint])
+    await claims.join()
+    while not await claims.claim(4, wait_s=0.2):
+        pass
+    await blocking.aclose()
+
+
 async def test_jobs_that_a_dead_worker_claimed_of_a_model_out_of_memory_are_answered(
     client: Redis, redis_url: str, jobs: JobClient, shelves: list[Shelf]
 ) -> None:
     """They are no new jobs, so nothing but their silence tells of them."""
     job = shelves[3].job(5)
     asking = asyncio.create_task(jobs.submit(job, 10_000))
-    blocking = connect_blocking(redis_url, "dead", timeout_s=2.0)
-    dead = JobClaims(client, blocking, worker_id="dead", fingerprints=[job.fingerprint])
-    await dead.join()
-    while not await dead.claim(4, wait_s=0.2):
-        pass
-    await blocking.aclose()
+    await claim_and_die(client, redis_url, job, worker_id="dead")
     async with serving(worker_of(client, redis_url, shelves)):
         assert (await asking).ok
 
@@ -166,12 +172,7 @@ async def test_a_successor_loads_the_model_of_the_jobs_that_its_slot_held(
     """At once, although another worker would wait for its silence."""
     job = shelves[3].job(6)
     asking = asyncio.create_task(jobs.submit(job, 10_000))
-    blocking = connect_blocking(redis_url, "one", timeout_s=2.0)
-    former = JobClaims(client, blocking, worker_id="one", fingerprints=[job.fingerprint])
-    await former.join()
-    while not await former.claim(4, wait_s=0.2):
-        pass
-    await blocking.aclose()
+    await claim_and_die(client, redis_url, job, worker_id="one")
     worker = worker_of(client, redis_url, shelves, "one")
     worker.settings = FAST.model_copy(update={"claim_idle_s": 60.0})
     async with serving(worker):
